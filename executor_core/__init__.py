@@ -1,0 +1,3 @@
+"""The executor: everything that runs without a window."""
+
+__version__ = "0.1.0"

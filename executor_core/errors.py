@@ -1,0 +1,37 @@
+"""The one error type: a stable code, and words for a person in the language of the process."""
+
+from __future__ import annotations
+
+from executor_core.model import ErrorInfo
+from executor_core.texts import text
+
+
+class ExecutorError(Exception):
+    """Something a person should know about.
+
+    `code` never changes and selects three texts of the catalogue: `error.<code>.title` (fits a
+    notification), `.detail` (what happened, with the value that mattered) and `.hint` (what to do).
+    `values` fill their placeholders. `str()` is English, for the log.
+    """
+
+    def __init__(self, code: str, /, *, retryable: bool = False, **values: object) -> None:
+        super().__init__(code)
+        self.code = code
+        self.retryable = retryable
+        self.values = values
+
+    @property
+    def info(self) -> ErrorInfo:
+        """The error in the words of the user's language."""
+        return self._render(None)
+
+    def _render(self, language: str | None) -> ErrorInfo:
+        part = {
+            name: text(f"error.{self.code}.{name}", language=language, **self.values)
+            for name in ("title", "detail", "hint")
+        }
+        return ErrorInfo(code=self.code, **part)
+
+    def __str__(self) -> str:
+        info = self._render("en")
+        return f"{info.title}: {info.detail} {info.hint} [{self.code}]".replace("  ", " ")

@@ -1,0 +1,314 @@
+"""The nouns every room shares: a request, the events of its run, its one outcome.
+
+Frozen values only; nothing here does anything, and nothing of ours is imported.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from msgspec import Struct, field
+
+
+class Value(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Base of the values below: immutable, built by keyword, compact as JSON."""
+
+
+class Source(StrEnum):
+    """The front door a request came through."""
+
+    DEVICE = "device"
+    RUNNER = "runner"
+    API = "api"
+
+
+class RunState(StrEnum):
+    """Where a run stands. The last three are final."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
+
+
+def new_run_id() -> str:
+    """A run id nobody can guess (128 bits)."""
+    return f"run_{secrets.token_hex(16)}"
+
+
+# --- what is asked -----------------------------------------------------------------------------
+
+
+class ModelConfig(Value, kw_only=True, frozen=True):
+    """The model a task brings. All empty: the user's own login and the agent's own default.
+
+    A configuration that names a key or a base URL replaces the user's whole group of settings for
+    that vendor; the two are never mixed.
+    """
+
+    model: str | None = None
+    small_model: str | None = None
+    api_key: str | None = None
+    base_url: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def brings_access(self) -> bool:
+        """True if the task pays for the model itself, so that the user's login must not be used."""
+        return bool(self.api_key or self.base_url)
+
+    def __repr__(self) -> str:
+        return f"ModelConfig(model={self.model!r}, brings_access={self.brings_access})"
+
+
+class Image(Value, kw_only=True, frozen=True):
+    """A picture inside a prompt."""
+
+    media_type: str
+    data: str
+    """Base64."""
+
+
+class TaskFolder(Value, kw_only=True, frozen=True, tag="task"):
+    """A folder of the task's own below the workspace root; made when missing."""
+
+    name: str
+
+
+class Folder(Value, kw_only=True, frozen=True, tag="folder"):
+    """An existing folder of the user's. It must lie in a trusted root."""
+
+    path: str
+
+
+class GitClone(Value, kw_only=True, frozen=True, tag="git"):
+    """A clone of `url` inside the task's folder."""
+
+    task_folder: str
+    url: str
+    branch: str | None = None
+
+
+Workspace: TypeAlias = TaskFolder | Folder | GitClone
+
+
+class Permission(StrEnum):
+    """What the agent may do without asking."""
+
+    UNATTENDED = "unattended"
+    WORKSPACE_WRITE = "workspace_write"
+
+
+class Limits(Value, kw_only=True, frozen=True):
+    """How long a run may take, in seconds."""
+
+    total_s: float = 24 * 3600.0
+    silence_warning_s: float = 30 * 60.0
+
+
+class RunRequest(Value, kw_only=True, frozen=True):
+    """One thing to do, as any door asks for it.
+
+    `request_key` is the door's own name of what was asked (for the device: server, task, subtask);
+    two requests with one key are the same request until its outcome was delivered. `reply_to` is
+    read by that door alone and must hold no secret: it is kept on disk to answer after a restart.
+    `address` is the server and account that the outcome belongs to; None means nobody waits for it.
+    """
+
+    run_id: str = field(default_factory=new_run_id)
+    source: Source
+    request_key: str
+    agent: str
+    prompt: str
+    workspace: Workspace
+    conversation_key: str
+    reply_to: dict[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    title: str = ""
+    task_id: int | None = None
+    subtask_id: int | None = None
+    images: tuple[Image, ...] = ()
+    model: ModelConfig = ModelConfig()
+    system_prompt: str = ""
+    new_session: bool = False
+    mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    permission: Permission = Permission.UNATTENDED
+    limits: Limits = Limits()
+
+    def __repr__(self) -> str:
+        return f"RunRequest({self.run_id}, {self.source}, {self.request_key!r}, {self.agent})"
+
+
+# --- what is answered --------------------------------------------------------------------------
+
+
+class ErrorInfo(Value, kw_only=True, frozen=True):
+    """An error in words. `code` is stable; the rest is in the user's language."""
+
+    code: str
+    title: str
+    detail: str = ""
+    hint: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Everything a person needs, in one paragraph."""
+        return " ".join(part for part in (self.title, self.detail, self.hint) if part)
+
+
+class Usage(Value, kw_only=True, frozen=True):
+    """What the model was charged for. `cost_usd` only where the agent knows real prices."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float | None = None
+
+
+class Artifact(Value, kw_only=True, frozen=True):
+    """A file that the run produced for its requester."""
+
+    name: str
+    path: str
+    size_bytes: int
+
+
+class Timings(Value, kw_only=True, frozen=True):
+    """When things happened; wall time, UTC."""
+
+    accepted_at: datetime
+    started_at: datetime | None = None
+    first_text_at: datetime | None = None
+    finished_at: datetime
+
+
+class Outcome(Value, kw_only=True, frozen=True):
+    """The one end of a run. `text` is all the agent said, also when it failed or was cancelled."""
+
+    state: RunState
+    text: str = ""
+    error: ErrorInfo | None = None
+    usage: Usage | None = None
+    session_id: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    timings: Timings
+
+
+# --- what happens in between -------------------------------------------------------------------
+
+
+class Event(Value, kw_only=True, frozen=True, tag_field="kind"):
+    """Base of all events of a run. `seq` counts from 1 without gaps; both are set by the recorder.
+
+    `raw` is the agent's own event, capped, for doors that forward it.
+    """
+
+    seq: int = 0
+    at: datetime | None = None
+    raw: dict[str, Any] | None = None
+
+
+class RunStarted(Event, kw_only=True, frozen=True, tag="run_started"):
+    """The agent is about to be started in `folder`."""
+
+    agent: str
+    folder: str
+
+
+class SessionStarted(Event, kw_only=True, frozen=True, tag="session"):
+    """The agent named its resumable conversation."""
+
+    session_id: str
+    model: str | None = None
+
+
+class TextDelta(Event, kw_only=True, frozen=True, tag="text_delta"):
+    """More of the answer; the concatenation of all of them is the outcome's text."""
+
+    text: str
+
+
+class ReasoningDelta(Event, kw_only=True, frozen=True, tag="reasoning_delta"):
+    """More of what the model thinks before it answers."""
+
+    text: str
+
+
+class ToolStarted(Event, kw_only=True, frozen=True, tag="tool_started"):
+    """The agent uses a tool."""
+
+    call_id: str
+    name: str
+    input: dict[str, Any] = field(default_factory=dict)
+
+
+class ToolFinished(Event, kw_only=True, frozen=True, tag="tool_finished"):
+    """A tool came back. `output` is cut to a stated size."""
+
+    call_id: str
+    output: str
+    is_error: bool = False
+
+
+class FileChanged(Event, kw_only=True, frozen=True, tag="file_changed"):
+    """The agent says that it changed a file."""
+
+    path: str
+    change: str
+
+
+class UsageReported(Event, kw_only=True, frozen=True, tag="usage"):
+    """Totals so far."""
+
+    usage: Usage
+
+
+class Notice(Event, kw_only=True, frozen=True, tag="notice"):
+    """Something the person should see that is not part of the answer (a retry, a fallback)."""
+
+    code: str
+    text: str
+
+
+class AgentResult(Event, kw_only=True, frozen=True, tag="result"):
+    """The agent's own last word. Once it is seen, a cancel comes too late.
+
+    `final_text` is the agent's own summary; it stands in for the outcome's text only where nothing
+    was streamed.
+    """
+
+    final_text: str = ""
+    error: ErrorInfo | None = None
+    usage: Usage | None = None
+
+
+class RunEnded(Event, kw_only=True, frozen=True, tag="run_ended"):
+    """The last event of every run."""
+
+    outcome: Outcome
+
+
+AgentEvent: TypeAlias = (
+    RunStarted
+    | SessionStarted
+    | TextDelta
+    | ReasoningDelta
+    | ToolStarted
+    | ToolFinished
+    | FileChanged
+    | UsageReported
+    | Notice
+    | AgentResult
+    | RunEnded
+)

@@ -1,0 +1,37 @@
+"""Every sentence a person reads, in their language. Logs are English and do not come from here."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import msgspec
+
+from executor_core.resources import resource_path
+
+LANGUAGES = ("en", "zh_CN")
+_current = "en"
+
+
+@cache
+def catalogue(language: str) -> dict[str, str]:
+    """All texts of one language, by key."""
+    raw = resource_path(f"i18n/{language}.json").read_bytes()
+    return msgspec.json.decode(raw, type=dict[str, str])
+
+
+def language_of(locale: str) -> str:
+    """The catalogue for a locale name such as `zh_CN.UTF-8`; English for every other language."""
+    return "zh_CN" if locale.lower().startswith("zh") else "en"
+
+
+def use_language(language: str) -> None:
+    """Choose the language of the process, once, at start."""
+    global _current
+    if language not in LANGUAGES:
+        raise ValueError(f"no catalogue for {language!r}; there are {', '.join(LANGUAGES)}")
+    _current = language
+
+
+def text(key: str, /, *, language: str | None = None, **values: object) -> str:
+    """The sentence `key`, with its placeholders filled. A missing key is a programming error."""
+    return catalogue(language or _current)[key].format(**values)
