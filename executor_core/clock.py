@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a room may know about time: `monotonic` for durations and deadlines, `now` for records."""
+    """What a room may know about time: `monotonic` for deadlines, `now` for records."""
 
     def monotonic(self) -> float:
         """Seconds on a clock that never jumps."""
