@@ -87,9 +87,13 @@ class TaskFolder(Value, kw_only=True, frozen=True, tag="task"):
 
 
 class Folder(Value, kw_only=True, frozen=True, tag="folder"):
-    """An existing folder of the user's. It must lie in a trusted root."""
+    """An existing folder of the user's.
+
+    It must lie in a trusted root, except where the owner of this computer named it in person.
+    """
 
     path: str
+    is_owners_choice: bool = False
 
 
 class GitClone(Value, kw_only=True, frozen=True, tag="git"):
@@ -203,6 +207,46 @@ class Outcome(Value, kw_only=True, frozen=True):
     session_id: str | None = None
     artifacts: tuple[Artifact, ...] = ()
     timings: Timings
+
+
+# --- agents ------------------------------------------------------------------------------------
+
+
+class Availability(Value, kw_only=True, frozen=True):
+    """Whether an agent can work on this computer, and if not, why and what to do."""
+
+    name: str
+    title: str
+    is_usable: bool
+    path: str | None = None
+    version: str | None = None
+    login: str | None = None
+    problem: ErrorInfo | None = None
+
+
+# --- links -------------------------------------------------------------------------------------
+
+
+class LinkState(StrEnum):
+    """Where a link stands. `rejected`: the user must act; `stopped`: it was told to end."""
+
+    CONNECTING = "connecting"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    REJECTED = "rejected"
+    STOPPED = "stopped"
+
+
+class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
+    """A link as people see it. `reason` is a sentence; `next_attempt_in_s` counts from now."""
+
+    kind: str
+    state: LinkState
+    server: str
+    since: datetime
+    dialect: str | None = None
+    reason: str | None = None
+    next_attempt_in_s: float | None = None
 
 
 # --- what happens in between -------------------------------------------------------------------

@@ -1,0 +1,5 @@
+"""`python -m executor_core` is `wegent-executor`."""
+
+from executor_core.cli.main import main
+
+main()

@@ -1,0 +1,19 @@
+"""Coding agents, one file each behind one small interface.
+
+This room knows how to find, start, understand and end an agent. It does not know why a run exists.
+"""
+
+from executor_core.agents.agent import Agent, Assignment
+from executor_core.agents.claude_code import ClaudeCode
+from executor_core.agents.demo import DemoAgent
+from executor_core.agents.host import AgentHost
+from executor_core.agents.registry import Agents
+
+__all__ = [
+    "Agent",
+    "AgentHost",
+    "Agents",
+    "Assignment",
+    "ClaudeCode",
+    "DemoAgent",
+]

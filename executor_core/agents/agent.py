@@ -1,0 +1,79 @@
+"""What an agent is to the executor. One file each stands behind this; nothing above knows which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from executor_core.model import (
+    AgentEvent,
+    AgentResult,
+    Availability,
+    Image,
+    ModelConfig,
+    Permission,
+)
+
+Emit: TypeAlias = Callable[[AgentEvent], None]
+
+
+class Assignment(Struct, kw_only=True, frozen=True):
+    """One run, as its agent needs it.
+
+    `scratch` is the run's private folder (0700) for files that the agent's command names.
+    `private_home` is where the agent keeps its state when the task brings its own model access;
+    None leaves the user's own home and login in force. `session_id` resumes a conversation.
+    """
+
+    run_id: str
+    prompt: str
+    folder: Path
+    scratch: Path
+    images: tuple[Image, ...] = ()
+    private_home: Path | None = None
+    session_id: str | None = None
+    model: ModelConfig = ModelConfig()
+    system_prompt: str = ""
+    permission: Permission = Permission.UNATTENDED
+
+
+class Agent(Protocol):
+    """A coding agent on this computer."""
+
+    @property
+    def name(self) -> str:
+        """The stable name, for example `claude_code`."""
+
+    async def availability(self) -> Availability:
+        """Look it up; cheap when nothing changed since the last look."""
+
+    async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
+        """Work until the agent's last word, or until `stop` is set.
+
+        Calls `emit` for everything in between. When this returns or raises, no process of the run
+        is left. After `stop` the result is not looked at. Raises ExecutorError if the agent cannot
+        be started.
+        """
+
+
+class Dialogue(Protocol):
+    """The conversation with one agent process over its pipes, without doing any I/O."""
+
+    def opening(self) -> bytes:
+        """What to write first."""
+
+    def feed(self, line: bytes) -> Iterable[AgentEvent]:
+        """The events in one line of output. An AgentResult among them is the last word."""
+
+    def interrupt(self) -> bytes | None:
+        """What to write to end the turn politely, if the agent has such a word."""
+
+    def without_result(self, exit_code: int, stderr: str) -> AgentResult:
+        """The result of a process that ended without a last word."""
+
+
+Environment: TypeAlias = Mapping[str, str]

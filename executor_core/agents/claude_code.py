@@ -1,0 +1,388 @@
+"""Claude Code: its command, its environment, and its stream of JSON lines in both directions.
+
+Facts of the wire are those of the CLI 2.1.x with `--input-format stream-json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from executor_core.agents.agent import Agent, Assignment, Emit
+from executor_core.agents.drive import drive
+from executor_core.agents.host import AgentHost, Probe
+from executor_core.errors import ExecutorError
+from executor_core.model import (
+    AgentEvent,
+    AgentResult,
+    Availability,
+    ErrorInfo,
+    FileChanged,
+    ModelConfig,
+    Notice,
+    Permission,
+    ReasoningDelta,
+    SessionStarted,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    Usage,
+)
+from executor_core.texts import text
+
+_log = logging.getLogger("executor.agents")
+_Json = dict[str, Any]
+
+NAME = "claude_code"
+TITLE = "Claude Code"
+MINIMUM_VERSION = (2, 0, 0)
+MAX_TOOL_OUTPUT = 64 * 1024
+MAX_REFUSED_RETRIES = 2
+"""The CLI tries a refused key ten times in three minutes; this often is enough."""
+
+_FILE_TOOLS = {
+    "Write": "written",
+    "Edit": "edited",
+    "MultiEdit": "edited",
+    "NotebookEdit": "edited",
+}
+_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(USE_|SKIP_|OAUTH_TOKEN)")
+_PERMISSION_MODES = {
+    Permission.UNATTENDED: "bypassPermissions",
+    Permission.WORKSPACE_WRITE: "acceptEdits",
+}
+_QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+    "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "1",
+}
+_ERROR_CODES = {401: "model_key_refused", 403: "model_access_denied", 404: "model_unknown"}
+_ERROR_CODES |= {429: "model_rate_limited", 529: "model_overloaded"}
+
+
+class ClaudeCode(Agent):
+    """The user's own `claude`."""
+
+    name = NAME
+
+    def __init__(self, host: AgentHost) -> None:
+        self._host = host
+
+    async def availability(self) -> Availability:
+        return await self._host.availability(
+            Probe(
+                name=NAME,
+                title=TITLE,
+                program="claude",
+                minimum_version=MINIMUM_VERSION,
+                login_command=("auth", "status"),
+            )
+        )
+
+    async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
+        program = await self._host.find("claude")
+        if program is None:
+            raise ExecutorError("claude_code_missing")
+        return await drive(
+            ClaudeDialogue(assignment),
+            [str(program), *arguments(assignment)],
+            cwd=assignment.folder,
+            env=self._host.environment(
+                variables(assignment, is_root=self._host.is_root),
+                without=_VENDOR_VARIABLES if assignment.model.brings_access else None,
+            ),
+            marker=self._host.marker(assignment.run_id),
+            clock=self._host.clock,
+            emit=emit,
+            stop=stop,
+        )
+
+
+def arguments(assignment: Assignment) -> list[str]:
+    """The command line behind the program. Neither prompt nor secret stands in it."""
+    argv = ["-p", "--input-format", "stream-json", "--output-format", "stream-json"]
+    argv += ["--verbose", "--include-partial-messages", "--strict-mcp-config"]
+    argv += ["--permission-mode", _PERMISSION_MODES[assignment.permission]]
+    # A question has nobody to answer it and would hold the run for ever.
+    argv += ["--disallowedTools=AskUserQuestion"]
+    if assignment.model.model and not assignment.model.brings_access:
+        argv += [f"--model={assignment.model.model}"]
+    if assignment.session_id:
+        argv += [f"--resume={assignment.session_id}"]
+    if assignment.system_prompt:
+        # A file, because one argument may hold 128 KiB at most and is visible to everyone here.
+        path = assignment.scratch / "system_prompt.md"
+        path.write_text(assignment.system_prompt, encoding="utf-8")
+        argv += [f"--append-system-prompt-file={path}"]
+    return argv
+
+
+def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
+    """The environment of the run on top of the user's own."""
+    env = dict(assignment.model.env) | _QUIET
+    if is_root:
+        # Without this the CLI refuses unattended work as root.
+        env["IS_SANDBOX"] = "1"
+    if assignment.private_home is not None:
+        env["CLAUDE_CONFIG_DIR"] = str(assignment.private_home)
+    if assignment.model.brings_access:
+        env |= _access(assignment.model)
+    return env
+
+
+def _access(model: ModelConfig) -> dict[str, str]:
+    """A task's own model access, complete: the user's settings of this vendor are taken away."""
+    base_url = (model.base_url or "").rstrip("/").removesuffix("/v1")
+    env: dict[str, str] = {}
+    if base_url:
+        env["ANTHROPIC_BASE_URL"] = base_url
+    if model.api_key:
+        # The vendor takes its keys in a header of their own, gateways take bearer tokens.
+        is_vendor = not base_url or base_url == "https://api.anthropic.com"
+        env["ANTHROPIC_API_KEY" if is_vendor else "ANTHROPIC_AUTH_TOKEN"] = model.api_key
+    if model.model:
+        env["ANTHROPIC_MODEL"] = model.model
+        small = model.small_model or model.model
+        env["ANTHROPIC_SMALL_FAST_MODEL"] = env["ANTHROPIC_DEFAULT_HAIKU_MODEL"] = small
+    if model.headers:
+        lines = (" ".join(f"{name}: {value}".split()) for name, value in model.headers.items())
+        env["ANTHROPIC_CUSTOM_HEADERS"] = "\n".join(lines)
+    return env
+
+
+class ClaudeDialogue:
+    """One turn: the prompt goes in as one line, events come out until `result`."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._session_id: str | None = None
+        self._streamed = ""
+        self._has_text = False
+        self._synthetic = ""
+        self._refused_retries = 0
+        self._file_tools: dict[str, FileChanged] = {}
+
+    def opening(self) -> bytes:
+        prompt = self._assignment.prompt
+        if prompt.startswith("/"):
+            # A leading slash would be taken as a command of the CLI; a line break makes it text.
+            prompt = "\n" + prompt
+        content: list[_Json] = [{"type": "text", "text": prompt}]
+        content += [
+            {
+                "type": "image",
+                "source": {"type": "base64", "media_type": image.media_type, "data": image.data},
+            }
+            for image in self._assignment.images
+        ]
+        message = {"role": "user", "content": content}
+        return _line({"type": "user", "message": message, "parent_tool_use_id": None})
+
+    def interrupt(self) -> bytes:
+        return _line(
+            {
+                "type": "control_request",
+                "request_id": "interrupt",
+                "request": {"subtype": "interrupt"},
+            }
+        )
+
+    def feed(self, line: bytes) -> Iterator[AgentEvent]:
+        try:
+            message = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            # Update notices and warnings may stand between the events.
+            _log.debug("Claude Code printed a line that is no event (%d bytes)", len(line))
+            return
+        if not isinstance(message, dict):
+            return
+        match message.get("type"):
+            case "system":
+                yield from self._system(message)
+            case "stream_event" if not message.get("parent_tool_use_id"):
+                yield from self._stream_event(_dict(message.get("event")))
+            case "assistant":
+                yield from self._assistant(message)
+            case "user":
+                yield from self._tool_results(_dict(message.get("message")).get("content"))
+            case "result":
+                yield from self._result(message)
+
+    def without_result(self, exit_code: int, stderr: str) -> AgentResult:
+        return AgentResult(error=_error("agent_ended_early", exit_code=exit_code, stderr=stderr))
+
+    def _system(self, message: _Json) -> Iterator[AgentEvent]:
+        session_id = message.get("session_id")
+        if message.get("subtype") == "init" and session_id and session_id != self._session_id:
+            self._session_id = str(session_id)
+            yield SessionStarted(session_id=self._session_id, model=message.get("model"))
+        elif message.get("subtype") == "api_retry":
+            yield from self._retry(message)
+
+    def _retry(self, message: _Json) -> Iterator[AgentEvent]:
+        status = message.get("error_status")
+        if status == 401:
+            self._refused_retries += 1
+            if self._refused_retries >= MAX_REFUSED_RETRIES:
+                yield AgentResult(error=_api_error(401, str(message.get("error") or "")))
+                return
+        attempt, attempts = message.get("attempt", "?"), message.get("max_retries", "?")
+        key = "notice.model_retry" if status else "notice.model_unreachable"
+        words = text(key, status=status, attempt=attempt, attempts=attempts)
+        yield Notice(code="model_retry", text=words)
+
+    def _stream_event(self, event: _Json) -> Iterator[AgentEvent]:
+        match event.get("type"):
+            case "message_start" | "content_block_start":
+                self._streamed = ""
+            case "content_block_delta":
+                delta = _dict(event.get("delta"))
+                if delta.get("type") == "text_delta":
+                    yield from self._say(str(delta.get("text", "")))
+                elif delta.get("type") == "thinking_delta" and delta.get("thinking"):
+                    yield ReasoningDelta(text=str(delta["thinking"]))
+
+    def _say(self, words: str) -> Iterator[AgentEvent]:
+        if not words:
+            return
+        is_new_block = not self._streamed
+        self._streamed += words
+        # Two blocks of one answer are paragraphs, not one run-on word.
+        yield TextDelta(text="\n\n" + words if is_new_block and self._has_text else words)
+        self._has_text = True
+
+    def _assistant(self, message: _Json) -> Iterator[AgentEvent]:
+        body = _dict(message.get("message"))
+        is_sub_agent = bool(message.get("parent_tool_use_id"))
+        for block in _blocks(body.get("content")):
+            if block.get("type") == "tool_use":
+                yield self._tool_started(block)
+            elif block.get("type") == "text" and not is_sub_agent:
+                words = str(block.get("text", ""))
+                if body.get("model") == "<synthetic>":
+                    # The CLI's own words; whether they are an answer or an error comes later.
+                    self._synthetic = words
+                elif words.startswith(self._streamed):
+                    yield from self._say(words[len(self._streamed) :])
+
+    def _tool_started(self, block: _Json) -> ToolStarted:
+        call_id, name = str(block.get("id", "")), str(block.get("name", ""))
+        tool_input = _dict(block.get("input"))
+        path = tool_input.get("file_path") or tool_input.get("notebook_path")
+        if name in _FILE_TOOLS and path:
+            self._file_tools[call_id] = FileChanged(path=str(path), change=_FILE_TOOLS[name])
+        return ToolStarted(call_id=call_id, name=name, input=tool_input)
+
+    def _tool_results(self, content: object) -> Iterator[AgentEvent]:
+        for block in _blocks(content):
+            if block.get("type") != "tool_result":
+                continue
+            call_id = str(block.get("tool_use_id", ""))
+            is_error = bool(block.get("is_error"))
+            output = cut_middle(_plain(block.get("content")), MAX_TOOL_OUTPUT)
+            yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
+            changed = self._file_tools.pop(call_id, None)
+            if changed is not None and not is_error:
+                yield changed
+
+    def _result(self, message: _Json) -> Iterator[AgentEvent]:
+        words = str(message.get("result") or "")
+        usage = self._usage(message)
+        if message.get("is_error"):
+            yield AgentResult(error=self._failure(message, words), usage=usage)
+            return
+        if self._synthetic and not self._has_text:
+            yield from self._say(self._synthetic)
+        yield AgentResult(final_text=words, usage=usage)
+
+    def _failure(self, message: _Json, words: str) -> ErrorInfo:
+        words = words or self._synthetic
+        errors = " ".join(str(e) for e in message.get("errors") or ())
+        if "No conversation found" in errors + words:
+            return _error("session_not_found", session_id=self._assignment.session_id)
+        if "Please run /login" in words or "Not logged in" in words:
+            return _error("claude_code_not_signed_in")
+        if "usage limit" in words.lower():
+            return _error("model_usage_limit", reason=words)
+        status = message.get("api_error_status")
+        if isinstance(status, int):
+            return _api_error(status, words)
+        reason = words or errors or str(message.get("subtype", ""))
+        return _error("agent_failed", agent=TITLE, reason=reason)
+
+    def _usage(self, message: _Json) -> Usage:
+        usage = _dict(message.get("usage"))
+        cached = _int(usage.get("cache_read_input_tokens"))
+        written = _int(usage.get("cache_creation_input_tokens"))
+        cost = message.get("total_cost_usd")
+        # For models behind another endpoint the CLI invents a price.
+        is_priced = isinstance(cost, int | float) and not self._assignment.model.base_url
+        return Usage(
+            input_tokens=_int(usage.get("input_tokens")) + cached + written,
+            output_tokens=_int(usage.get("output_tokens")),
+            cached_tokens=cached,
+            cost_usd=float(cost) if is_priced and cost is not None else None,
+        )
+
+
+def cut_middle(words: str, limit: int) -> str:
+    """About `limit` characters of `words`: four fifths from its head, the rest from its tail."""
+    if len(words) <= limit:
+        return words
+    tail = limit // 5
+    left_out = len(words) - limit
+    return f"{words[: limit - tail]}\n[… {left_out} …]\n{words[-tail:]}"
+
+
+def _api_error(status: int, words: str) -> ErrorInfo:
+    code = _ERROR_CODES.get(status, "model_failing" if status >= 500 else "model_refused")
+    return _error(code, status=status, reason=_tidy(words))
+
+
+def _tidy(words: str) -> str:
+    """The vendor's sentence inside `API Error: 400 {"error": {"message": …}}`."""
+    if (found := re.search(r"\{.*\}", words, re.DOTALL)) is not None:
+        try:
+            body = _dict(msgspec.json.decode(found.group()))
+        except msgspec.DecodeError:
+            return words
+        if isinstance(sentence := _dict(body.get("error")).get("message"), str):
+            return sentence
+    return words
+
+
+def _error(code: str, /, **values: object) -> ErrorInfo:
+    return ExecutorError(code, retryable=False, **values).info
+
+
+def _line(message: _Json) -> bytes:
+    return msgspec.json.encode(message) + b"\n"
+
+
+def _dict(value: object) -> _Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _blocks(content: object) -> list[_Json]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return (
+        [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+    )
+
+
+def _plain(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(block.get("text", "")) for block in _blocks(content))
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,1 @@
+"""The command line: verbs over the control surface. It holds no rules of its own."""

@@ -1,0 +1,70 @@
+"""How a command ends: exit codes, and errors in one sentence. No traceback reaches a person."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import ParamSpec, TypeVar
+
+import click
+
+from executor_core.errors import ExecutorError
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Exit(IntEnum):
+    """The exit codes; scripts rely on them."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    OFFLINE = 4
+    REJECTED = 5
+    CONFIGURATION = 6
+    ALREADY_RUNNING = 7
+
+
+_EXIT_BY_CODE = {
+    "not_running": Exit.NOT_RUNNING,
+    "already_running": Exit.ALREADY_RUNNING,
+    "not_configured": Exit.CONFIGURATION,
+    "no_server": Exit.CONFIGURATION,
+    "port_taken": Exit.CONFIGURATION,
+}
+
+
+def exit_code(error: ExecutorError) -> Exit:
+    """The exit code that tells a script what kind of error it was."""
+    from executor_core.config.errors import ConfigError
+
+    if isinstance(error, ConfigError):
+        return Exit.CONFIGURATION
+    return _EXIT_BY_CODE.get(error.code, Exit.FAILED)
+
+
+def say_error(error: ExecutorError) -> None:
+    """One line on stderr."""
+    from executor_core.config.redaction import redact
+
+    click.echo(redact(" ".join(error.info.sentence.split())), err=True)
+
+
+def speaks_plainly(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn errors of a command into a sentence and an exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return command(*args, **kwargs)
+        except ExecutorError as error:
+            say_error(error)
+            sys.exit(exit_code(error))
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return wrapper

@@ -1,0 +1,168 @@
+"""Frozen structs as lines and tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import click
+import msgspec
+
+from executor_core.control import RunDetail, RunSummary, Status
+from executor_core.model import (
+    AgentEvent,
+    Availability,
+    LinkState,
+    LinkStatus,
+    Notice,
+    RunEnded,
+    RunState,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+)
+from executor_core.texts import text
+
+_MARKS = {
+    RunState.COMPLETED: "✓",
+    RunState.FAILED: "✗",
+    RunState.CANCELLED: "–",
+}
+_MAX_OUTPUT_LINES = 12
+
+
+def as_json(value: object) -> None:
+    """Print `value` as indented JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def table(rows: Iterable[Iterable[object]], headers: Iterable[str]) -> None:
+    """Print a table without borders."""
+    from tabulate import tabulate
+
+    click.echo(tabulate([list(row) for row in rows], list(headers), tablefmt="plain"))
+
+
+def status(found: Status) -> None:
+    """The executor at a glance, in sentences."""
+    for link in found.links:
+        click.echo(_link_line(link))
+    key = "cli.status.slots_queued" if found.queued else "cli.status.slots"
+    click.echo(text(key, used=found.slots.used, max=found.slots.max, queued=found.queued))
+    if found.outbox_pending:
+        click.echo(text("cli.status.outbox", count=found.outbox_pending))
+    if found.paused:
+        click.echo(_pause_line(found))
+    if found.draining:
+        click.echo(text("cli.status.draining"))
+    for run in found.runs:
+        click.echo("  " + _run_line(run))
+    click.echo(text("cli.status.device", name=found.device_name, id=found.device_id))
+
+
+def _link_line(link: LinkStatus) -> str:
+    sign = {LinkState.ONLINE: "🟢", LinkState.REJECTED: "⛔"}.get(link.state, "🔴")
+    words = text(f"state.link.{link.state}", server=link.server)
+    reason = f" {link.reason}" if link.reason else ""
+    wait = ""
+    if link.next_attempt_in_s is not None:
+        wait = " " + text("cli.status.next_attempt", seconds=round(link.next_attempt_in_s))
+    return f"{sign} {words}{reason}{wait}"
+
+
+def _pause_line(found: Status) -> str:
+    if found.paused_until is None:
+        words = text("cli.status.paused")
+    else:
+        words = text("cli.status.paused_until", time=local_time(found.paused_until))
+    return f"{words} ({found.pause_reason})" if found.pause_reason else words
+
+
+def _run_line(run: RunSummary) -> str:
+    task = text("cli.run.task", task=run.task_id) if run.task_id else ""
+    words = (run.run_id, text(f"state.run.{run.state}"), run.agent, task, run.title)
+    return "  ".join(word for word in words if word)
+
+
+def runs(found: Iterable[RunSummary]) -> None:
+    """A line per run, newest first."""
+    table(
+        (
+            (
+                _MARKS.get(run.state, "…"),
+                run.run_id,
+                text(f"state.run.{run.state}"),
+                run.agent,
+                run.task_id or "",
+                local_time(run.accepted_at),
+                _took(run),
+                run.error or run.title,
+            )
+            for run in found
+        ),
+        ["", *(text(f"cli.runs.{name}") for name in ("run", "state", "agent", "task"))]
+        + [text(f"cli.runs.{name}") for name in ("accepted", "took", "note")],
+    )
+
+
+def run_detail(found: RunDetail) -> None:
+    """One run, its outcome and its text."""
+    run = found.run
+    click.echo(f"{_MARKS.get(run.state, '…')} {_run_line(run)}")
+    click.echo(text("cli.run.times", accepted=local_time(run.accepted_at), took=_took(run) or "–"))
+    if found.delivered is not None:
+        click.echo(text("cli.run.delivered" if found.delivered else "cli.run.not_delivered"))
+    outcome = found.outcome
+    if outcome is None:
+        return
+    if outcome.usage is not None:
+        usage = outcome.usage
+        click.echo(text("cli.run.usage", input=usage.input_tokens, output=usage.output_tokens))
+    if outcome.error is not None:
+        click.echo(outcome.error.sentence)
+    if outcome.text:
+        click.echo("\n" + outcome.text)
+
+
+def agents(found: Iterable[Availability]) -> None:
+    """Each agent: whether it can work, and what to do if not."""
+    for agent in found:
+        mark = "✓" if agent.is_usable else "✗"
+        facts = (agent.version, agent.path, agent.login)
+        click.echo(f"{mark} {agent.name}  " + "  ".join(fact for fact in facts if fact))
+        if agent.problem is not None:
+            click.echo(f"    {agent.problem.sentence}")
+
+
+def event(found: AgentEvent) -> None:
+    """One event of a run as it streams: text as it is, the rest as dim lines."""
+    match found:
+        case TextDelta(text=words):
+            click.echo(words, nl=False)
+        case ToolStarted(name=name, input=tool_input):
+            shown = next((str(v) for v in tool_input.values() if isinstance(v, str)), "")
+            click.secho(f"\n⏵ {name} {shown[:200]}", dim=True)
+        case ToolFinished(output=output):
+            lines = output.strip().splitlines()
+            more = ["…"] if len(lines) > _MAX_OUTPUT_LINES else []
+            for line in lines[:_MAX_OUTPUT_LINES] + more:
+                click.secho(f"  {line[:200]}", dim=True)
+        case Notice(text=words):
+            click.secho(f"\n! {words}", dim=True)
+        case RunEnded(outcome=outcome):
+            click.echo()
+            if outcome.error is not None:
+                click.echo(outcome.error.sentence, err=True)
+
+
+def local_time(moment: datetime) -> str:
+    """A time of day here; with the date where it is not today."""
+    local = moment.astimezone()
+    is_today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
+
+
+def _took(run: RunSummary) -> str:
+    if run.finished_at is None:
+        return ""
+    return f"{(run.finished_at - (run.started_at or run.accepted_at)).total_seconds():.1f} s"

@@ -1,0 +1,119 @@
+"""Starting the executor itself: headless here, or as the tray application where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from executor_core.cli.context import Invocation
+from executor_core.texts import text
+
+if TYPE_CHECKING:
+    from executor_core.app import Application
+    from executor_core.config.layers import Config
+
+DESKTOP_PROGRAM = "wegent-executor-desktop"
+
+
+def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given: bool) -> None:
+    """Run until SIGTERM, SIGINT, `stop` or the end of a drain."""
+    config = invocation.config()
+    has_display = _has_display(config.environment)
+    if has_display and not no_gui:
+        _become_desktop_if_installed()
+
+    from executor_core.app import check_configured, serve
+
+    check_configured(config, standalone=standalone)
+    logs = _set_up_logs(config)
+    try:
+        _say_warnings(config, token_given=token_given)
+        asyncio.run(
+            serve(
+                config,
+                standalone=standalone,
+                own_command=own_command(),
+                on_ready=lambda app: _greet(app, open_browser=standalone and has_display),
+                on_leave=_leave_on_signals,
+            )
+        )
+    finally:
+        logs()
+
+
+def own_command() -> list[str]:
+    """What starts this program again."""
+    if getattr(sys, "frozen", False):
+        return [sys.executable]
+    return [sys.executable, "-m", "executor_core"]
+
+
+def _has_display(environment: Mapping[str, str]) -> bool:
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
+
+
+def _become_desktop_if_installed() -> None:
+    """The tray application takes over this process; it reads the same options."""
+    program = Path(sys.executable).with_name(DESKTOP_PROGRAM)
+    if program.is_file():
+        os.execv(program, [str(program), *sys.argv[1:]])  # noqa: S606  no shell is the point
+    click.echo(text("cli.no_desktop"))
+
+
+def _set_up_logs(config: Config) -> Callable[[], None]:
+    from executor_core.config import options
+    from executor_core.config.logs import LogFile, set_up_logging
+
+    file = LogFile(
+        folder=config[options.LOG_DIR],
+        name=config[options.LOG_FILE],
+        max_bytes=config[options.LOG_MAX_SIZE_BYTES],
+        backup_count=config[options.LOG_BACKUP_COUNT],
+    )
+    # A terminal gets sentences; a service's journal gets the log.
+    stderr = None if sys.stderr is None or sys.stderr.isatty() else sys.stderr
+    return set_up_logging(file, config[options.LOG_LEVEL], stderr).close
+
+
+def _say_warnings(config: Config, *, token_given: bool) -> None:
+    import logging
+
+    log = logging.getLogger("executor.app")
+    for warning in config.warnings:
+        log.warning("%s", warning.text("en"))
+        click.echo(warning.text(), err=True)
+    if token_given:
+        log.warning("--token can be seen by other users of this computer; `login` keeps it hidden")
+
+
+def _greet(app: Application, *, open_browser: bool) -> None:
+    presence = app.presence
+    click.echo(text("cli.started", version=presence.version, name=presence.device_name))
+    if (url := app.console_url()) is not None:
+        click.echo(text("cli.console", url=url))
+        if open_browser:
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    click.echo(text("cli.how_to_stop"))
+    sys.stdout.flush()
+
+
+def _leave_on_signals(leave: Callable[[], None]) -> None:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        for number in numbers:
+            signal.signal(number, lambda *_: leave())
+        return
+    loop = asyncio.get_running_loop()
+    for number in (*numbers, signal.SIGHUP):
+        loop.add_signal_handler(number, leave)

@@ -1,0 +1,188 @@
+"""The folder `<home>`: its paths, its creation, and the lock of the one instance that uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor_core.config.errors import ConfigError, reason_of
+from executor_core.config.kinds import Where
+from executor_core.config.options import HOME
+from executor_core.errors import ExecutorError
+
+if sys.platform == "win32":
+    from executor_core.config.lock_windows import try_lock
+else:
+    from executor_core.config.lock_posix import try_lock
+
+
+@dataclass(frozen=True)
+class Home:
+    """All paths below `<home>`. Nothing is created by asking for one."""
+
+    path: Path
+
+    @property
+    def config_toml(self) -> Path:
+        """The only configuration file that we write."""
+        return self.path / "config.toml"
+
+    @property
+    def config_env(self) -> Path:
+        """Shell assignments, read only."""
+        return self.path / "config.env"
+
+    @property
+    def device_config(self) -> Path:
+        """The configuration of the original executor, read only."""
+        return self.path / "device-config.json"
+
+    @property
+    def device_id(self) -> Path:
+        """This device's id."""
+        return self.path / "device_id"
+
+    @property
+    def token(self) -> Path:
+        """The token, where there is no keychain and the user chose a file."""
+        return self.path / "token"
+
+    @property
+    def api_json(self) -> Path:
+        """Address and token of the running instance."""
+        return self.path / "api.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the running instance for its life."""
+        return self.path / "lock"
+
+    @property
+    def journal_db(self) -> Path:
+        """Runs and outbox."""
+        return self.path / "journal.db"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run."""
+        return self.path / "runs"
+
+    @property
+    def hub_db(self) -> Path:
+        """The hub's data."""
+        return self.path / "hub.db"
+
+    @property
+    def workspace(self) -> Path:
+        """Where tasks work, unless configured otherwise."""
+        return self.path / "workspace"
+
+    @property
+    def logs(self) -> Path:
+        """Where logs are written, unless configured otherwise."""
+        return self.path / "logs"
+
+    @property
+    def skills_cache(self) -> Path:
+        """Skills fetched from servers."""
+        return self.path / "cache" / "skills"
+
+    def create(self) -> None:
+        """Make the folder (0700) if it is missing, and see that it can be written.
+
+        Raises:
+            ConfigError: `home_not_a_folder` or `home_not_writable`.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError("home_not_a_folder", home=self.path) from error
+        except OSError as error:
+            reason = reason_of(error)
+            raise ConfigError("home_not_writable", home=self.path, reason=reason) from error
+
+
+def user_home(environment: Mapping[str, str]) -> Path:
+    """The user's home folder, by the environment and else by the operating system.
+
+    Raises:
+        ConfigError: `no_user_home`.
+    """
+    named = environment.get("USERPROFILE" if os.name == "nt" else "HOME")
+    try:
+        return Path(named) if named else Path.home()
+    except RuntimeError as error:
+        raise ConfigError("no_user_home") from error
+
+
+def find_home(environment: Mapping[str, str]) -> Home:
+    """The home that the environment names, else `~/.wegent-executor`.
+
+    Raises:
+        ConfigError: `no_user_home`.
+    """
+    raw = environment.get(HOME.environment[0], "").strip() or str(HOME.default)
+    where = Where(
+        base=Path.cwd(), user_home=Path() if os.path.isabs(raw) else user_home(environment)
+    )
+    return Home(HOME.kind.parse(raw, where))
+
+
+class InstanceLock:
+    """The right to be the one instance of a home; the system drops it when the process dies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, home: Home) -> InstanceLock:
+        """Take the lock at once or not at all. The home must exist.
+
+        Raises:
+            ExecutorError: `already_running`, with the process id of the other instance ("?" if it
+                is unknown) as `values["pid"]`.
+            ConfigError: `home_not_writable`.
+        """
+        try:
+            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                _claim(descriptor, home)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except OSError as error:
+            reason = reason_of(error)
+            raise ConfigError("home_not_writable", home=home.path, reason=reason) from error
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let the next instance start. Repeating is harmless."""
+        if self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        with contextlib.suppress(OSError):  # the descriptor is gone either way
+            os.ftruncate(descriptor, 0)
+        # The file stays: removing it would let two instances lock two files of one name.
+        os.close(descriptor)
+
+    def __enter__(self) -> InstanceLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _claim(descriptor: int, home: Home) -> None:
+    """Lock the open file and write our process id into it."""
+    if not try_lock(descriptor):
+        raw = os.read(descriptor, 20).decode("ascii", "replace").strip()
+        raise ExecutorError("already_running", home=home.path, pid=raw if raw.isdigit() else "?")
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())

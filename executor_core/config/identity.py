@@ -1,0 +1,90 @@
+"""Who this device is: an id that never changes by itself, and a name for people."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from executor_core.config import hardware
+from executor_core.config.errors import ConfigError, reason_of
+from executor_core.config.files import write_private
+from executor_core.config.home import Home
+
+_log = logging.getLogger("executor.config")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,93}")
+_LONGEST_NAME = 100
+
+
+def _random_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+@dataclass(frozen=True)
+class IdentityReaders:
+    """Where an id can come from when none is written down; tests hand in their own."""
+
+    machine_id: Callable[[], str | None] = hardware.machine_id
+    mac_address: Callable[[], str | None] = hardware.mac_address
+    random_id: Callable[[], str] = _random_id
+
+
+def device_id(home: Home, configured: str = "", readers: IdentityReaders | None = None) -> str:
+    """The id of this device: `<home>/device_id`, else `configured`, else from the hardware.
+
+    An id that was not in the file is written there, so that it stays when its origin changes. Where
+    that is impossible the id is used all the same, and the log says so.
+
+    Raises:
+        ConfigError: `bad_device_id` or `config_unreadable`.
+    """
+    if written := _read(home):
+        return written
+    found = configured or _derived(readers or IdentityReaders())
+    try:
+        write_private(home.device_id, f"{found}\n".encode())
+    except OSError as error:
+        _log.warning(
+            "The device id %s could not be written to %s (%s); it is used without being kept",
+            found,
+            home.device_id,
+            reason_of(error),
+        )
+    return found
+
+
+def _read(home: Home) -> str | None:
+    """The id in the file; None if there is no file or nothing in it."""
+    try:
+        with home.device_id.open("rb") as file:
+            found = file.read(1024).decode("utf-8-sig", "replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = reason_of(error)
+        raise ConfigError("config_unreadable", file=home.device_id, reason=reason) from error
+    if found and not _ID.fullmatch(found):
+        raise ConfigError("bad_device_id", file=home.device_id, value=repr(found[:100]))
+    return found or None
+
+
+def _derived(readers: IdentityReaders) -> str:
+    if machine := readers.machine_id():
+        return f"hw-{hashlib.sha256(machine.encode()).hexdigest()[:12]}"
+    if mac := readers.mac_address():
+        return f"mac-{mac}"
+    return f"uuid-{readers.random_id()}"
+
+
+def device_name(configured: str = "", system: str = "", host: str = "") -> str:
+    """What people call this device: the configured name, else `<system> - <hostname>`.
+
+    At most 100 code points. Empty `system` and `host` mean those of this computer.
+    """
+    name = configured or f"{system or platform.system()} - {host or platform.node()}"
+    printable = "".join(char if char.isprintable() else " " for char in name)
+    return printable[:_LONGEST_NAME].strip()

@@ -1,0 +1,22 @@
+"""The one public surface of a running executor.
+
+`LocalControl` is the executor in this process, `RemoteControl` the one behind the loopback API.
+Their callers (CLI, API, window) cannot tell them apart.
+"""
+
+from executor_core.control.control import Control, RunDetail, RunSummary, Slots, Status, Submission
+from executor_core.control.local import LocalControl, Presence
+from executor_core.control.remote import Address, RemoteControl
+
+__all__ = [
+    "Address",
+    "Control",
+    "LocalControl",
+    "Presence",
+    "RemoteControl",
+    "RunDetail",
+    "RunSummary",
+    "Slots",
+    "Status",
+    "Submission",
+]

@@ -1,0 +1,122 @@
+"""What can be asked of a running executor, and the frozen answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from executor_core.executor import CancelAnswer
+from executor_core.model import (
+    AgentEvent,
+    Availability,
+    LinkStatus,
+    Outcome,
+    RunState,
+    Source,
+)
+
+
+class Slots(Struct, kw_only=True, frozen=True):
+    """How many runs live, and how many may."""
+
+    used: int
+    max: int
+
+
+class RunSummary(Struct, kw_only=True, frozen=True):
+    """A run in a list."""
+
+    run_id: str
+    source: Source
+    task_id: int | None
+    subtask_id: int | None
+    agent: str
+    state: RunState
+    started_at: datetime | None
+    accepted_at: datetime
+    title: str = ""
+    finished_at: datetime | None = None
+    error: str | None = None
+
+
+class RunDetail(Struct, kw_only=True, frozen=True):
+    """One run, its outcome, and whether the server has it (None: no server asked for it)."""
+
+    run: RunSummary
+    outcome: Outcome | None
+    delivered: bool | None
+
+
+class Status(Struct, kw_only=True, frozen=True):
+    """The executor at a glance. Its JSON is a contract: fields may be added, never renamed."""
+
+    version: str
+    pid: int
+    device_id: str
+    device_name: str
+    paused: bool
+    draining: bool
+    links: tuple[LinkStatus, ...]
+    slots: Slots
+    queued: int
+    outbox_pending: int
+    api: str
+    runs: tuple[RunSummary, ...]
+    paused_until: datetime | None = None
+    pause_reason: str | None = None
+
+
+class Submission(Struct, kw_only=True, frozen=True):
+    """A run asked for on this computer. No `folder` means a fresh one."""
+
+    prompt: str
+    agent: str = "claude_code"
+    folder: str | None = None
+    model: str | None = None
+    time_limit_s: float | None = None
+
+
+class Control(Protocol):
+    """Async methods returning frozen structs. Each may raise ExecutorError."""
+
+    async def status(self) -> Status:
+        """The executor at a glance."""
+
+    async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
+        """Active runs and the newest ended ones, newest first."""
+
+    async def run(self, run_id: str) -> RunDetail:
+        """One run. `run_unknown` if there is none."""
+
+    def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
+        """What happened and happens in a run, from `seq` > `after`, until RunEnded."""
+
+    async def submit(self, submission: Submission) -> str:
+        """Ask for a run; returns its run id."""
+
+    async def cancel(self, run_id: str) -> CancelAnswer:
+        """End a run."""
+
+    async def agents(self) -> tuple[Availability, ...]:
+        """Which agents can work here."""
+
+    async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
+        """Start nothing new, for a while or until `resume`."""
+
+    async def resume(self) -> Status:
+        """Take back a pause."""
+
+    async def drain(self) -> Status:
+        """Refuse new work, finish what was accepted, then end the executor."""
+
+    async def stop(self) -> None:
+        """End all runs, then the executor."""
+
+    async def console(self) -> str | None:
+        """A fresh address of the console that signs in its first visitor; None without a hub."""
+
+    async def credential_changed(self) -> None:
+        """A token was entered or removed: links use it at once."""

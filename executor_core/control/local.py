@@ -1,0 +1,227 @@
+"""The executor in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from msgspec import Struct
+
+from executor_core.clock import Clock
+from executor_core.control.control import RunDetail, RunSummary, Slots, Status, Submission
+from executor_core.errors import ExecutorError
+from executor_core.executor import ActiveRun, CancelAnswer, Executor, Refused
+from executor_core.jobs import Jobs
+from executor_core.journal import RunRow
+from executor_core.model import (
+    AgentEvent,
+    Availability,
+    Folder,
+    Limits,
+    LinkStatus,
+    ModelConfig,
+    RunRequest,
+    RunState,
+    Source,
+    TaskFolder,
+    Workspace,
+    new_run_id,
+)
+
+DEFAULT_TIME_LIMIT_S = 24 * 3600.0
+
+
+class Link(Protocol):
+    """What the control surface needs of any link."""
+
+    @property
+    def status(self) -> LinkStatus:
+        """Where it stands."""
+
+    def credential_changed(self) -> None:
+        """Use the new token at once."""
+
+
+class Presence(Struct, kw_only=True, frozen=True):
+    """Who this executor is."""
+
+    version: str
+    pid: int
+    device_id: str
+    device_name: str
+
+
+class LocalControl:
+    """Implements Control. `leave` ends the program in the way a SIGTERM does."""
+
+    def __init__(
+        self,
+        *,
+        executor: Executor,
+        links: Sequence[Link],
+        presence: Presence,
+        api: Callable[[], str],
+        leave: Callable[[], None],
+        reload_credentials: Callable[[], Awaitable[None]],
+        console: Callable[[], str | None],
+        clock: Clock,
+    ) -> None:
+        self._executor = executor
+        self._links = links
+        self._presence = presence
+        self._api = api
+        self._leave = leave
+        self._reload_credentials = reload_credentials
+        self._console = console
+        self._clock = clock
+        self._jobs = Jobs("control")
+        self._paused_until: datetime | None = None
+        self._pause_reason: str | None = None
+
+    async def close(self) -> None:
+        """End a running pause timer."""
+        await self._jobs.close()
+
+    async def status(self) -> Status:
+        table = self._executor.table
+        return Status(
+            version=self._presence.version,
+            pid=self._presence.pid,
+            device_id=self._presence.device_id,
+            device_name=self._presence.device_name,
+            paused=table.is_paused,
+            draining=table.is_draining or table.is_stopping,
+            links=tuple(link.status for link in self._links),
+            slots=Slots(used=table.slots_used, max=table.slots),
+            queued=len(table.queued),
+            outbox_pending=len(table.undelivered),
+            api=self._api(),
+            runs=tuple(map(_active, self._executor.active)),
+            paused_until=self._paused_until,
+            pause_reason=self._pause_reason,
+        )
+
+    async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
+        active = {a.request.run_id: _active(a) for a in self._executor.active}
+        rows = await self._executor.history(limit)
+        return tuple(active.get(row.run_id) or _recorded(row) for row in rows)
+
+    async def run(self, run_id: str) -> RunDetail:
+        row = await self._executor.recorded(run_id)
+        active = {a.request.run_id: _active(a) for a in self._executor.active}
+        is_asked_for = row.awaits_delivery or row.delivered_at is not None
+        return RunDetail(
+            run=active.get(run_id) or _recorded(row),
+            outcome=row.outcome,
+            delivered=not row.awaits_delivery if is_asked_for else None,
+        )
+
+    def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
+        return self._executor.follow(run_id, after)
+
+    async def submit(self, submission: Submission) -> str:
+        if not submission.prompt.strip():
+            raise ExecutorError("prompt_empty")
+        self._executor.check_agent(submission.agent)
+        run_id = new_run_id()
+        workspace: Workspace = TaskFolder(name=run_id)
+        if submission.folder is not None:
+            # Whoever holds the owner's token speaks for the owner.
+            workspace = Folder(path=submission.folder, is_owners_choice=True)
+        request = RunRequest(
+            run_id=run_id,
+            source=Source.API,
+            request_key=run_id,
+            conversation_key=run_id,
+            agent=submission.agent,
+            prompt=submission.prompt,
+            workspace=workspace,
+            model=ModelConfig(model=submission.model),
+            limits=Limits(total_s=submission.time_limit_s or DEFAULT_TIME_LIMIT_S),
+        )
+        answer = await self._executor.submit(request)
+        if isinstance(answer, Refused):
+            raise ExecutorError(answer.error.code, limit=self._executor.table.queue_limit)
+        return run_id
+
+    async def cancel(self, run_id: str) -> CancelAnswer:
+        answer = self._executor.cancel(run_id)
+        if answer is CancelAnswer.UNKNOWN:
+            await self._executor.recorded(run_id)
+            return CancelAnswer.TOO_LATE
+        return answer
+
+    async def agents(self) -> tuple[Availability, ...]:
+        return await self._executor.availability()
+
+    async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
+        await self._end_timer()
+        self._executor.pause()
+        self._pause_reason = reason
+        if for_s is not None:
+            self._paused_until = self._clock.now() + timedelta(seconds=for_s)
+            self._jobs.spawn(self._resume_after(for_s), "end of pause")
+        return await self.status()
+
+    async def resume(self) -> Status:
+        await self._end_timer()
+        self._executor.resume()
+        return await self.status()
+
+    async def _resume_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._paused_until = self._pause_reason = None
+        self._executor.resume()
+
+    async def _end_timer(self) -> None:
+        self._paused_until = self._pause_reason = None
+        await self._jobs.close()
+        self._jobs = Jobs("control")
+
+    async def drain(self) -> Status:
+        self._executor.drain()
+        return await self.status()
+
+    async def stop(self) -> None:
+        self._leave()
+
+    async def console(self) -> str | None:
+        return self._console()
+
+    async def credential_changed(self) -> None:
+        await self._reload_credentials()
+        for link in self._links:
+            link.credential_changed()
+
+
+def _active(active: ActiveRun) -> RunSummary:
+    request = active.request
+    return RunSummary(
+        run_id=request.run_id,
+        source=request.source,
+        task_id=request.task_id,
+        subtask_id=request.subtask_id,
+        agent=request.agent,
+        state=active.state,
+        started_at=active.run.started_at,
+        accepted_at=active.run.accepted_at,
+        title=request.title,
+    )
+
+
+def _recorded(row: RunRow) -> RunSummary:
+    outcome = row.outcome
+    return RunSummary(
+        run_id=row.run_id,
+        source=row.source,
+        task_id=row.task_id,
+        subtask_id=row.subtask_id,
+        agent=row.agent,
+        state=RunState(row.state),
+        started_at=row.started_at,
+        accepted_at=row.accepted_at,
+        title=row.title,
+        finished_at=outcome.timings.finished_at if outcome else None,
+        error=outcome.error.code if outcome and outcome.error else None,
+    )

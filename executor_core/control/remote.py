@@ -1,0 +1,170 @@
+"""The executor behind the loopback API of this computer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import msgspec
+import psutil
+from msgspec import Struct
+
+from executor_core.control.control import RunDetail, RunSummary, Status, Submission
+from executor_core.errors import ExecutorError
+from executor_core.executor import CancelAnswer
+from executor_core.model import AgentEvent, Availability, ErrorInfo
+
+_T = TypeVar("_T")
+_events = msgspec.json.Decoder(AgentEvent)
+
+ANSWER_LIMIT_S = 30.0
+
+
+class Address(Struct, kw_only=True, frozen=True):
+    """The contents of `api.json`: where the running executor listens, and its owner's token."""
+
+    url: str
+    token: str
+    pid: int
+
+    def __repr__(self) -> str:
+        return f"Address({self.url!r}, pid={self.pid})"
+
+
+class RemoteError(ExecutorError):
+    """An error that the executor sent, in the words that it chose."""
+
+    def __init__(self, code: str, words: dict[str, str]) -> None:
+        super().__init__(code)
+        self._words = {name: words.get(name, "") for name in ("title", "detail", "hint")}
+
+    def _render(self, language: str | None) -> ErrorInfo:
+        return ErrorInfo(code=self.code, **self._words)
+
+
+class RemoteControl:
+    """Implements Control. An async context manager."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._http: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of_home(cls, api_file: Path) -> Self:
+        """The executor of a <home>. Raises ExecutorError("not_running") where none listens."""
+        try:
+            address = msgspec.json.decode(api_file.read_bytes(), type=Address)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ExecutorError("not_running") from error
+        # After a crash the port may be somebody else's by now, who must not get the token.
+        if not address.url or not psutil.pid_exists(address.pid):
+            raise ExecutorError("not_running")
+        return cls(address)
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            base_url=self._address.url,
+            headers={"Authorization": f"Bearer {self._address.token}"},
+            timeout=aiohttp.ClientTimeout(total=None, connect=5, sock_connect=5),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def status(self) -> Status:
+        return await self._ask("GET", "/api/status", Status)
+
+    async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
+        return await self._ask("GET", f"/api/runs?limit={limit}", tuple[RunSummary, ...])
+
+    async def run(self, run_id: str) -> RunDetail:
+        return await self._ask("GET", f"/api/runs/{run_id}", RunDetail)
+
+    async def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
+        path = f"/api/runs/{run_id}/agent-events"
+        try:
+            async with self._session().get(path, headers={"Last-Event-ID": str(after)}) as reply:
+                await _check(reply)
+                async for line in _lines(reply.content):
+                    if line.startswith(b"data: "):
+                        yield _events.decode(line[6:])
+        except aiohttp.ClientConnectionError as error:
+            raise ExecutorError("not_running") from error
+
+    async def submit(self, submission: Submission) -> str:
+        answer = await self._ask("POST", "/api/submissions", dict[str, str], submission)
+        return answer["run_id"]
+
+    async def cancel(self, run_id: str) -> CancelAnswer:
+        answer = await self._ask("POST", f"/api/runs/{run_id}/cancel", dict[str, CancelAnswer])
+        return answer["answer"]
+
+    async def agents(self) -> tuple[Availability, ...]:
+        return await self._ask("GET", "/api/agents", tuple[Availability, ...])
+
+    async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
+        return await self._ask("POST", "/api/pause", Status, {"for_s": for_s, "reason": reason})
+
+    async def resume(self) -> Status:
+        return await self._ask("POST", "/api/resume", Status)
+
+    async def drain(self) -> Status:
+        return await self._ask("POST", "/api/drain", Status)
+
+    async def stop(self) -> None:
+        await self._ask("POST", "/api/stop", dict[str, Any])
+
+    async def console(self) -> str | None:
+        return (await self._ask("POST", "/api/console", dict[str, str | None]))["url"]
+
+    async def credential_changed(self) -> None:
+        await self._ask("POST", "/api/credential", dict[str, Any])
+
+    async def _ask(self, method: str, path: str, kind: type[_T], body: object = None) -> _T:
+        data = None if method == "GET" else msgspec.json.encode(body if body is not None else {})
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
+        try:
+            async with self._session().request(
+                method, path, data=data, headers=headers, timeout=limit
+            ) as reply:
+                await _check(reply)
+                return msgspec.json.decode(await reply.read(), type=kind)
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            raise ExecutorError("not_running") from error
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            raise RuntimeError("RemoteControl is an async context manager")
+        return self._http
+
+
+async def _check(reply: aiohttp.ClientResponse) -> None:
+    if reply.status < 400:
+        return
+    try:
+        body = msgspec.json.decode(await reply.read(), type=dict[str, Any])
+        words = body["error"]
+        error: ExecutorError = RemoteError(words["code"], words)
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        error = ExecutorError("not_running")
+    raise error
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; the stream's own reader stops at 64 KiB."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line

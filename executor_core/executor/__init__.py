@@ -1,0 +1,27 @@
+"""Slots, queue, admission and the life of a run.
+
+`machine` decides and does no I/O; `executor` carries out. Nothing here knows a wire format.
+"""
+
+from executor_core.executor.executor import ActiveRun, Executor
+from executor_core.executor.port import (
+    Accepted,
+    Admission,
+    CancelAnswer,
+    Delivery,
+    Door,
+    Duplicate,
+    Refused,
+)
+
+__all__ = [
+    "Accepted",
+    "ActiveRun",
+    "Admission",
+    "CancelAnswer",
+    "Delivery",
+    "Door",
+    "Duplicate",
+    "Executor",
+    "Refused",
+]

@@ -1,0 +1,387 @@
+"""The thin shell around the machine: it carries out what the machine decides.
+
+Every accepted run ends in exactly one outcome, which is on disk before anybody is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import assert_never
+
+from msgspec import Struct
+
+from executor_core.agents import Agents
+from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
+from executor_core.executor import machine
+from executor_core.executor.machine import EndReason, Entry, Table
+from executor_core.executor.port import (
+    Accepted,
+    Admission,
+    CancelAnswer,
+    Delivery,
+    Door,
+    Duplicate,
+    Refused,
+)
+from executor_core.executor.recovery import outcome_after_crash
+from executor_core.executor.run import Run
+from executor_core.jobs import Jobs
+from executor_core.journal import Journal, RunRow, follow, read_events
+from executor_core.model import (
+    AgentEvent,
+    AgentResult,
+    Availability,
+    ErrorInfo,
+    Outcome,
+    RunEnded,
+    RunRequest,
+    RunStarted,
+    RunState,
+    Source,
+)
+from executor_core.workspace import Workspaces
+
+_log = logging.getLogger("executor.executor")
+
+SAVE_AGAIN_S = 30.0
+"""How often an outcome that the disk did not take is offered to it again."""
+
+
+class ActiveRun(Struct, kw_only=True, frozen=True):
+    """A run that was accepted and has not ended."""
+
+    request: RunRequest
+    state: RunState
+    run: Run
+
+
+class Executor:
+    """Takes requests from doors, runs them in slots, keeps their outcomes until delivered."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        agents: Agents,
+        workspaces: Workspaces,
+        runs_folder: Path,
+        slots: int,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._agents = agents
+        self._workspaces = workspaces
+        self._runs_folder = runs_folder
+        self._clock = clock
+        self._table = Table(slots=slots)
+        self._runs: dict[str, Run] = {}
+        self._doors: dict[Source, Door] = {}
+        self._unsaved: dict[str, Delivery] = {}
+        self._jobs = Jobs("executor")
+        self._may_leave = False
+        self.left = asyncio.Event()
+        """Set when a drain or stop found nothing left to do."""
+
+    # --- life ------------------------------------------------------------------------------
+
+    def attach(self, source: Source, door: Door) -> None:
+        """Runs of this source report to `door` from now on."""
+        self._doors[source] = door
+
+    async def start(self) -> None:
+        """Give the runs that a crash cut off their outcome, and learn what is undelivered."""
+        for row in await self._journal.unfinished():
+            events = await asyncio.to_thread(read_events, self._event_file(row.run_id))
+            outcome = outcome_after_crash(row, events, self._clock.now())
+            await self._journal.settle(row.run_id, outcome)
+            _log.warning("%s was cut off by a crash and ends as %s", row.run_id, outcome.state)
+        undelivered: dict[str, str] = {}
+        for source in Source:
+            rows = await self._journal.undelivered(source)
+            undelivered |= {row.request_key: row.run_id for row in rows}
+        self._table = Table(slots=self._table.slots, undelivered=undelivered)
+        self._jobs.spawn(self._prune(), "prune")
+
+    async def stop(self, deadline_s: float) -> None:
+        """End every run, record its outcome. What misses the deadline is settled at next start."""
+        self._apply(machine.StopAsked())
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.left.wait()
+        except TimeoutError:
+            _log.error("runs did not end in %.0f s: %s", deadline_s, ", ".join(self._runs))
+        await self._jobs.close()
+
+    # --- requests --------------------------------------------------------------------------
+
+    async def submit(self, request: RunRequest) -> Admission:
+        """Admit, recognise or refuse a request. An accepted one is on disk when this returns."""
+        entry = Entry(
+            run_id=request.run_id,
+            request_key=request.request_key,
+            conversation_key=request.conversation_key,
+            directory_key=self._workspaces.directory_key(request.workspace),
+            awaits_delivery=request.address is not None,
+        )
+        run = self._runs[request.run_id] = self._new_run(request)
+        answer: Admission = Accepted(request.run_id)
+        for command in self._apply(machine.Offered(entry)):
+            match command:
+                case machine.Announce(run_id):
+                    answer = Duplicate(run_id)
+                case machine.Refuse(code=code):
+                    limit = self._table.queue_limit
+                    answer = Refused(ExecutorError(code, limit=limit).info)
+        if isinstance(answer, Accepted):
+            await asyncio.shield(self._jobs.spawn(self._accept(run), f"accept {request.run_id}"))
+        else:
+            del self._runs[request.run_id]
+        return answer
+
+    async def refuse(self, request: RunRequest, error: ErrorInfo) -> None:
+        """Answer what cannot be accepted as durably as a run: recorded, then delivered."""
+        key = request.request_key
+        keys = [entry.request_key for entry in self._table.entries.values()]
+        if key in keys or key in self._table.undelivered:
+            return
+        run = self._new_run(request)
+        outcome = run.conclude(AgentResult(error=error))
+        if request.address is not None:
+            self._apply(machine.RefusalRecorded(key, request.run_id))
+        _log.warning("%s refused: %s", key, error.code)
+        await self._save(run, outcome)
+
+    def cancel(self, run_id: str) -> CancelAnswer:
+        """A person wants the run to end."""
+        entry = self._table.entries.get(run_id)
+        if entry is None:
+            return CancelAnswer.UNKNOWN
+        if entry.is_settled:
+            return CancelAnswer.TOO_LATE
+        self._apply(machine.EndAsked(run_id, EndReason.CANCELLED))
+        return CancelAnswer.CANCELLING
+
+    def pause(self) -> None:
+        """Start nothing new; requests wait in the queue."""
+        self._apply(machine.PauseSet(True))
+
+    def resume(self) -> None:
+        """Take back a pause."""
+        self._apply(machine.PauseSet(False))
+
+    def drain(self) -> None:
+        """Refuse new work, finish what was accepted; `left` is set at the end."""
+        self._apply(machine.DrainAsked())
+
+    # --- questions -------------------------------------------------------------------------
+
+    @property
+    def table(self) -> Table:
+        """Slots, queue and states, as the machine sees them."""
+        return self._table
+
+    @property
+    def active(self) -> tuple[ActiveRun, ...]:
+        """Queued and running runs, oldest first."""
+        return tuple(
+            ActiveRun(request=run.request, state=entry.state, run=run)
+            for entry in self._table.entries.values()
+            if (run := self._runs.get(entry.run_id)) is not None
+        )
+
+    async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
+        """The events of a run with `seq > after`, past and to come, until it ended.
+
+        Always ends with RunEnded, also where the event file is gone. Raises
+        ExecutorError("run_unknown").
+        """
+        run = self._runs.get(run_id)
+        if run is None and await self._journal.run(run_id) is None:
+            raise ExecutorError("run_unknown", run_id=run_id)
+        last = after
+        async for event in follow(self._event_file(run_id), after, run.log if run else None):
+            last = event.seq
+            yield event
+            if isinstance(event, RunEnded):
+                return
+        row = await self._journal.run(run_id)
+        if row is not None and row.outcome is not None:
+            yield RunEnded(seq=last + 1, at=row.outcome.timings.finished_at, outcome=row.outcome)
+
+    # --- the outbox ------------------------------------------------------------------------
+
+    async def undelivered(self, source: Source) -> list[Delivery]:
+        """Every outcome that a door still owes its server, oldest first."""
+        rows = await self._journal.undelivered(source)
+        on_disk = [delivery for row in rows if (delivery := _delivery(row)) is not None]
+        waiting = [d for d in self._unsaved.values() if d.address is not None]
+        return [*on_disk, *waiting]
+
+    async def history(self, limit: int) -> list[RunRow]:
+        """The newest runs, newest first, whatever their state."""
+        return await self._journal.recent(limit)
+
+    async def recorded(self, run_id: str) -> RunRow:
+        """One run as the journal has it. Raises ExecutorError("run_unknown")."""
+        if (row := await self._journal.run(run_id)) is None:
+            raise ExecutorError("run_unknown", run_id=run_id)
+        return row
+
+    def check_agent(self, name: str) -> None:
+        """Raises ExecutorError("agent_unknown") for a name that no agent here has."""
+        self._agents.get(name)
+
+    async def availability(self) -> tuple[Availability, ...]:
+        """All agents of this computer."""
+        return await self._agents.availability()
+
+    async def past(self, request_key: str) -> Delivery | None:
+        """The latest outcome for a request, also a delivered one."""
+        row = await self._journal.latest(request_key)
+        return _delivery(row) if row is not None else None
+
+    async def delivered(self, delivery: Delivery, error: str | None = None) -> None:
+        """The server acknowledged the outcome, or (`error`) will never take it."""
+        self._unsaved.pop(delivery.run_id, None)
+        self._apply(machine.Delivered(delivery.request_key))
+        await self._journal.delivered(delivery.run_id, error)
+
+    # --- RunOwner --------------------------------------------------------------------------
+
+    def on_run_event(self, run: Run, event: AgentEvent) -> None:
+        if isinstance(event, RunStarted):
+            self._apply(machine.AgentStarting(run.request.run_id))
+        elif isinstance(event, AgentResult):
+            self._apply(machine.ResultParsed(run.request.run_id))
+        if (door := self._doors.get(run.request.source)) is not None:
+            door.on_event(run.request, event)
+
+    def on_time_over(self, run: Run) -> None:
+        self._apply(machine.EndAsked(run.request.run_id, EndReason.TIME_LIMIT))
+
+    # --- carrying out ----------------------------------------------------------------------
+
+    def _apply(self, event: machine.MachineEvent) -> tuple[machine.Command, ...]:
+        before = self._active_ids()
+        try:
+            self._table, commands = machine.step(self._table, event)
+        except machine.UnexpectedEventError as error:
+            _log.error("ignored: %s", error)
+            return ()
+        for command in commands:
+            self._carry_out(command)
+        if self._active_ids() != before:
+            for door in self._doors.values():
+                door.on_active_changed()
+        return commands
+
+    def _carry_out(self, command: machine.Command) -> None:
+        match command:
+            case machine.Start(run_id):
+                self._jobs.spawn(self._live(self._runs[run_id]), run_id)
+            case machine.Interrupt(run_id, reason):
+                self._runs[run_id].end(reason)
+            case machine.Abandon(run_id, reason):
+                run = self._runs[run_id]
+                run.end(reason)
+                self._jobs.spawn(self._abandon(run), f"abandon {run_id}")
+            case machine.Leave():
+                self._may_leave = True
+                self._leave_if_done()
+            case machine.Accept() | machine.Refuse() | machine.Announce():
+                pass  # answered by `submit`, which asked
+            case _:
+                assert_never(command)
+
+    def _active_ids(self) -> frozenset[str]:
+        return frozenset(e.run_id for e in self._table.entries.values() if e.holds_slot)
+
+    def _new_run(self, request: RunRequest) -> Run:
+        folder = self._runs_folder / request.run_id
+        return Run(request, folder=folder, clock=self._clock, owner=self)
+
+    async def _accept(self, run: Run) -> None:
+        request = run.request
+        try:
+            await self._journal.accept(request)
+        except ExecutorError as error:
+            # Without a disk nothing can be promised: the run will end with this as its reason.
+            run.unrecorded = error
+        run.on_disk.set()
+        _log.info("%s accepted: %s, agent %s", request.run_id, request.request_key, request.agent)
+        if (door := self._doors.get(request.source)) is not None:
+            door.on_accepted(request)
+
+    async def _live(self, run: Run) -> None:
+        await run.on_disk.wait()
+        outcome = await run.perform(self._agents, self._workspaces, self._journal)
+        await self._save(run, outcome)
+        self._apply(machine.Ended(run.request.run_id))
+
+    async def _abandon(self, run: Run) -> None:
+        await run.on_disk.wait()
+        await self._save(run, run.conclude(AgentResult()))
+
+    async def _save(self, run: Run, outcome: Outcome) -> None:
+        """Record the outcome, then tell the run's followers and its door."""
+        request = run.request
+        delivery = Delivery(
+            run_id=request.run_id,
+            request_key=request.request_key,
+            address=request.address,
+            reply_to=request.reply_to,
+            outcome=outcome,
+        )
+        try:
+            await self._journal.finish(request, outcome)
+        except ExecutorError as error:
+            _log.error("the outcome of %s is kept in memory only: %s", request.run_id, error)
+            self._unsaved[request.run_id] = delivery
+            self._jobs.spawn(self._save_later(request, outcome), f"save {request.run_id} later")
+        run.close(outcome)
+        seconds = (outcome.timings.finished_at - outcome.timings.accepted_at).total_seconds()
+        reason = f" ({outcome.error.code})" if outcome.error else ""
+        _log.info("%s %s%s after %.1f s", request.run_id, outcome.state, reason, seconds)
+        if request.address is not None and (door := self._doors.get(request.source)) is not None:
+            door.on_outcome(delivery)
+        self._runs.pop(request.run_id, None)
+        self._leave_if_done()
+
+    async def _save_later(self, request: RunRequest, outcome: Outcome) -> None:
+        while True:
+            await self._clock.sleep(SAVE_AGAIN_S)
+            with contextlib.suppress(ExecutorError):  # said once; the next try may find room
+                await self._journal.finish(request, outcome)
+                break
+        if self._unsaved.pop(request.run_id, None) is None:
+            await self._journal.delivered(request.run_id)
+        _log.info("the outcome of %s is on disk now", request.run_id)
+
+    def _leave_if_done(self) -> None:
+        if self._may_leave and not self._runs:
+            self.left.set()
+
+    def _event_file(self, run_id: str) -> Path:
+        return self._runs_folder / run_id / "events.jsonl"
+
+    async def _prune(self) -> None:
+        for run_id in await self._journal.prune():
+            await asyncio.to_thread(shutil.rmtree, self._runs_folder / run_id, ignore_errors=True)
+
+
+def _delivery(row: RunRow) -> Delivery | None:
+    if row.outcome is None:
+        return None
+    return Delivery(
+        run_id=row.run_id,
+        request_key=row.request_key,
+        address=row.address,
+        reply_to=row.reply_to,
+        outcome=row.outcome,
+    )

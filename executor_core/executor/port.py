@@ -1,0 +1,65 @@
+"""The small port between the executor and its front doors."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from executor_core.model import AgentEvent, ErrorInfo, Outcome, RunRequest
+
+
+class Door(Protocol):
+    """What a front door is told of the runs it asked for. Calls return at once, never raise."""
+
+    def on_accepted(self, request: RunRequest) -> None:
+        """The run is on disk; it will end in exactly one outcome."""
+
+    def on_event(self, request: RunRequest, event: AgentEvent) -> None:
+        """Something happened in the run; nothing follows `on_outcome`."""
+
+    def on_outcome(self, delivery: Delivery) -> None:
+        """The run ended. Deliver, then tell `Executor.delivered`."""
+
+    def on_active_changed(self) -> None:
+        """Another set of runs holds the slots."""
+
+
+class Delivery(Struct, kw_only=True, frozen=True):
+    """An outcome on its way to its requester: an entry of the outbox."""
+
+    run_id: str
+    request_key: str
+    address: str | None
+    reply_to: dict[str, Any]
+    outcome: Outcome
+
+
+class Accepted(Struct, frozen=True):
+    """The request became the run `run_id`, which may have to wait for a slot."""
+
+    run_id: str
+
+
+class Duplicate(Struct, frozen=True):
+    """The request is already there as `run_id`; its door was told again where it stands."""
+
+    run_id: str
+
+
+class Refused(Struct, frozen=True):
+    """Nothing was accepted, for the reason given."""
+
+    error: ErrorInfo
+
+
+Admission: TypeAlias = Accepted | Duplicate | Refused
+
+
+class CancelAnswer(StrEnum):
+    """What a cancel found."""
+
+    CANCELLING = "cancelling"
+    TOO_LATE = "too_late"
+    UNKNOWN = "unknown"

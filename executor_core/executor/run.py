@@ -1,0 +1,244 @@
+"""The life of one run between its acceptance and its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from executor_core.agents import Agent, Agents, Assignment
+from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
+from executor_core.executor.machine import EndReason
+from executor_core.jobs import Jobs
+from executor_core.journal import EventLog, Journal
+from executor_core.model import (
+    AgentEvent,
+    AgentResult,
+    Folder,
+    GitClone,
+    Notice,
+    Outcome,
+    RunEnded,
+    RunRequest,
+    RunStarted,
+    RunState,
+    SessionStarted,
+    TextDelta,
+    Timings,
+)
+from executor_core.texts import text
+from executor_core.workspace import Workspaces
+
+_log = logging.getLogger("executor.executor")
+
+MAX_TEXT = 16 * 2**20
+"""Characters of an answer that are kept; past it a notice says that the rest is left out."""
+
+
+class RunOwner(Protocol):
+    """Who is told what happens in a run, as it happens."""
+
+    def on_run_event(self, run: Run, event: AgentEvent) -> None:
+        """`event` is on file."""
+
+    def on_time_over(self, run: Run) -> None:
+        """The run reached its time limit and should be ended."""
+
+
+class Run:
+    """One accepted request: its events, its text, its end."""
+
+    def __init__(self, request: RunRequest, *, folder: Path, clock: Clock, owner: RunOwner) -> None:
+        self.request = request
+        self.log = EventLog(folder / "events.jsonl", clock)
+        self.on_disk = asyncio.Event()
+        self.accepted_at = clock.now()
+        self.started_at: datetime | None = None
+        self.unrecorded: ExecutorError | None = None
+        """Why the journal could not take the run, which then ends at once."""
+        self._folder = folder
+        self._clock = clock
+        self._owner = owner
+        self._stop = asyncio.Event()
+        self._end_reason: EndReason | None = None
+        self._text: list[str] = []
+        self._text_length = 0
+        self._first_text_at: datetime | None = None
+        self._last_event_at = clock.monotonic()
+        self._session_id: str | None = None
+
+    def end(self, reason: EndReason) -> None:
+        """Decide the run against its agent, which is ended; nothing more is heard of it."""
+        self._end_reason = reason
+        self._stop.set()
+
+    async def perform(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> Outcome:
+        """Folder, agent, outcome. Raises nothing but the cancellation of its own job."""
+        jobs = Jobs(self.request.run_id)
+        self.started_at = self._clock.now()
+        try:
+            self.log.open()
+            jobs.spawn(self._watch_time(), "watch time")
+            result = await self._work(agents, workspaces, journal)
+        except ExecutorError as error:
+            _log.warning("%s: %s", self.request.run_id, error)
+            result = AgentResult(error=error.info)
+        except Exception:
+            _log.exception("%s failed unexpectedly", self.request.run_id)
+            result = AgentResult(error=ExecutorError("internal").info)
+        finally:
+            await jobs.close()
+        return self.conclude(result)
+
+    async def _work(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> AgentResult:
+        request = self.request
+        if self.unrecorded is not None:
+            raise self.unrecorded
+        await journal.start(request.run_id)
+        folder = await workspaces.prepare(request.workspace)
+        agent = await self._choose(agents)
+        if self._stop.is_set():
+            return AgentResult()
+        self.emit(RunStarted(agent=agent.name, folder=str(folder)))
+        if request.new_session:
+            await journal.forget_session(request.conversation_key)
+        assignment = Assignment(
+            run_id=request.run_id,
+            prompt=request.prompt,
+            images=request.images,
+            folder=folder,
+            scratch=self._folder,
+            private_home=self._private_home(workspaces, agent.name),
+            session_id=await journal.session(request.conversation_key, agent.name),
+            model=request.model,
+            system_prompt=request.system_prompt,
+            permission=request.permission,
+        )
+        return await self._converse(agent, assignment, journal)
+
+    async def _choose(self, agents: Agents) -> Agent:
+        agent = agents.get(self.request.agent)
+        if self.request.model.brings_access:
+            return agent
+        if (stand_in := await agents.stand_in_for(agent.name)) is None:
+            return agent
+        chosen, missing = stand_in
+        reason = missing.problem.title if missing.problem else ""
+        words = text("notice.stand_in", agent=missing.title, reason=reason)
+        self.emit(Notice(code="stand_in", text=words))
+        return chosen
+
+    async def _converse(
+        self, agent: Agent, assignment: Assignment, journal: Journal
+    ) -> AgentResult:
+        """Run the agent; a session that it no longer knows is replaced by a new one, once."""
+        saving: list[asyncio.Task[None]] = []
+        jobs = Jobs(f"{self.request.run_id} session")
+
+        def emit(event: AgentEvent) -> None:
+            if isinstance(event, SessionStarted):
+                save = journal.save_session(
+                    self.request.conversation_key, agent.name, event.session_id
+                )
+                saving.append(jobs.spawn(save, "save"))
+            if not _is_lost_session(event):
+                self.emit(event)
+
+        try:
+            result = await agent.run(assignment, emit, self._stop)
+            if _is_lost_session(result) and not self._stop.is_set():
+                self.emit(Notice(code="session_lost", text=text("notice.session_lost")))
+                result = await agent.run(replace(assignment, session_id=None), emit, self._stop)
+            return result
+        finally:
+            await asyncio.gather(*saving, return_exceptions=True)
+            await jobs.close()
+
+    def _private_home(self, workspaces: Workspaces, agent: str) -> Path | None:
+        if not self.request.model.brings_access:
+            return None
+        match self.request.workspace:
+            case Folder():
+                task_folder = str(self.request.task_id or self.request.run_id)
+            case GitClone(task_folder=name):
+                task_folder = name
+            case task:
+                task_folder = task.name
+        return workspaces.private_home(task_folder, agent)
+
+    def emit(self, event: AgentEvent) -> None:
+        """Write the event down and pass it on, unless the run was already told to end."""
+        if self._end_reason is not None:
+            return
+        self._last_event_at = self._clock.monotonic()
+        match event:
+            case TextDelta(text=words):
+                if self._text_length > MAX_TEXT:
+                    return
+                if self._first_text_at is None:
+                    self._first_text_at = self._clock.now()
+                self._text.append(words)
+                self._text_length += len(words)
+                if self._text_length > MAX_TEXT:
+                    self.emit(Notice(code="text_cut", text=text("notice.text_cut")))
+            case SessionStarted(session_id=session_id):
+                self._session_id = session_id
+        self._owner.on_run_event(self, self.log.append(event))
+
+    def conclude(self, result: AgentResult) -> Outcome:
+        """The outcome, given the agent's last word and whether somebody ended the run before it."""
+        error = result.error
+        state = RunState.FAILED if error else RunState.COMPLETED
+        match self._end_reason:
+            case EndReason.CANCELLED:
+                state, error = RunState.CANCELLED, None
+            case EndReason.STOPPED:
+                state, error = RunState.FAILED, ExecutorError("device_stopped").info
+            case EndReason.TIME_LIMIT:
+                hours = self.request.limits.total_s / 3600
+                state = RunState.FAILED
+                error = ExecutorError("time_limit", hours=f"{hours:g}").info
+        return Outcome(
+            state=state,
+            text="".join(self._text) or result.final_text,
+            error=error,
+            usage=result.usage,
+            session_id=self._session_id,
+            timings=Timings(
+                accepted_at=self.accepted_at,
+                started_at=self.started_at,
+                first_text_at=self._first_text_at,
+                finished_at=self._clock.now(),
+            ),
+        )
+
+    def close(self, outcome: Outcome) -> None:
+        """The outcome is recorded: say so to whoever follows the run."""
+        self.log.append(RunEnded(outcome=outcome))
+        self.log.close()
+
+    async def _watch_time(self) -> None:
+        """Warn when the agent is silent for long; end the run when its time is over."""
+        limits = self.request.limits
+        ends_at = self._clock.monotonic() + limits.total_s
+        while (left := ends_at - self._clock.monotonic()) > 0:
+            silent = self._clock.monotonic() - self._last_event_at
+            if silent >= limits.silence_warning_s:
+                words = text("notice.silent", minutes=int(silent // 60))
+                self.emit(Notice(code="silent", text=words))
+                silent = 0.0
+            await self._clock.sleep(min(left, limits.silence_warning_s - silent))
+        self._owner.on_time_over(self)
+
+
+def _is_lost_session(event: AgentEvent) -> bool:
+    return (
+        isinstance(event, AgentResult)
+        and event.error is not None
+        and event.error.code == "session_not_found"
+    )

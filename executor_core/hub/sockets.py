@@ -1,0 +1,308 @@
+"""The server side of the device link: one Socket.IO namespace, its handshake and its acks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import socketio
+from socketio.exceptions import ConnectionRefusedError as Refused
+
+from executor_core import texts
+from executor_core.clock import Clock
+from executor_core.hub import wire
+from executor_core.hub.accounts import Accounts
+from executor_core.hub.answers import Answers
+from executor_core.hub.devices import Devices
+from executor_core.hub.wire import Dialect, Json
+from executor_core.jobs import Jobs
+from executor_core.web import Access, Listener
+
+_log = logging.getLogger("executor.hub")
+
+NAMESPACE = "/local-executor"
+MAX_PACKET_BYTES = 1_000_000
+PING_INTERVAL_S = 25
+PING_TIMEOUT_S = 20
+DISCONNECT_GRACE_S = 2.0
+_ATTEMPTS = 30
+_ATTEMPTS_WINDOW_S = 30.0
+_CLOSE_S = 2.0
+_MAX_PEERS = 1000
+
+_NOT_REGISTERED = "Not authenticated or not registered"
+_OK: Json = {"success": True}
+
+EventHandler = Callable[["Connection", Any], Awaitable[Json]]
+
+
+class _Utf8Json:
+    """JSON as it is measured on the wire: characters as themselves, not as escapes."""
+
+    @staticmethod
+    def dumps(value: Any, **options: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, **options)
+
+    loads = staticmethod(json.loads)
+
+
+@dataclass
+class Connection:
+    """One device's socket. `device_id` is None until it registers."""
+
+    sid: str
+    user_id: int
+    device_id: str | None = None
+
+
+class Sockets:
+    """Devices connect here. Events that a server of the dialect does not know get an empty ack."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        dialect: Dialect,
+        accounts: Accounts,
+        devices: Devices,
+        answers: Answers,
+        jobs: Jobs,
+    ) -> None:
+        self._clock = clock
+        self._dialect: Dialect = dialect
+        self._accounts = accounts
+        self._devices = devices
+        self._answers = answers
+        self._jobs = jobs
+        self._connections: dict[str, Connection] = {}
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+        self._is_closing = False
+        self._server = self._make_server()
+        common: dict[str, EventHandler] = {
+            "device:register": self._register,
+            "device:heartbeat": self._heartbeat,
+            "device:status": self._status,
+        }
+        self._handlers = common | (
+            self._progress_handlers() if dialect == "progress" else self._responses_handlers()
+        )
+
+    def attach(self, listener: Listener) -> None:
+        """Serve `/socket.io/` there, and close all sockets when it stops."""
+        handle = self._server.handle_request
+        listener.route("GET", "/socket.io/", handle, access=Access.OWN)
+
+        async def close(_app: object) -> None:
+            await self.close()
+
+        listener.app.on_shutdown.append(close)
+
+    async def send(self, user_id: int, device_id: str, event: str, data: Json) -> None:
+        """Emit to every socket that registered as the device."""
+        await self._server.emit(event, data, room=_room(user_id, device_id), namespace=NAMESPACE)
+
+    async def close(self) -> None:
+        """Disconnect all devices; what they run is not failed by it. Harmless to repeat."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        for sid in list(self._connections):
+            # A peer that takes nothing more must not hold us; its socket ends with the listener.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._server.disconnect(sid, namespace=NAMESPACE)
+        await self._server.shutdown()
+
+    def _make_server(self) -> Any:
+        server = socketio.AsyncServer(
+            async_mode="aiohttp",
+            transports=["websocket"],
+            max_http_buffer_size=MAX_PACKET_BYTES,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            cors_allowed_origins=[],
+            # One event of a socket after the other: their order is the order of the text.
+            async_handlers=False,
+            json=_Utf8Json,
+        )
+
+        def spawn(work: Callable[..., Any], *args: Any, **named: Any) -> asyncio.Task[Any]:
+            return self._jobs.spawn(work(*args, **named), "socket")
+
+        # The library keeps no hold of its background tasks; ours end with the hub.
+        server.eio.start_background_task = spawn
+        server.on("connect", self._connect, namespace=NAMESPACE)
+        server.on("disconnect", self._disconnect, namespace=NAMESPACE)
+        server.on("*", self._event, namespace=NAMESPACE)
+        return server
+
+    # --- connections ---------------------------------------------------------------------------
+
+    async def _connect(self, sid: str, environ: Json, auth: Any = None) -> None:
+        if self._is_closing:
+            raise Refused("Server is shutting down")
+        self._count_attempt(str(environ["aiohttp.request"].remote))
+        token = auth.get("token") if isinstance(auth, dict) else None
+        if not token or not isinstance(token, str):
+            raise Refused("Missing authentication token")
+        if token.startswith("wg-"):
+            raise Refused("Invalid or expired API key")
+        name = self._accounts.verify(token)
+        user_id = None if name is None else self._accounts.user_id(name)
+        if user_id is None:
+            raise Refused("Invalid or expired token")
+        self._connections[sid] = Connection(sid, user_id)
+        await self._server.enter_room(sid, f"user:{user_id}", namespace=NAMESPACE)
+
+    def _count_attempt(self, peer: str) -> None:
+        now = self._clock.monotonic()
+        times = self._attempts.setdefault(peer, deque())
+        self._attempts.move_to_end(peer)
+        while len(self._attempts) > _MAX_PEERS:
+            self._attempts.popitem(last=False)
+        while times and now - times[0] > _ATTEMPTS_WINDOW_S:
+            times.popleft()
+        if len(times) >= _ATTEMPTS:
+            raise Refused("Too many device connection attempts")
+        times.append(now)
+
+    async def _disconnect(self, sid: str, _reason: object = None) -> None:
+        connection = self._connections.pop(sid, None)
+        if connection is None or connection.device_id is None or self._is_closing:
+            return
+        if self._devices.owns(connection.user_id, connection.device_id, sid):
+            self._jobs.spawn(
+                self._grace(connection.user_id, connection.device_id, sid), "disconnect grace"
+            )
+
+    async def _grace(self, user_id: int, device_id: str, sid: str) -> None:
+        await self._clock.sleep(DISCONNECT_GRACE_S)
+        if self._devices.owns(user_id, device_id, sid):
+            _log.info("device %s disconnected", device_id)
+            await self._answers.fail_device(
+                user_id, device_id, texts.text("hub.device_disconnected")
+            )
+            await self._devices.lose(user_id, device_id)
+
+    # --- events --------------------------------------------------------------------------------
+
+    async def _event(self, event: str, sid: str, *data: Any) -> Json | None:
+        connection = self._connections.get(sid)
+        if connection is None:
+            return {"error": "Not authenticated"}
+        handler = self._handlers.get(event)
+        payload = data[0] if data else None
+        try:
+            if handler is not None:
+                return await handler(connection, payload)
+            if self._dialect == "responses" and wire.is_response_event(event, payload):
+                return await self._response(connection, event, payload)
+            return None
+        except wire.InvalidPayload as error:
+            return {"error": str(error)}
+        except Exception as error:
+            _log.exception("%s failed: %s", event, type(error).__name__)
+            return {"error": "Internal server error"}
+
+    async def _register(self, connection: Connection, data: Any) -> Json:
+        device = _checked(wire.parse_register, data)
+        if not wire.storable(device.device_id):
+            return {"error": "Registration failed: device_id is too long"}
+        user_id, sid = connection.user_id, connection.sid
+        await self._devices.register(user_id, sid, device)
+        if sid not in self._connections:
+            return {"error": "Client disconnected during device registration"}
+        connection.device_id = device.device_id
+        await self._server.enter_room(sid, _room(user_id, device.device_id), namespace=NAMESPACE)
+        if self._dialect == "responses":
+            self._jobs.spawn(self._sync_capabilities(sid), "sync capabilities")
+        _log.info("device %s registered", device.device_id)
+        return {"success": True, "device_id": device.device_id}
+
+    async def _sync_capabilities(self, sid: str) -> None:
+        request: Json = {"mode": "replace", "skills": [], "plugins": [], "mcps": []}
+        await self._server.emit(
+            "device:sync_capabilities", request, to=sid, namespace=NAMESPACE, callback=_synced
+        )
+
+    async def _heartbeat(self, connection: Connection, data: Any) -> Json:
+        beat = _checked(wire.parse_heartbeat, data, self._dialect)
+        if beat.device_id != connection.device_id:
+            return {"error": "Device ID mismatch"}
+        error = await self._devices.heartbeat(connection.user_id, connection.sid, beat)
+        return _OK if error is None else {"error": error}
+
+    async def _status(self, connection: Connection, data: Any) -> Json:
+        device_id, status = _checked(wire.parse_status, data)
+        if device_id != connection.device_id:
+            return {"error": "Device ID mismatch"}
+        await self._devices.set_status(connection.user_id, device_id, status)
+        return _OK
+
+    async def _response(self, connection: Connection, event: str, data: Any) -> Json:
+        if connection.device_id is None:
+            return {"error": _NOT_REGISTERED}
+        return await self._answers.response(connection.user_id, event, data)
+
+    def _progress_handlers(self) -> dict[str, EventHandler]:
+        async def progress(connection: Connection, data: Any) -> Json:
+            if connection.device_id is None:
+                return {"error": _NOT_REGISTERED}
+            return await self._answers.progress(connection.user_id, connection.device_id, data)
+
+        async def complete(connection: Connection, data: Any) -> Json:
+            if connection.device_id is None:
+                return {"error": _NOT_REGISTERED}
+            return await self._answers.complete(connection.user_id, connection.device_id, data)
+
+        return {"task:progress": progress, "task:complete": complete}
+
+    def _responses_handlers(self) -> dict[str, EventHandler]:
+        return {
+            "device:upgrade_status": _upgrade_status,
+            "terminal:output": _terminal,
+            "terminal:exit": _terminal,
+            "runtime.tasks.updated": _runtime_tasks,
+            "runtime:event": _runtime_event,
+        }
+
+
+def _room(user_id: int, device_id: str) -> str:
+    return f"device:{user_id}:{device_id}"
+
+
+def _synced(*answer: Any) -> None:
+    # The hub keeps no skills, so it only takes note that the device answers at all.
+    _log.debug("capability sync was answered with %d values", len(answer))
+
+
+def _checked(parse: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return parse(*args)
+    except wire.InvalidPayload as error:
+        raise wire.InvalidPayload(f"Invalid payload: {error}") from error
+
+
+async def _upgrade_status(_connection: Connection, data: Any) -> Json:
+    _checked(wire.parse_upgrade_status, data)
+    return _OK
+
+
+async def _terminal(_connection: Connection, data: Any) -> Json:
+    has_session = isinstance(data, dict) and bool(data.get("session_id"))
+    return _OK if has_session else {"error": "Missing session_id"}
+
+
+async def _runtime_tasks(_connection: Connection, data: Any) -> Json:
+    if not (isinstance(data, dict) and data):
+        return {"error": "Invalid runtime task update payload"}
+    return {"success": True, "notified": 0}
+
+
+async def _runtime_event(_connection: Connection, _data: Any) -> Json:
+    return _OK

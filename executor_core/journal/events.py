@@ -1,0 +1,123 @@
+"""The event stream of one run as a file, `<home>/runs/<run_id>/events.jsonl`.
+
+Written line by line as events happen, so that a kill -9 of the executor loses none; read again by
+everyone who follows the run, so that no reader needs a queue in memory and a slow one holds up
+nobody. The file is bounded: past the bound only short events are kept, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from executor_core.clock import Clock
+from executor_core.model import AgentEvent, AgentResult, Notice, RunEnded, SessionStarted
+
+_log = logging.getLogger("executor.journal")
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AgentEvent)
+
+MAX_FILE_BYTES = 64 * 2**20
+"""Past this only the events below are written: they decide how the run ends."""
+_ALWAYS_KEPT = (AgentResult, RunEnded, SessionStarted, Notice)
+_READ_BYTES = 64 * 1024
+
+
+class EventLog:
+    """The writing end: numbers, stamps and appends the events of one run."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._seq = 0
+        self._size = 0
+        self._file: int | None = None
+        self._grown = asyncio.Event()
+        self.is_closed = False
+
+    def open(self) -> None:
+        """Create the file, readable by its owner alone."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def append(self, event: AgentEvent) -> AgentEvent:
+        """Number and stamp `event`, write it, wake the readers; returns it as written."""
+        self._seq += 1
+        event = replace(event, seq=self._seq, at=self._clock.now())
+        if self._size < MAX_FILE_BYTES or isinstance(event, _ALWAYS_KEPT):
+            self._write(_encoder.encode(event) + b"\n")
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+        return event
+
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            os.write(self._file, line)
+            self._size += len(line)
+        except OSError as error:
+            # The run matters more than its history: it goes on, and its outcome is still recorded.
+            _log.error("the event file of a run cannot be written any more: %s", error)
+            self._release()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def close(self) -> None:
+        """No more events; readers end after the last one."""
+        self.is_closed = True
+        self._release()
+        self._grown.set()
+
+    def growth(self) -> asyncio.Event:
+        """An event that is set by the next append, or by the close. Take it before reading."""
+        return self._grown
+
+
+async def follow(path: Path, after: int, log: EventLog | None) -> AsyncIterator[AgentEvent]:
+    """The events with `seq > after`: those on file, then, while `log` is open, those to come."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        rest = b""
+        while True:
+            ended = log is None or log.is_closed
+            grown = None if log is None else log.growth()
+            while chunk := file.read(_READ_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for event in _decode(lines):
+                    if event.seq > after:
+                        yield event
+            if ended or grown is None:
+                return
+            await grown.wait()
+
+
+def read_events(path: Path) -> list[AgentEvent]:
+    """All events of a run that is over; a torn last line and a missing file count as nothing."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return list(_decode(lines))
+
+
+def _decode(lines: list[bytes]) -> Iterator[AgentEvent]:
+    for line in lines:
+        try:
+            if line:
+                yield _decoder.decode(line)
+        except msgspec.MsgspecError:
+            # Torn by a crash or a full disk; what is whole still counts.
+            _log.warning("an event on file could not be read and was left out")

@@ -1,0 +1,355 @@
+"""The runs of this computer in SQLite: who asked, how each ended, and whether it was delivered.
+
+The outbox is not a second store: it is the runs whose outcome is recorded and not yet acknowledged.
+Prompts, keys and tokens are never written; a queued run therefore cannot survive a crash, it is
+answered instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
+from executor_core.model import Outcome, RunRequest, RunState, Source
+
+_log = logging.getLogger("executor.journal")
+_T = TypeVar("_T")
+
+SCHEMA_VERSION = 1
+MAX_RUNS = 10_000
+"""Finished and delivered runs beyond this are forgotten, oldest first."""
+MAX_EVENT_FILES = 1_000
+"""Of these, only the newest keep their folder with events and patches."""
+MAX_SESSIONS = 10_000
+MAX_TITLE = 120
+
+_SCHEMA = """
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    conversation_key TEXT NOT NULL,
+    address TEXT,
+    reply_to TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    title TEXT NOT NULL,
+    task_id INTEGER,
+    subtask_id INTEGER,
+    state TEXT NOT NULL,
+    accepted_at TEXT NOT NULL,
+    started_at TEXT,
+    outcome BLOB,
+    awaits_delivery INTEGER NOT NULL,
+    delivered_at TEXT,
+    delivery_error TEXT
+);
+CREATE INDEX runs_by_time ON runs (accepted_at);
+CREATE INDEX runs_by_request ON runs (request_key);
+CREATE INDEX runs_open ON runs (awaits_delivery) WHERE awaits_delivery;
+CREATE INDEX runs_unfinished ON runs (run_id) WHERE outcome IS NULL;
+CREATE TABLE sessions (
+    conversation_key TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    used_at TEXT NOT NULL,
+    PRIMARY KEY (conversation_key, agent)
+);
+"""
+
+
+class RunRow(Struct, kw_only=True, frozen=True):
+    """A run as the journal knows it. `outcome` is None until it ended."""
+
+    run_id: str
+    source: Source
+    request_key: str
+    conversation_key: str
+    address: str | None
+    reply_to: dict[str, Any]
+    agent: str
+    title: str
+    task_id: int | None
+    subtask_id: int | None
+    state: RunState
+    accepted_at: datetime
+    started_at: datetime | None
+    outcome: Outcome | None
+    awaits_delivery: bool
+    delivered_at: datetime | None
+    delivery_error: str | None
+
+
+class Journal:
+    """The only reader and writer of `journal.db`, from one thread of its own.
+
+    Every method is one durable transaction (WAL, synchronous=FULL). A failing disk raises
+    ExecutorError("journal_failed").
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._db: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Open or create the file. A broken one is set aside; a newer one is refused."""
+        await self._run(self._open)
+
+    async def close(self) -> None:
+        """Write what is left and let go of the file. Legal in every state."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    # --- the life of a run -----------------------------------------------------------------
+
+    async def accept(self, request: RunRequest) -> None:
+        """The run exists from now on, whatever happens to us."""
+
+        def work() -> None:
+            with self._connection() as db:
+                self._insert(db, request)
+
+        await self._run(work)
+
+    async def start(self, run_id: str) -> None:
+        """The run left the queue."""
+        await self._write(
+            "UPDATE runs SET state = ?, started_at = ? WHERE run_id = ?",
+            RunState.RUNNING,
+            self._now(),
+            run_id,
+        )
+
+    async def finish(self, request: RunRequest, outcome: Outcome) -> None:
+        """Record the one outcome of the run, and the run itself where it never was accepted."""
+
+        def work() -> None:
+            with self._connection() as db:
+                self._insert(db, request)
+                _settle(db, request.run_id, outcome)
+
+        await self._run(work)
+
+    async def settle(self, run_id: str, outcome: Outcome) -> None:
+        """Record the outcome of a run of an earlier process."""
+
+        def work() -> None:
+            with self._connection() as db:
+                _settle(db, run_id, outcome)
+
+        await self._run(work)
+
+    async def delivered(self, run_id: str, error: str | None = None) -> None:
+        """The server has it, or (`error`) has said for good that it will not take it."""
+        await self._write(
+            "UPDATE runs SET awaits_delivery = 0, delivered_at = ?, delivery_error = ?"
+            " WHERE run_id = ?",
+            self._now(),
+            error,
+            run_id,
+        )
+
+    # --- questions -------------------------------------------------------------------------
+
+    async def unfinished(self) -> list[RunRow]:
+        """Runs without an outcome: at start, those that a crash cut off."""
+        return await self._rows("outcome IS NULL ORDER BY accepted_at")
+
+    async def undelivered(self, source: Source) -> list[RunRow]:
+        """The outbox of one door, oldest first."""
+        return await self._rows(
+            "awaits_delivery AND outcome IS NOT NULL AND source = ? ORDER BY accepted_at", source
+        )
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """One run, or None."""
+        rows = await self._rows("run_id = ?", run_id)
+        return rows[0] if rows else None
+
+    async def recent(self, limit: int = 100, before: datetime | None = None) -> list[RunRow]:
+        """The newest runs, newest first; `before` pages back."""
+        newest = before.isoformat() if before else "9999"
+        return await self._rows("accepted_at < ? ORDER BY accepted_at DESC LIMIT ?", newest, limit)
+
+    async def latest(self, request_key: str) -> RunRow | None:
+        """The newest run of a request, or None if it was never accepted (or is forgotten)."""
+        rows = await self._rows("request_key = ? ORDER BY accepted_at DESC LIMIT 1", request_key)
+        return rows[0] if rows else None
+
+    # --- agent sessions --------------------------------------------------------------------
+
+    async def session(self, conversation_key: str, agent: str) -> str | None:
+        """The agent's own conversation to resume, if there is one."""
+        sql = "SELECT session_id FROM sessions WHERE conversation_key = ? AND agent = ?"
+        rows = await self._run(
+            lambda: self._connection().execute(sql, (conversation_key, agent)).fetchall()
+        )
+        return str(rows[0][0]) if rows else None
+
+    async def save_session(self, conversation_key: str, agent: str, session_id: str) -> None:
+        """Remember the conversation for the next run of the same key."""
+        await self._write(
+            "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)",
+            conversation_key,
+            agent,
+            session_id,
+            self._now(),
+        )
+
+    async def forget_session(self, conversation_key: str) -> None:
+        """The next run of this key starts a new conversation."""
+        await self._write("DELETE FROM sessions WHERE conversation_key = ?", conversation_key)
+
+    async def prune(self) -> list[str]:
+        """Forget the oldest settled runs over the bounds; returns those whose files may go."""
+        return await self._run(self._prune)
+
+    # --- in the thread ---------------------------------------------------------------------
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        def guarded() -> _T:
+            try:
+                return work()
+            except (sqlite3.Error, OSError) as error:
+                raise ExecutorError(
+                    "journal_failed", retryable=True, path=self._path, reason=error
+                ) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    async def _write(self, sql: str, *values: object) -> None:
+        def work() -> None:
+            with self._connection() as db:
+                db.execute(sql, values)
+
+        await self._run(work)
+
+    async def _rows(self, where: str, *values: object) -> list[RunRow]:
+        # `where` is always one of the literals above.
+        columns = ", ".join(RunRow.__struct_fields__)
+        sql = f"SELECT {columns} FROM runs WHERE {where}"  # noqa: S608
+        return await self._run(
+            lambda: [_row(values_) for values_ in self._connection().execute(sql, values)]
+        )
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise sqlite3.ProgrammingError("the journal is not open")
+        return self._db
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._db = _connect(self._path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            set_aside = _set_aside(self._path, self._now())
+            _log.error("the journal was damaged (%s); it is kept as %s", error, set_aside)
+            self._db = _connect(self._path)
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _insert(self, db: sqlite3.Connection, request: RunRequest) -> None:
+        row = (
+            request.run_id,
+            request.source,
+            request.request_key,
+            request.conversation_key,
+            request.address,
+            msgspec.json.encode(request.reply_to).decode(),
+            request.agent,
+            request.title[:MAX_TITLE],
+            request.task_id,
+            request.subtask_id,
+            RunState.QUEUED,
+            self._now(),
+            request.address is not None,
+        )
+        db.execute(
+            "INSERT OR IGNORE INTO runs (run_id, source, request_key, conversation_key, address,"
+            " reply_to, agent, title, task_id, subtask_id, state, accepted_at,"
+            " awaits_delivery) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+
+    def _prune(self) -> list[str]:
+        with self._connection() as db:
+            old = db.execute(
+                "SELECT run_id FROM runs WHERE outcome IS NOT NULL AND NOT awaits_delivery"
+                " ORDER BY accepted_at DESC LIMIT -1 OFFSET ?",
+                (MAX_EVENT_FILES,),
+            ).fetchall()
+            db.executemany("DELETE FROM runs WHERE run_id = ?", old[MAX_RUNS - MAX_EVENT_FILES :])
+            db.execute(
+                "DELETE FROM sessions WHERE rowid IN"
+                " (SELECT rowid FROM sessions ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
+                (MAX_SESSIONS,),
+            )
+        return [row[0] for row in old]
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    db = sqlite3.connect(path, check_same_thread=False, timeout=5)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise ExecutorError("journal_newer", path=path)
+        if version == 0:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _settle(db: sqlite3.Connection, run_id: str, outcome: Outcome) -> None:
+    """A second outcome of the same run changes nothing."""
+    db.execute(
+        "UPDATE runs SET state = ?, outcome = ? WHERE run_id = ? AND outcome IS NULL",
+        (outcome.state, msgspec.json.encode(outcome), run_id),
+    )
+
+
+def _set_aside(path: Path, stamp: str) -> Path:
+    """Move the database and its companions away together; they may still be rescued by hand."""
+    suffix = ".damaged-" + "".join(c for c in stamp[:19] if c.isdigit())
+    for companion in ("", "-wal", "-shm"):
+        source = path.with_name(path.name + companion)
+        if source.exists():
+            source.rename(source.with_name(source.name + suffix))
+    return path.with_name(path.name + suffix)
+
+
+def _row(values: tuple[Any, ...]) -> RunRow:
+    fields = dict(zip(RunRow.__struct_fields__, values, strict=True))
+    fields["reply_to"] = msgspec.json.decode(fields["reply_to"])
+    fields["awaits_delivery"] = bool(fields["awaits_delivery"])
+    if fields["outcome"] is not None:
+        fields["outcome"] = msgspec.json.decode(fields["outcome"], type=Outcome)
+    return msgspec.convert(fields, RunRow, strict=False)

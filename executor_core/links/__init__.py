@@ -1,0 +1,1 @@
+"""Conversations with servers, one folder per protocol."""

@@ -1,0 +1,11 @@
+"""The device link: a Wegent server's tasks over Socket.IO, in every generation of its protocol."""
+
+from executor_core.links.device.link import (
+    Credential,
+    Credentials,
+    DeviceLink,
+    LinkTiming,
+    Registration,
+)
+
+__all__ = ["Credential", "Credentials", "DeviceLink", "LinkTiming", "Registration"]

@@ -1,0 +1,149 @@
+"""One Socket.IO connection to `/local-executor`: made once, used until it is lost, never revived.
+
+The library's own reconnection is off: after a kick by the server it would stay down for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import socketio
+
+from executor_core.errors import ExecutorError
+from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
+from executor_core.links.device.supervision import Failure, classify_refusal
+
+_log = logging.getLogger("executor.links.device")
+
+NAMESPACE = "/local-executor"
+CONNECT_LIMIT_S = 30
+CALL_LIMIT_S = 10.0
+MAX_INBOUND_BYTES = 32 * 2**20
+"""The library's default of 4 MiB drops the link on a task with pictures in its prompt."""
+
+OnEvent = Callable[[str, Any], Any]
+
+
+class LinkLostError(Exception):
+    """The connection is gone; what was waiting for an answer will not get one."""
+
+
+class ConnectFailedError(Exception):
+    """No connection, with the kind of failure and the reason in the server's words."""
+
+    def __init__(self, failure: Failure, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = failure
+        self.reason = reason
+
+
+class Connection:
+    """A connected namespace. `on_event(name, argument)` is called in order of arrival and returns
+    the acknowledgement, for events that want one."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self.lost = asyncio.Event()
+        self.lost_reason = ""
+        self._client = socketio.AsyncClient(
+            reconnection=False,
+            handle_sigint=False,
+            json=Json,
+            websocket_extra_options={"max_msg_size": MAX_INBOUND_BYTES},
+        )
+        self._client.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
+        self._client.on("*", self._dispatch, namespace=NAMESPACE)
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._refusal: str | None = None
+        self._client.on("connect_error", self._on_refused, namespace=NAMESPACE)
+
+    async def open(self, server: str, token: str) -> None:
+        """Connect. Raises ConnectFailedError."""
+        try:
+            await self._client.connect(
+                server,
+                auth={"token": token},
+                namespaces=[NAMESPACE],
+                transports=["websocket"],
+                socketio_path=_socketio_path(server),
+                wait_timeout=CONNECT_LIMIT_S,
+            )
+        except (socketio.exceptions.ConnectionError, OSError, aiohttp.ClientError) as error:
+            await self.close()
+            if self._refusal is not None:
+                raise ConnectFailedError(classify_refusal(self._refusal), self._refusal) from error
+            raise ConnectFailedError(Failure.UNREACHABLE, str(error)) from error
+
+    async def call(self, event: str, data: dict[str, Any], limit_s: float = CALL_LIMIT_S) -> Any:
+        """Send and return the acknowledgement (None for an empty one).
+
+        Raises LinkLostError at once when the connection goes, TimeoutError after `limit_s`.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.add(answer)
+
+        def acknowledged(*args: Any) -> None:
+            if not answer.done():
+                answer.set_result(args[0] if args else None)
+
+        try:
+            await self.emit(Frame(event, data), acknowledged)
+            async with asyncio.timeout(limit_s):
+                return await answer
+        finally:
+            self._waiting.discard(answer)
+            answer.cancel()
+
+    async def emit(self, frame: Frame, on_ack: Callable[..., None] | None = None) -> None:
+        """Hand a measured frame to the socket. Raises LinkLostError."""
+        if (size := encoded_size(frame)) > MAX_PACKET_BYTES + 1_000:
+            # Everything is cut before it comes here; this would end all runs of the device.
+            raise ExecutorError("packet_too_large", event=frame.event, size=size)
+        if self.lost.is_set():
+            raise LinkLostError(self.lost_reason)
+        try:
+            await self._client.emit(frame.event, frame.data, namespace=NAMESPACE, callback=on_ack)
+        except socketio.exceptions.SocketIOError as error:
+            raise LinkLostError(str(error)) from error
+
+    def give_up(self, reason: str) -> None:
+        """Treat the connection as lost, although the socket may not know it yet."""
+        self._lose(reason)
+
+    async def close(self) -> None:
+        """Leave. Repeating is harmless."""
+        try:
+            async with asyncio.timeout(2):
+                await self._client.disconnect()
+        except TimeoutError:
+            _log.debug("the server did not answer the goodbye")
+        self._lose("closed")
+
+    def _on_disconnect(self, reason: str = "") -> None:
+        self._lose(reason)
+
+    def _on_refused(self, data: object = None) -> None:
+        message = data.get("message") if isinstance(data, dict) else data
+        self._refusal = str(message or "Connection refused by server")
+
+    def _lose(self, reason: str) -> None:
+        if not self.lost.is_set():
+            self.lost_reason = reason
+            self.lost.set()
+            for answer in self._waiting:
+                if not answer.done():
+                    answer.set_exception(LinkLostError(reason))
+
+    async def _dispatch(self, event: str, *args: Any) -> Any:
+        return self._on_event(event, args[0] if args else None)
+
+
+def _socketio_path(server: str) -> str:
+    """The Engine.IO path below a server that lives under a path of its own."""
+    _, _, rest = server.partition("://")
+    _, _, prefix = rest.partition("/")
+    return f"{prefix.strip('/')}/socket.io".lstrip("/")

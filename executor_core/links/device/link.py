@@ -1,0 +1,318 @@
+"""Keeps this computer registered with one Wegent server: connect, register, serve, back off.
+
+Every way out of serving ends in the one loop of `_supervise`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import aiohttp
+from msgspec import Struct
+
+from executor_core.clock import Clock, wait_or
+from executor_core.executor import Executor
+from executor_core.jobs import Jobs
+from executor_core.links.device.connection import ConnectFailedError, Connection, LinkLostError
+from executor_core.links.device.dialects import Dialect, choose_dialect
+from executor_core.links.device.supervision import (
+    REJECTED_PROBE_S,
+    Failure,
+    Supervision,
+    after_failure,
+    next_delay,
+)
+from executor_core.links.device.work import DeviceWork
+from executor_core.model import LinkState, LinkStatus, Source
+from executor_core.texts import text
+
+_log = logging.getLogger("executor.links.device")
+
+PROBE_LIMIT_S = 5.0
+ANSWER_LIMIT_S = 5.0
+MAX_HEARTBEAT_MISSES = 2
+FIRST_REGISTER_AGAIN_S = 60.0
+REGISTER_AGAIN_S = 300.0
+
+
+class Credential(Struct, frozen=True):
+    """A token to connect with, and the user id in it where it is a JWT."""
+
+    value: str
+    account: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Credential(account={self.account!r})"
+
+
+class Credentials(Protocol):
+    """Where tokens come from."""
+
+    async def current(self) -> Credential | None:
+        """The strongest token that the server has not refused; of refused ones the strongest."""
+
+    def refused(self, credential: Credential) -> None:
+        """The server does not take this one."""
+
+
+class Registration(Struct, kw_only=True, frozen=True):
+    """How this computer introduces itself."""
+
+    device_id: str
+    name: str
+    version: str
+
+
+class LinkTiming(Struct, kw_only=True, frozen=True):
+    """Seconds; the options `LOCAL_HEARTBEAT_*` and `LOCAL_RECONNECT_*`."""
+
+    heartbeat_interval_s: float = 30.0
+    heartbeat_timeout_s: float = 90.0
+    reconnect_delay_s: float = 1.0
+    reconnect_max_delay_s: float = 30.0
+
+
+class DeviceLink:
+    """The link to the server at `server` (normalised URL).
+
+    `origin` names the server in everything that outlives a connection; it stays the same where the
+    address may change.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: str,
+        origin: str,
+        credentials: Credentials,
+        executor: Executor,
+        registration: Registration,
+        timing: LinkTiming,
+        clock: Clock,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._server = server
+        self._credentials = credentials
+        self._registration = registration
+        self._timing = timing
+        self._clock = clock
+        self._jitter = jitter
+        self._executor = executor
+        self._work = DeviceWork(
+            executor, origin=origin, device_id=registration.device_id, clock=clock
+        )
+        self._jobs = Jobs("device link")
+        self._past = Supervision()
+        self._registered_at: float | None = None
+        self._try_now = asyncio.Event()
+        self._dialect: Dialect | None = None
+        self._state = LinkState.STOPPED
+        self._since = clock.now()
+        self._reason: str | None = None
+        self._next_attempt_at: float | None = None
+
+    async def start(self) -> None:
+        """Begin; returns at once."""
+        self._executor.attach(Source.DEVICE, self._work)
+        self._work.start()
+        self._jobs.spawn(self._supervise(), "supervise")
+
+    async def stop(self, flush_s: float = 2.0) -> None:
+        """Deliver what can be delivered in that time, then leave. Legal in every state."""
+        await self._work.flush(flush_s)
+        await self._jobs.close()
+        await self._work.stop()
+        self._become(LinkState.STOPPED)
+
+    def credential_changed(self) -> None:
+        """Somebody entered a token: use it now."""
+        self._past = Supervision()
+        self._try_now.set()
+
+    def try_now(self) -> None:
+        """The network came back, or the computer woke up: do not wait for the back-off."""
+        self._try_now.set()
+
+    @property
+    def status(self) -> LinkStatus:
+        """Where the link stands, in words."""
+        wait = self._next_attempt_at
+        left = None if wait is None else max(0.0, wait - self._clock.monotonic())
+        return LinkStatus(
+            kind="device",
+            state=self._state,
+            server=self._server,
+            dialect=self._dialect.letter if self._dialect else None,
+            since=self._since,
+            reason=self._reason,
+            next_attempt_in_s=None if left is None else round(left, 1),
+        )
+
+    # --- the one loop ----------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        while True:
+            self._try_now.clear()
+            if not self._past.is_rejected:
+                self._become(LinkState.CONNECTING)
+            delay = await self._attempt()
+            self._next_attempt_at = self._clock.monotonic() + delay
+            await wait_or(self._try_now, self._clock, delay)
+            self._next_attempt_at = None
+
+    async def _attempt(self) -> float:
+        """One connection from its making to its end; returns the seconds until the next."""
+        credential = await self._credentials.current()
+        if credential is None:
+            self._become(LinkState.REJECTED, text("link.no_token"))
+            return REJECTED_PROBE_S
+        failure, reason = await self._session(credential)
+        if failure is Failure.REFUSED and not await self._server_answers():
+            failure = Failure.UNREACHABLE
+        registered_s = 0.0
+        if self._registered_at is not None:
+            registered_s = self._clock.monotonic() - self._registered_at
+            self._registered_at = None
+        self._past = after_failure(self._past, failure, registered_s)
+        if self._past.is_rejected:
+            self._credentials.refused(credential)
+            if await self._credentials.current() not in (None, credential):
+                self._past = Supervision()
+                return 0.0
+            self._become(LinkState.REJECTED, text("link.rejected", reason=reason))
+        else:
+            self._become(LinkState.OFFLINE, text(f"link.{failure}", reason=reason))
+        return next_delay(
+            self._past,
+            failure,
+            base_s=self._timing.reconnect_delay_s,
+            cap_s=self._timing.reconnect_max_delay_s,
+            jitter=self._jitter,
+        )
+
+    async def _session(self, credential: Credential) -> tuple[Failure, str]:
+        connection = Connection(self._work.on_server_event)
+        jobs = Jobs("device session")
+        self._work.account = credential.account
+        try:
+            await connection.open(self._server, credential.value)
+            await self._register(connection)
+            self._registered_at = self._clock.monotonic()
+            heartbeats = self._heartbeats(connection)
+            jobs.spawn(_until_lost(heartbeats, connection), "heartbeats")
+            dialect = await self._probe(connection)
+            self._become(LinkState.ONLINE)
+            work = self._work.serve(connection, dialect)
+            jobs.spawn(_until_lost(work, connection), "work")
+            await connection.lost.wait()
+            return Failure.LOST, connection.lost_reason
+        except ConnectFailedError as error:
+            return error.failure, error.reason
+        except LinkLostError as error:
+            return Failure.LOST, str(error)
+        except TimeoutError:
+            return Failure.LOST, "no answer to the registration"
+        finally:
+            await jobs.close()
+            await connection.close()
+
+    async def _register(self, connection: Connection) -> None:
+        """Introduce this computer: a superset that servers of every generation take."""
+        reply = await connection.call(
+            "device:register",
+            {
+                "device_id": self._registration.device_id,
+                "name": self._registration.name[:100],
+                "executor_version": self._registration.version[:50],
+                "device_type": "local",
+                "bind_shell": "claudecode",
+            },
+        )
+        if not isinstance(reply, dict) or reply.get("success") is not True:
+            error = reply.get("error") if isinstance(reply, dict) else reply
+            raise LinkLostError(f"registration failed: {error}")
+
+    async def _probe(self, connection: Connection) -> Dialect:
+        """Which result events the server handles: it answers an empty one with an error object."""
+        handled: dict[str, bool] = {}
+        for event in ("task:progress", "response.created"):
+            try:
+                reply = await connection.call(event, {}, PROBE_LIMIT_S)
+            except TimeoutError:
+                reply = None
+            handled[event] = isinstance(reply, dict) and "error" in reply
+        dialect = choose_dialect(
+            progress_handled=handled["task:progress"],
+            responses_handled=handled["response.created"],
+        )
+        if dialect is Dialect.BOTH and self._dialect is not None:
+            dialect = self._dialect
+        self._dialect = dialect
+        return dialect
+
+    async def _heartbeats(self, connection: Connection) -> None:
+        """Alive, running these; at once when the set changes. Raises LinkLostError."""
+        misses = 0
+        acked_at = self._clock.monotonic()
+        register_at = acked_at + FIRST_REGISTER_AGAIN_S
+        while True:
+            self._work.active_changed.clear()
+            try:
+                reply = await connection.call("device:heartbeat", self._heartbeat())
+            except TimeoutError:
+                misses += 1
+                silent_s = self._clock.monotonic() - acked_at
+                if misses >= MAX_HEARTBEAT_MISSES or silent_s > self._timing.heartbeat_timeout_s:
+                    raise LinkLostError("the server acknowledges no heartbeat") from None
+                continue
+            if isinstance(reply, dict) and reply.get("error"):
+                raise LinkLostError(str(reply["error"]))
+            misses = 0
+            acked_at = self._clock.monotonic()
+            if acked_at >= register_at and self._dialect is not Dialect.RESPONSES:
+                # P servers may show a device as offline whose heartbeats they acknowledge.
+                await self._register(connection)
+                register_at = acked_at + REGISTER_AGAIN_S
+            await wait_or(self._work.active_changed, self._clock, self._timing.heartbeat_interval_s)
+
+    def _heartbeat(self) -> dict[str, Any]:
+        return {
+            "device_id": self._registration.device_id,
+            "running_task_ids": self._work.running_task_ids,
+            "executor_version": self._registration.version[:50],
+            "runtime_capacity": self._work.capacity.as_heartbeat(),
+        }
+
+    async def _server_answers(self) -> bool:
+        """True if plain HTTP works, so that a refusal is about us and not about the network."""
+        limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limit, trust_env=True) as http,
+                http.get(self._server + "/") as reply,
+            ):
+                return reply.status < 500
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    def _become(self, state: LinkState, reason: str | None = None) -> None:
+        if (state, reason) == (self._state, self._reason):
+            return
+        was, self._state, self._reason = self._state, state, reason
+        self._since = self._clock.now()
+        if state in (LinkState.OFFLINE, LinkState.REJECTED):
+            if was is not state:
+                _log.error("Failed to connect to Backend WebSocket: %s (%s)", reason, self._server)
+        elif state is not LinkState.CONNECTING:
+            _log.info("%s: %s", state, self._server)
+
+
+async def _until_lost(work: Any, connection: Connection) -> None:
+    try:
+        await work
+    except (LinkLostError, TimeoutError) as error:
+        connection.give_up(str(error))

@@ -1,0 +1,172 @@
+"""Reads a server's `task:execute`, of every generation, into one RunRequest.
+
+Purely structural: which generation sent it does not matter, only which fields are there. Unknown
+fields are ignored, null and missing mean the same, and what cannot be used is refused in words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import Struct
+
+from executor_core.errors import ExecutorError
+from executor_core.model import (
+    Folder,
+    GitClone,
+    Image,
+    ModelConfig,
+    RunRequest,
+    Source,
+    TaskFolder,
+    Workspace,
+)
+
+_Json = dict[str, Any]
+
+SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode", "demo": "demo"}
+"""`bot[].shell_type`, in lower case, and the agent that answers for it."""
+_MODEL_FIELDS = frozenset({"model", "model_id", "api_key", "base_url", "small_model"})
+_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,(.+)", re.DOTALL)
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+
+
+class TaskIds(Struct, frozen=True):
+    """Which turn of which task a payload is about. `subtask_id` may be missing in a cancel."""
+
+    task_id: int
+    subtask_id: int | None
+
+
+def task_ids(payload: object) -> TaskIds | None:
+    """The ids in a payload of any kind; None where there is no usable task id."""
+    body = _dict(payload)
+    task_id = _positive(body.get("task_id"))
+    return None if task_id is None else TaskIds(task_id, _positive(body.get("subtask_id")))
+
+
+def request_key(origin: str, task_id: int, subtask_id: int) -> str:
+    """The name of one turn of one task on one server."""
+    return f"{origin}/task/{task_id}/subtask/{subtask_id}"
+
+
+def parse_execute(payload: object, origin: str) -> tuple[RunRequest, ExecutorError | None]:
+    """The request in a `task:execute` of `origin`, and why it cannot be done, if so.
+
+    Raises ValueError where there are no ids: then nobody could be answered.
+    """
+    body = _dict(payload)
+    ids = task_ids(body)
+    if ids is None or ids.subtask_id is None:
+        raise ValueError("a task:execute without task_id and subtask_id")
+    bot = _first(body.get("bot"))
+    shell = str(bot.get("shell_type") or "ClaudeCode")
+    words, images = _prompt(body.get("prompt"))
+    problem: ExecutorError | None = None
+    if shell.lower() not in SHELLS:
+        problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode")
+    elif not words.strip() and not images:
+        problem = ExecutorError("prompt_empty")
+    user = _dict(body.get("user"))
+    account = user.get("id") or body.get("user_id")
+    request = RunRequest(
+        source=Source.DEVICE,
+        request_key=request_key(origin, ids.task_id, ids.subtask_id),
+        conversation_key=f"{origin}/task/{ids.task_id}/bot/{bot.get('id') or 0}",
+        address=f"{origin}#{account}" if account else origin,
+        reply_to={
+            "task_id": ids.task_id,
+            "subtask_id": ids.subtask_id,
+            "message_id": _positive(body.get("message_id")),
+            "shell_type": shell,
+        },
+        agent=SHELLS.get(shell.lower(), shell.lower()),
+        title=_text(body.get("task_title")),
+        task_id=ids.task_id,
+        subtask_id=ids.subtask_id,
+        prompt=words,
+        images=images,
+        model=_model(_dict(body.get("model_config")), _dict(bot.get("agent_config"))),
+        system_prompt=_text(body.get("system_prompt")) or _text(bot.get("system_prompt")),
+        new_session=body.get("new_session") is True,
+        workspace=_workspace(body, ids.task_id),
+    )
+    return request, problem
+
+
+def _prompt(prompt: object) -> tuple[str, tuple[Image, ...]]:
+    """A plain string, or a list of text and image blocks (servers from v1.5)."""
+    if isinstance(prompt, str):
+        return prompt, ()
+    words: list[str] = []
+    images: list[Image] = []
+    for block in prompt if isinstance(prompt, list) else ():
+        if isinstance(block, str):
+            words.append(block)
+        elif isinstance(block, dict) and "image" in str(block.get("type")):
+            _add_image(block, words, images)
+        elif isinstance(block, dict):
+            words.append(_text(block.get("text")))
+    return "\n".join(filter(None, words)), tuple(images)
+
+
+def _add_image(block: _Json, words: list[str], images: list[Image]) -> None:
+    url = block.get("image_url")
+    url = _text(url.get("url")) if isinstance(url, dict) else _text(url)
+    if (found := _DATA_URL.fullmatch(url)) is not None:
+        images.append(Image(media_type=found[1], data=found[2]))
+    elif url:
+        words.append(f"[image: {url}]")
+
+
+def _model(config: _Json, agent_config: _Json) -> ModelConfig:
+    """`model_config` where there is one (resolved by the server), else the bot's own `env`.
+
+    Servers from v1.5 leave the key in `agent_config.env` encrypted, so it counts only without a
+    `model_config`. A model without a name means: the login and the default of the user.
+    """
+    env = _dict(agent_config.get("env"))
+    source = config or env
+    if not source.get("model") and not source.get("model_id"):
+        return ModelConfig()
+    headers = _dict(source.get("default_headers"))
+    extra = {name: value for name, value in env.items() if name not in _MODEL_FIELDS}
+    return ModelConfig(
+        model=_text(source.get("model_id")) or None,
+        small_model=_text(source.get("small_model") or env.get("small_model")) or None,
+        api_key=_PLACEHOLDER.sub("", _text(source.get("api_key"))) or None,
+        base_url=_text(source.get("base_url")) or None,
+        headers={str(name): str(value) for name, value in headers.items() if value is not None},
+        env={name: str(v) for name, v in extra.items() if isinstance(v, str | int | float)},
+    )
+
+
+def _workspace(body: _Json, task_id: int) -> Workspace:
+    if path := _text(body.get("project_workspace_path")):
+        return Folder(path=path)
+    repository = _dict(_dict(body.get("workspace")).get("repository"))
+    url = _text(body.get("git_url")) or _text(repository.get("gitUrl"))
+    if url and body.get("skip_git_clone") is not True:
+        branch = _text(body.get("branch_name")) or _text(repository.get("branchName"))
+        return GitClone(task_folder=str(task_id), url=url, branch=branch or None)
+    return TaskFolder(name=str(task_id))
+
+
+def _dict(value: object) -> _Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(value: object) -> _Json:
+    return _dict(value[0]) if isinstance(value, list) and value else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _positive(value: object) -> int | None:
+    """A positive id; the newest servers may write numbers as strings."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,110 @@
+"""Sends the story of one run as it is told, in order, with a bounded number unacknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+from executor_core.clock import Clock, wait_or
+from executor_core.links.device.connection import CALL_LIMIT_S, Connection, LinkLostError
+from executor_core.links.device.dialects import Dialect, Encoder, make_encoder
+from executor_core.links.device.frames import Frame
+from executor_core.model import AgentEvent, RunRequest
+
+_FAR_S = 3600.0
+WINDOW = {Dialect.PROGRESS: 1, Dialect.RESPONSES: 16, Dialect.BOTH: 1}
+"""Frames in flight. P servers write each to a database side by side: one waits for the other."""
+
+
+class RunStream:
+    """Outlives connections: what could not be sent waits, what was sent is never repeated."""
+
+    def __init__(self, request: RunRequest, dialect: Dialect, clock: Clock) -> None:
+        self._request = request
+        self._clock = clock
+        self._dialect = dialect
+        self._encoder: Encoder = make_encoder(dialect, request.reply_to)
+        self._encoder.begin()
+        self._changed = asyncio.Event()
+        self._wakes_at = math.inf
+        self._is_over = False
+        self._is_muted = False
+
+    def absorb(self, event: AgentEvent) -> None:
+        """Take in what happened; it is sent when it is due."""
+        self._encoder.absorb(event)
+        self._wake_if_due()
+
+    def announce(self) -> None:
+        """Say again that the run is there."""
+        self._encoder.begin()
+        self._wake_if_due()
+
+    def use(self, dialect: Dialect) -> None:
+        """The server turned out to speak another dialect: the story goes on in that."""
+        if dialect is not self._dialect:
+            self._dialect = dialect
+            self._encoder = make_encoder(dialect, self._request.reply_to)
+            self._encoder.begin()
+
+    def mute(self) -> None:
+        """A cancel was accepted: in P a late RUNNING would bring the subtask back to life."""
+        self._is_muted = True
+
+    def finish(self) -> None:
+        """The run is over: `pump` sends what is left and returns."""
+        self._is_over = True
+        self._changed.set()
+
+    async def pump(self, connection: Connection) -> None:
+        """Send until the run is over. Raises LinkLostError; call again with the next connection."""
+        window = _Window(connection, WINDOW[self._dialect])
+        while True:
+            self._changed.clear()
+            is_last = self._is_over
+            for frame in self._encoder.take(self._clock.monotonic(), is_last=is_last):
+                if not self._is_muted:
+                    await window.send(frame)
+            if is_last:
+                await window.drain()
+                return
+            due = self._encoder.due_at()
+            self._wakes_at = math.inf if due is None else due
+            pause = _FAR_S if due is None else max(0.0, due - self._clock.monotonic())
+            await wait_or(self._changed, self._clock, pause)
+
+    def _wake_if_due(self) -> None:
+        """Words that only join a waiting batch wake nobody: a thousand a second are nothing."""
+        due = self._encoder.due_at()
+        if due is not None and due < self._wakes_at:
+            self._changed.set()
+
+
+class _Window:
+    """Acknowledged sending with at most `size` frames in flight."""
+
+    def __init__(self, connection: Connection, size: int) -> None:
+        self._connection = connection
+        self._size = size
+        self._places = asyncio.Semaphore(size)
+
+    async def send(self, frame: Frame) -> None:
+        await self._take()
+
+        def acknowledged(*_: Any) -> None:
+            self._places.release()
+
+        await self._connection.emit(frame, acknowledged)
+
+    async def drain(self) -> None:
+        """Wait until everything sent was acknowledged."""
+        for _ in range(self._size):
+            await self._take()
+
+    async def _take(self) -> None:
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise LinkLostError("the server acknowledges nothing any more") from None

@@ -1,0 +1,80 @@
+"""When to try again, and when to stop and ask the person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+REFUSALS_UNTIL_REJECTED = 3
+REJECTED_PROBE_S = 600.0
+RATE_LIMIT_S = 30.0
+STABLE_S = 60.0
+"""A registered session that lived this long starts the back-off anew when it ends."""
+
+_AUTH_REFUSALS = ("authentication token", "expired token", "expired api key")
+
+
+class Failure(StrEnum):
+    """Why a connection could not be made or ended."""
+
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    BUSY = "busy"
+    LOST = "lost"
+
+
+class Supervision(Struct, frozen=True):
+    """What the past attempts amount to."""
+
+    attempts: int = 0
+    refusals: int = 0
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.refusals >= REFUSALS_UNTIL_REJECTED
+
+
+def classify_refusal(message: str) -> Failure:
+    """What the text of a refused connect means.
+
+    Servers from v2 say why; the five-slot servers say "Connection refused by server" for every
+    reason, so that text counts as a refusal too (the caller checks that the server answers at all).
+    """
+    words = message.lower()
+    if "too many" in words:
+        return Failure.BUSY
+    if "shutting down" in words or "unavailable" in words:
+        return Failure.UNREACHABLE
+    if any(reason in words for reason in _AUTH_REFUSALS) or "refused by server" in words:
+        return Failure.REFUSED
+    return Failure.UNREACHABLE
+
+
+def after_failure(past: Supervision, failure: Failure, registered_s: float) -> Supervision:
+    """The past and one more failure; `registered_s` is how long the session was registered."""
+    if registered_s >= STABLE_S:
+        past = Supervision()
+    refusals = past.refusals + 1 if failure is Failure.REFUSED else 0
+    if failure is Failure.BUSY or (failure is Failure.UNREACHABLE and past.is_rejected):
+        # Neither says anything about the token.
+        refusals = past.refusals
+    return replace(past, attempts=past.attempts + 1, refusals=refusals)
+
+
+def next_delay(
+    past: Supervision,
+    failure: Failure,
+    *,
+    base_s: float,
+    cap_s: float,
+    jitter: Callable[[float, float], float],
+) -> float:
+    """Seconds until the next attempt: full jitter, so that devices do not return all at once."""
+    if past.is_rejected:
+        return REJECTED_PROBE_S
+    ceiling = min(cap_s, base_s * 2.0 ** min(past.attempts - 1, 30))
+    delay = jitter(0.0, ceiling)
+    return max(delay, RATE_LIMIT_S) if failure is Failure.BUSY else delay

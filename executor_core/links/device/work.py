@@ -1,0 +1,320 @@
+"""The door side of the device link: tasks in, their stories and outcomes out.
+
+It outlives connections. What arrives is handled strictly in order of arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from executor_core.clock import Clock, wait_or
+from executor_core.executor import Accepted, Delivery, Door, Duplicate, Executor, Refused
+from executor_core.jobs import Jobs
+from executor_core.links.device import payload
+from executor_core.links.device.calls import Capacity, answer, upgrade_declined
+from executor_core.links.device.connection import Connection, LinkLostError
+from executor_core.links.device.dialects import Dialect, cancelled_unknown, terminal_frames
+from executor_core.links.device.stream import RunStream
+from executor_core.model import AgentEvent, RunRequest, Source
+
+_log = logging.getLogger("executor.links.device")
+
+MAX_INBOX = 1_000
+EARLY_CANCEL_S = 30.0
+"""A cancel may overtake the dispatch it belongs to by this much."""
+RETRY_S = 60.0
+TERMINAL_LIMIT_S = 15.0
+_FINAL_ERRORS = ("subtask ", "missing ", "invalid ")
+_SESSION_ERRORS = ("registered", "authenticated", "stale device", "mismatch")
+
+
+class DeviceWork(Door):
+    """What the server's tasks become here. `serve` is called once per registered connection."""
+
+    def __init__(self, executor: Executor, *, origin: str, device_id: str, clock: Clock) -> None:
+        self._executor = executor
+        self._origin = origin
+        self._device_id = device_id
+        self._clock = clock
+        self._jobs = Jobs("device work")
+        self._inbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(MAX_INBOX)
+        self._streams: dict[str, RunStream] = {}
+        self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._early_cancels: dict[str, float] = {}
+        self._outbox_changed = asyncio.Event()
+        self._connection: Connection | None = None
+        self._session_jobs: Jobs | None = None
+        self.account: str | None = None
+        """The user id that the token in use belongs to, where it is known."""
+        self.dialect = Dialect.BOTH
+        self.active_changed = asyncio.Event()
+        self._handlers: dict[str, Callable[[Any], Any]] = {
+            "task:execute": self._execute,
+            "chat:message": self._execute,
+            "task:cancel": self._cancel,
+            "task:close-session": self._close_session,
+            "device:upgrade": self._decline_upgrade,
+        }
+
+    def start(self) -> None:
+        """Begin to handle what arrives."""
+        self._jobs.spawn(self._handle_inbox(), "inbox")
+
+    async def stop(self) -> None:
+        """Handle nothing more."""
+        await self._jobs.close()
+
+    # --- what arrives ----------------------------------------------------------------------
+
+    def on_server_event(self, event: str, data: Any) -> Any:
+        """Take an event of the server; returns its acknowledgement."""
+        if event not in self._handlers:
+            return answer(event, data, self.capacity)
+        try:
+            self._inbox.put_nowait((event, data))
+        except asyncio.QueueFull:
+            _log.error("%s dropped: %d events are waiting already", event, MAX_INBOX)
+            return {"success": False, "error": "busy"}
+        return {"success": True}
+
+    async def _handle_inbox(self) -> None:
+        while True:
+            event, data = await self._inbox.get()
+            try:
+                await self._handlers[event](data)
+            except Exception:
+                # One bad event must not take the others with it.
+                _log.exception("%s could not be handled", event)
+
+    async def _execute(self, data: Any) -> None:
+        try:
+            request, problem = payload.parse_execute(data, self._origin)
+        except ValueError as error:
+            _log.warning("dropped: %s", error)
+            return
+        if self._early_cancels.pop(request.request_key, 0.0) > self._clock.monotonic():
+            _log.info("%s was cancelled before it arrived", request.request_key)
+            await self._answer_unknown(payload.task_ids(data))
+        elif problem is not None:
+            await self._executor.refuse(request, problem.info)
+        else:
+            await self._submit(request)
+
+    async def _submit(self, request: RunRequest) -> None:
+        match await self._executor.submit(request):
+            case Accepted():
+                pass
+            case Duplicate(run_id):
+                _log.info("%s is already there as %s", request.request_key, run_id)
+                if (stream := self._streams.get(run_id)) is not None:
+                    stream.announce()
+                self._outbox_changed.set()
+            case Refused(error):
+                await self._executor.refuse(request, error)
+
+    async def _cancel(self, data: Any) -> None:
+        ids = payload.task_ids(data)
+        if ids is None:
+            _log.warning("dropped: a task:cancel without a task id")
+            return
+        if self._cancel_active(ids):
+            return
+        self._outbox_changed.set()
+        if ids.subtask_id is None:
+            return
+        key = payload.request_key(self._origin, ids.task_id, ids.subtask_id)
+        if key in self._executor.table.undelivered:
+            return
+        past = await self._executor.past(key)
+        if past is not None and past.outcome is not None:
+            await self._send_terminal(past)
+            return
+        now = self._clock.monotonic()
+        self._early_cancels = {k: t for k, t in self._early_cancels.items() if t > now}
+        self._early_cancels[key] = now + EARLY_CANCEL_S
+        await self._answer_unknown(ids)
+
+    def _cancel_active(self, ids: payload.TaskIds) -> bool:
+        found = [
+            active.request
+            for active in self._executor.active
+            if active.request.source is Source.DEVICE
+            and active.request.task_id == ids.task_id
+            and ids.subtask_id in (None, active.request.subtask_id)
+        ]
+        for request in found:
+            _log.info("%s: the server cancels it", request.run_id)
+            if (stream := self._streams.get(request.run_id)) is not None:
+                stream.mute()
+            self._executor.cancel(request.run_id)
+        return bool(found)
+
+    async def _close_session(self, data: Any) -> None:
+        if (ids := payload.task_ids(data)) is not None:
+            self._cancel_active(payload.TaskIds(ids.task_id, None))
+        self.active_changed.set()
+
+    async def _decline_upgrade(self, _data: Any) -> None:
+        if self._connection is not None:
+            await self._try_call("device:upgrade_status", upgrade_declined(self._device_id))
+
+    async def _answer_unknown(self, ids: payload.TaskIds | None) -> None:
+        if ids is not None and ids.subtask_id is not None:
+            for frame in cancelled_unknown(self.dialect, ids.task_id, ids.subtask_id):
+                await self._try_call(frame.event, frame.data)
+
+    async def _send_terminal(self, delivery: Delivery) -> None:
+        for frame in terminal_frames(self.dialect, delivery.reply_to, delivery.outcome):
+            await self._try_call(frame.event, frame.data)
+
+    async def _try_call(self, event: str, data: dict[str, Any]) -> None:
+        """An answer worth one attempt: the server asks again if it misses it."""
+        if self._connection is None:
+            return
+        try:
+            await self._connection.call(event, data)
+        except (LinkLostError, TimeoutError) as error:
+            _log.info("%s was not acknowledged: %s", event, error)
+
+    # --- Door ------------------------------------------------------------------------------
+
+    def on_accepted(self, request: RunRequest) -> None:
+        stream = self._streams[request.run_id] = RunStream(request, self.dialect, self._clock)
+        self._pump(request.run_id, stream)
+
+    def on_event(self, request: RunRequest, event: AgentEvent) -> None:
+        if (stream := self._streams.get(request.run_id)) is not None:
+            stream.absorb(event)
+
+    def on_outcome(self, delivery: Delivery) -> None:
+        self._outbox_changed.set()
+
+    def on_active_changed(self) -> None:
+        self.active_changed.set()
+
+    # --- what leaves -----------------------------------------------------------------------
+
+    @property
+    def running_task_ids(self) -> list[int]:
+        """The tasks of this server that hold a slot, for the heartbeat."""
+        return sorted(
+            {
+                active.request.task_id
+                for active in self._executor.active
+                if active.request.source is Source.DEVICE
+                and active.request.task_id is not None
+                and self._executor.table.entries[active.request.run_id].holds_slot
+            }
+        )
+
+    @property
+    def capacity(self) -> Capacity:
+        """All slots, whoever uses them."""
+        table = self._executor.table
+        names = {a.request.run_id: a.request.task_id for a in self._executor.active}
+        busy = (e.run_id for e in table.entries.values() if e.holds_slot)
+        ids = tuple(str(names.get(run_id) or run_id) for run_id in busy)
+        return Capacity(limit=table.slots, active_task_ids=ids, queued=len(table.queued))
+
+    async def serve(self, connection: Connection, dialect: Dialect) -> None:
+        """Tell all stories and deliver all outcomes over `connection` until it is lost."""
+        self.dialect = dialect
+        self._connection = connection
+        self._session_jobs = Jobs("device session")
+        try:
+            for run_id, stream in self._streams.items():
+                stream.use(dialect)
+                self._pump(run_id, stream)
+            while True:
+                self._outbox_changed.clear()
+                is_clear = await self._deliver_all(connection)
+                await wait_or(self._outbox_changed, self._clock, 3600.0 if is_clear else RETRY_S)
+        finally:
+            self._connection = None
+            self._pumps.clear()
+            await self._session_jobs.close()
+
+    def _pump(self, run_id: str, stream: RunStream) -> None:
+        if self._connection is None or self._session_jobs is None:
+            return
+        connection = self._connection
+
+        async def pump() -> None:
+            try:
+                await stream.pump(connection)
+            except LinkLostError as error:
+                connection.give_up(str(error))
+
+        self._pumps[run_id] = self._session_jobs.spawn(pump(), f"pump {run_id}")
+
+    async def flush(self, deadline_s: float) -> None:
+        """Wait until everything is delivered, but not longer; the rest stays on disk."""
+        deadline = self._clock.monotonic() + deadline_s
+        while self._connection is not None and self._clock.monotonic() < deadline:
+            if not any(map(self._is_ours, await self._executor.undelivered(Source.DEVICE))):
+                return
+            await self._clock.sleep(0.05)
+
+    async def _deliver_all(self, connection: Connection) -> bool:
+        """One round over the outbox, oldest first; False if something is left in it."""
+        is_clear = True
+        for delivery in await self._executor.undelivered(Source.DEVICE):
+            if self._is_ours(delivery):
+                is_clear &= await self._deliver(connection, delivery)
+        return is_clear
+
+    def _is_ours(self, delivery: Delivery) -> bool:
+        """Nothing of another server or account is ever sent here."""
+        origin, _, account = (delivery.address or "").partition("#")
+        return origin == self._origin and (
+            not account or self.account is None or account == self.account
+        )
+
+    async def _deliver(self, connection: Connection, delivery: Delivery) -> bool:
+        if (stream := self._streams.get(delivery.run_id)) is not None:
+            stream.finish()
+            if (pump := self._pumps.get(delivery.run_id)) is not None:
+                await asyncio.wait({pump})
+        try:
+            reply = await self._call_terminal(connection, delivery)
+        except TimeoutError:
+            _log.warning("%s: the outcome was not acknowledged and stays", delivery.run_id)
+            return False
+        error = reply.get("error") if isinstance(reply, dict) else None
+        if isinstance(reply, dict) and reply.get("success") is True:
+            _log.info("%s delivered", delivery.run_id)
+            await self._close(delivery, None)
+            return True
+        if error and str(error).lower().startswith(_FINAL_ERRORS):
+            _log.error("%s will not be taken by the server: %s", delivery.run_id, error)
+            await self._close(delivery, str(error))
+            return True
+        if error and any(word in str(error).lower() for word in _SESSION_ERRORS):
+            raise LinkLostError(str(error))
+        _log.warning("%s stays undelivered for now: %s", delivery.run_id, error or "no answer")
+        return False
+
+    async def _call_terminal(self, connection: Connection, delivery: Delivery) -> Any:
+        """Send the last frame; an empty acknowledgement disproves the dialect, so try the other."""
+        other = {
+            Dialect.PROGRESS: Dialect.RESPONSES,
+            Dialect.RESPONSES: Dialect.PROGRESS,
+            Dialect.BOTH: Dialect.BOTH,
+        }
+        for dialect in dict.fromkeys((self.dialect, other[self.dialect])):
+            for frame in terminal_frames(dialect, delivery.reply_to, delivery.outcome):
+                reply = await connection.call(frame.event, frame.data, TERMINAL_LIMIT_S)
+                if isinstance(reply, dict):
+                    if dialect is not self.dialect:
+                        _log.warning("the server speaks dialect %s after all", dialect.letter)
+                        self.dialect = dialect
+                    return reply
+        return None
+
+    async def _close(self, delivery: Delivery, error: str | None) -> None:
+        self._streams.pop(delivery.run_id, None)
+        self._pumps.pop(delivery.run_id, None)
+        await self._executor.delivered(delivery, error)

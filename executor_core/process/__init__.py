@@ -1,0 +1,29 @@
+"""Spawns, owns and ends one process tree per run, and decides what environment it sees.
+
+It knows nothing of agents, runs or the executor: a tree is an argv, a folder, an environment and
+a marker that every descendant inherits.
+"""
+
+from executor_core.process.environment import (
+    TaskVariables,
+    child_environment,
+    safe_task_variables,
+)
+from executor_core.process.login_path import find_program, login_shell_path
+from executor_core.process.marker import MARKER, marker_of
+from executor_core.process.process_table import Resources
+from executor_core.process.sweep import sweep
+from executor_core.process.tree import ProcessTree
+
+__all__ = [
+    "MARKER",
+    "ProcessTree",
+    "Resources",
+    "TaskVariables",
+    "child_environment",
+    "find_program",
+    "login_shell_path",
+    "marker_of",
+    "safe_task_variables",
+    "sweep",
+]

@@ -1,0 +1,147 @@
+"""Drains both output pipes of a child at once; holds a bounded part of stdout for one reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import cast
+
+from executor_core.process.lines import LineAssembler
+from executor_core.process.tail import Tail
+
+MAX_LINE = 16 * 1024 * 1024
+_BUFFER = 1024 * 1024
+_PIPE_CAPACITY = 1024 * 1024  # the most that a pipe holds on any of our systems
+_LINE_OVERHEAD = 64  # so that a million empty lines also weigh something
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+class Pipes(asyncio.SubprocessProtocol):
+    """The three pipes of one process.
+
+    At the bound of the stdout buffer the pipe is no longer read, which makes the child wait.
+    stderr is always read; its tail is kept.
+    """
+
+    def __init__(self) -> None:
+        self.exited = asyncio.Event()
+        self.drained = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.tail = Tail()
+        self._assembler = LineAssembler(MAX_LINE)
+        self._lines: deque[bytes] = deque()
+        self._weight = 0
+        self._limit = _BUFFER
+        self._open = {_STDIN, _STDOUT, _STDERR}
+        self._news = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    # --- what the reader and writer use ---
+
+    @property
+    def skipped_lines(self) -> int:
+        """How many lines of stdout were too long to keep."""
+        return self._assembler.skipped
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The lines of stdout, until it is closed and all of them were taken. For one reader."""
+        while True:
+            while self._lines:
+                yield self._take()
+            if _STDOUT not in self._open:
+                return
+            self._news.clear()
+            await self._news.wait()
+
+    async def write(self, data: bytes) -> bool:
+        """Write to stdin and wait until it is nearly out. False if the child no longer reads."""
+        stdin = self._stdin()
+        if stdin is None or stdin.is_closing():
+            return False
+        stdin.write(data)
+        await self._writable.wait()
+        return not stdin.is_closing()
+
+    def close_stdin(self) -> None:
+        """Let the child see the end of its input, behind what was written."""
+        if (stdin := self._stdin()) is not None:
+            stdin.close()
+
+    def abandon(self) -> None:
+        """Close all pipes now: whoever still holds the other ends is not waited for."""
+        if _STDIN in self._open and (stdin := self._stdin()) is not None:
+            stdin.abort()
+        for fd in (_STDOUT, _STDERR):
+            if self._transport and (pipe := self._transport.get_pipe_transport(fd)) is not None:
+                pipe.close()
+
+    # --- what asyncio calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == _STDERR:
+            self.tail.feed(data)
+        else:
+            self._put(self._assembler.feed(data))
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        self._open.discard(fd)
+        if fd == _STDIN:
+            self._writable.set()
+        elif fd == _STDOUT:
+            self._put(self._assembler.finish())
+            self._news.set()
+        if not self._open & {_STDOUT, _STDERR}:
+            self.drained.set()
+
+    def process_exited(self) -> None:
+        # What the process itself wrote is at most one pipe full. With room for that, a slow reader
+        # loses nothing of it, however long a grandchild keeps the pipe open.
+        self._limit = self._weight + _PIPE_CAPACITY + _BUFFER
+        self._set_reading(True)
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
+        self.closed.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # --- the buffer ---
+
+    def _put(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
+        self._lines.extend(lines)
+        self._weight += sum(map(len, lines)) + _LINE_OVERHEAD * len(lines)
+        self._news.set()
+        if self._weight > self._limit:
+            self._set_reading(False)
+
+    def _take(self) -> bytes:
+        line = self._lines.popleft()
+        self._weight -= len(line) + _LINE_OVERHEAD
+        if self._weight <= self._limit // 2:
+            self._set_reading(True)
+        return line
+
+    def _set_reading(self, wanted: bool) -> None:
+        pipe = self._transport.get_pipe_transport(_STDOUT) if self._transport else None
+        if isinstance(pipe, asyncio.ReadTransport) and not pipe.is_closing():
+            if wanted and not pipe.is_reading():
+                pipe.resume_reading()
+            elif not wanted and pipe.is_reading():
+                pipe.pause_reading()
+
+    def _stdin(self) -> asyncio.WriteTransport | None:
+        pipe = self._transport.get_pipe_transport(_STDIN) if self._transport else None
+        return pipe if isinstance(pipe, asyncio.WriteTransport) else None

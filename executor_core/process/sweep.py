@@ -1,0 +1,79 @@
+"""Repeats a look until nothing is left; at start-up, for what a killed executor left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING
+
+from executor_core.clock import Clock
+from executor_core.process import process_table
+from executor_core.process._system import system
+from executor_core.process.marker import run_id_of
+
+if TYPE_CHECKING:
+    import psutil
+
+_log = logging.getLogger("executor.process")
+
+START_UP_LIMIT_S = 5.0
+_BETWEEN_LOOKS_S = 0.01
+# While a process executes another program its environment is empty for a moment, so that one look
+# may miss it.
+_CLEAN_LOOKS = 2
+
+
+async def sweep(owner: str, *, alive: Container[str], clock: Clock) -> list[int]:
+    """Kill what an earlier executor of the same home left behind; returns the pids, sorted.
+
+    Meant are processes of this user that carry a marker of `owner` whose run is not in `alive`,
+    and that started before this process. Looks until nothing is found, for 5 s at most.
+    """
+    killed: set[int] = set()
+
+    def look() -> set[psutil.Process]:
+        found = _left_behind(owner, alive)
+        process_table.kill(found)
+        killed.update(process.pid for process in found)
+        return found
+
+    await until_clean(look, clock, START_UP_LIMIT_S)
+    if killed:
+        _log.info("ended %d processes that an earlier executor had left behind", len(killed))
+    return sorted(killed)
+
+
+async def until_clean(
+    look: Callable[[], set[psutil.Process]], clock: Clock, limit_s: float
+) -> bool:
+    """Repeat `look`, in a thread, until it finds nothing more to kill. False after `limit_s`."""
+    deadline = clock.monotonic() + limit_s
+    clean = 0
+    while clean < _CLEAN_LOOKS:
+        found = await asyncio.to_thread(look)
+        clean = 0 if found else clean + 1
+        if found and clock.monotonic() >= deadline:
+            pids = sorted(process.pid for process in found)
+            _log.error("processes %s are still alive after SIGKILL", pids)
+            return False
+        await clock.sleep(_BETWEEN_LOOKS_S)
+    return True
+
+
+def _left_behind(owner: str, alive: Container[str]) -> set[psutil.Process]:
+    import psutil
+
+    def is_wanted(marker: str) -> bool:
+        run_id = run_id_of(marker, owner)
+        return run_id is not None and run_id not in alive
+
+    our_start = psutil.Process().create_time()
+    left: set[psutil.Process] = set()
+    for process in process_table.carriers(is_wanted):
+        try:
+            if process.create_time() <= our_start and system.is_of_this_user(process):
+                left.add(process)
+        except psutil.Error:
+            continue  # gone since the look
+    return left

@@ -1,0 +1,241 @@
+"""One process tree: started, listened to, and ended so that nothing of it remains.
+
+What is said on its pipes is not understood here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from executor_core.clock import Clock, wait_or
+from executor_core.errors import ExecutorError
+from executor_core.jobs import Jobs
+from executor_core.process import process_table
+from executor_core.process._system import system
+from executor_core.process.marker import MARKER
+from executor_core.process.pipes import Pipes
+from executor_core.process.process_table import Resources
+from executor_core.process.sweep import until_clean
+
+if TYPE_CHECKING:
+    import psutil
+
+_log = logging.getLogger("executor.process")
+
+DRAIN_S = 2.0
+"""How long stdout may stay open after the process has ended."""
+
+END_S = 8.0
+"""The whole ladder: up to three patient steps, then force."""
+
+_starts = Jobs("process")
+
+_STEP_LOOKS = 4
+_LOOK_EVERY_S = 0.5  # four looks make the two seconds of a step
+_FORCE_S = 1.2
+
+
+class ProcessTree:
+    """A program that we started, with everything that it starts.
+
+    The owner must call `end` in every case, also after a normal exit: programs leave daemons.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.SubprocessTransport,
+        pipes: Pipes,
+        root: psutil.Process | None,
+        *,
+        marker: str,
+        clock: Clock,
+    ) -> None:
+        self.pid = transport.get_pid()
+        self.started_at = root.create_time() if root else clock.now().timestamp()
+        self._transport = transport
+        self._pipes = pipes
+        self._root = root
+        self._known: set[psutil.Process] = {root} if root else set()
+        self._marker = marker
+        self._clock = clock
+        self._cage = system.Cage(self.pid)
+        self._looking = asyncio.Lock()
+        self._ending: asyncio.Task[None] | None = None
+        self._jobs = Jobs(f"process/{self.pid}")
+
+    @classmethod
+    async def spawn(
+        cls,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        marker: str,
+        clock: Clock,
+    ) -> ProcessTree:
+        """Start `argv` (its first part is an absolute path) in a session of its own.
+
+        The child sees exactly `env` and the marker (`<owner>:<run_id>`). Raises ExecutorError
+        `spawn_failed` when the system refuses. What a cancelled spawn started is ended.
+        """
+        if not os.path.isabs(argv[0]):
+            raise ValueError(f"{argv[0]!r} is not an absolute path")
+        starting = _starts.spawn(cls._start(argv, cwd, env, marker, clock), "spawn")
+        try:
+            started = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # asyncio hangs when a start is cancelled half way, and forgets the child's children.
+            _starts.spawn(_end_when_started(starting), "discard")
+            raise
+        if isinstance(started, ProcessTree):
+            return started
+        reason = getattr(started, "strerror", None) or str(started)
+        raise ExecutorError("spawn_failed", program=argv[0], reason=reason) from started
+
+    @classmethod
+    async def _start(
+        cls, argv: Sequence[str], cwd: Path, env: Mapping[str, str], marker: str, clock: Clock
+    ) -> ProcessTree | OSError | ValueError:
+        try:
+            transport, pipes = await asyncio.get_running_loop().subprocess_exec(
+                Pipes, *argv, cwd=cwd, env={**env, MARKER: marker}, **system.SPAWN_OPTIONS
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
+            return error
+        tree = cls(transport, pipes, _identity(transport.get_pid()), marker=marker, clock=clock)
+        tree._jobs.spawn(tree._close_pipes_after_exit(), "drain")
+        return tree
+
+    # --- talking ---
+
+    async def write(self, data: bytes) -> bool:
+        """Write to stdin and wait until it is nearly out. False if the program no longer reads."""
+        return await self._pipes.write(data)
+
+    def close_stdin(self) -> None:
+        """Let the program see the end of its input, behind what was written."""
+        self._pipes.close_stdin()
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """The lines of stdout without their newline, for one reader.
+
+        Ends when stdout is closed, or 2 s after the program has exited while a descendant keeps it
+        open. Lines over 16 MiB are left out and counted in `skipped_lines`.
+        """
+        return self._pipes.lines()
+
+    @property
+    def skipped_lines(self) -> int:
+        """How many lines of stdout were too long to keep."""
+        return self._pipes.skipped_lines
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last of stderr (64 KiB, 200 lines), as plain text."""
+        return self._pipes.tail.text
+
+    # --- watching ---
+
+    async def wait(self) -> int:
+        """The exit code of the program itself; on POSIX minus the signal that ended it."""
+        await self._pipes.exited.wait()
+        code = self._transport.get_returncode()
+        assert code is not None
+        return code
+
+    async def resources(self) -> Resources:
+        """What the living processes of the tree use together."""
+        return await asyncio.to_thread(process_table.measure, await self._look())
+
+    async def _look(self) -> set[psutil.Process]:
+        """Note who belongs to the tree now: later, ancestry may no longer tell."""
+        async with self._looking:
+            self._known = await asyncio.to_thread(
+                process_table.relatives, self._known, self._marker
+            )
+            return self._known
+
+    async def _close_pipes_after_exit(self) -> None:
+        await self._pipes.exited.wait()
+        await wait_or(self._pipes.drained, self._clock, DRAIN_S)
+        self._pipes.abandon()
+
+    # --- ending ---
+
+    async def end(self, *, interrupt: Callable[[], Awaitable[None]] | None = None) -> None:
+        """End the tree: `interrupt` → SIGINT → SIGTERM (2 s each) → SIGKILL for all that remains.
+
+        Steps stop once the program has exited; then, as after a normal exit, only the rest is
+        killed. Takes 8 s at most. May be called again and concurrently: all callers wait for the
+        first call's work, and a cancelled caller does not stop it.
+        """
+        if self._ending is None:
+            self._ending = self._jobs.spawn(self._end(interrupt), "end")
+        await asyncio.shield(self._ending)
+
+    async def _end(self, interrupt: Callable[[], Awaitable[None]] | None) -> None:
+        started = self._clock.monotonic()
+        try:
+            await self._ask_to_end(interrupt)
+            left_s = started + END_S - _FORCE_S - self._clock.monotonic()
+            if await until_clean(self._kill, self._clock, max(left_s, _FORCE_S)):
+                await wait_or(self._pipes.closed, self._clock, _FORCE_S)
+        except asyncio.CancelledError:
+            self._kill()  # The loop is closing and will not come back: one pass without it.
+            raise
+        finally:
+            self._cage.close()
+            self._pipes.abandon()
+            self._transport.close()
+
+    async def _ask_to_end(self, interrupt: Callable[[], Awaitable[None]] | None) -> None:
+        if interrupt is not None and not self._pipes.exited.is_set():
+            await self._look()
+            asking = self._jobs.spawn(_awaited(interrupt), "interrupt")
+            await self._wait_for_exit()
+            asking.cancel()
+        for number in system.GENTLE_SIGNALS:
+            if self._pipes.exited.is_set():
+                return
+            await self._look()
+            if self._root is not None and self._root.is_running():
+                system.signal_group(self.pid, number)
+            await self._wait_for_exit()
+
+    async def _wait_for_exit(self) -> None:
+        for _ in range(_STEP_LOOKS):
+            if await wait_or(self._pipes.exited, self._clock, _LOOK_EVERY_S):
+                return
+            await self._look()
+
+    def _kill(self) -> set[psutil.Process]:
+        """One pass: find what is alive and kill it."""
+        self._cage.kill()
+        self._known = process_table.relatives(self._known, self._marker)
+        process_table.kill(self._known)
+        return self._known
+
+
+def _identity(pid: int) -> psutil.Process | None:
+    """The process with its start time; None if it is gone already."""
+    import psutil
+
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+
+
+async def _end_when_started(starting: asyncio.Task[ProcessTree | OSError | ValueError]) -> None:
+    started = await starting
+    if isinstance(started, ProcessTree):
+        await started.end()
+
+
+async def _awaited(make: Callable[[], Awaitable[None]]) -> None:
+    await make()

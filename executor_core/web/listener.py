@@ -1,0 +1,307 @@
+"""The listener: a socket, the guard as its first middleware, and a table of routes."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import secrets
+import socket
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from executor_core.clock import Clock, SystemClock
+from executor_core.errors import ExecutorError
+from executor_core.jobs import Jobs
+from executor_core.web import guard
+from executor_core.web.guard import Verifier
+from executor_core.web.sse import ServerEvent, write_events
+
+_log = logging.getLogger("executor.web")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+OWNER = "owner"
+"""The name of the user who holds the listener's own token."""
+
+BODY_LIMIT_BYTES = 1024 * 1024
+TICKET_LIFE_S = 600.0
+_MAX_TICKETS = 32
+_MAX_STREAMS = 1000
+_SHUTDOWN_S = 2.0
+
+# Requests have typed keys from aiohttp 3.14 on; before that any hashable serves.
+_USER: Any = getattr(web, "RequestKey", web.AppKey)("user", str)
+
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml; charset=utf-8",
+}
+
+
+class Access(Enum):
+    """What a request must bring. Host and Origin are checked for all of them."""
+
+    PUBLIC = auto()
+    """Nothing."""
+    TOKEN = auto()
+    """`Authorization: Bearer …`."""
+    STREAM = auto()
+    """As TOKEN, or `?access_token=…`: only for event streams, whose clients cannot set headers."""
+    OWN = auto()
+    """The route guards itself."""
+
+
+def user_of(request: web.Request) -> str:
+    """The name of the user whose token the request brought. Not for PUBLIC and OWN routes."""
+    user: str = request[_USER]
+    return user
+
+
+async def read_json(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object; an empty body is an empty object.
+
+    Raises:
+        ExecutorError: `bad_json`, when it is neither.
+    """
+    body = await request.read()
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any]) if body else {}
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ExecutorError("bad_json") from error
+
+
+def error_response(error: ExecutorError, status: int) -> web.Response:
+    """An error as every route answers it: ours in `error`, one sentence in `detail`."""
+    info = error.info
+    words = {"code": info.code, "title": info.title, "detail": info.detail, "hint": info.hint}
+    return web.json_response({"error": words, "detail": info.sentence}, status=status)
+
+
+class Listener:
+    """One HTTP listener. Register routes, then `start`; `stop` ends open streams at once."""
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8090,
+        port_is_fixed: bool = False,
+        token: str,
+        allow_remote: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        """`port` 0 takes any free one. `token` is the owner's.
+
+        Raises:
+            ExecutorError: `not_loopback`, for another address without `allow_remote`.
+        """
+        if not (allow_remote or _is_loopback(host)):
+            raise ExecutorError("not_loopback", host=host)
+        self._host = host
+        self._wanted_port = port
+        self._port_is_fixed = port_is_fixed
+        self._token = token
+        self._allow_remote = allow_remote
+        self._clock = clock or SystemClock()
+        self._verifiers: list[Verifier] = []
+        self._access: dict[web.AbstractRoute, Access] = {}
+        self._tickets: OrderedDict[str, float] = OrderedDict()
+        self._streams = Jobs("web streams")
+        self._open_streams = 0
+        self._runner: web.AppRunner | None = None
+        self.statuses: dict[str, int] = dict(guard.STATUS)
+        """HTTP status by error code; rooms add their own codes. What is missing is 400."""
+        self.port = 0
+        """The port in use, once started."""
+        self.base_url = ""
+        """`http://127.0.0.1:PORT`, once started."""
+        self.app = web.Application(middlewares=[self._guard], client_max_size=BODY_LIMIT_BYTES)
+        self.app.on_response_prepare.append(_add_headers)
+        self.route("POST", "/api/auth/ticket", self._exchange, access=Access.PUBLIC)
+
+    @property
+    def port_was_taken(self) -> bool:
+        """Whether another port than the wanted one is in use."""
+        return bool(self._wanted_port) and self.port not in (0, self._wanted_port)
+
+    def route(
+        self, method: str, path: str, handler: Handler, *, access: Access = Access.TOKEN
+    ) -> None:
+        """Serve `path`. A handler may raise ExecutorError; `statuses` gives its HTTP status."""
+        self._access[self.app.router.add_route(method, path, handler)] = access
+
+    def page(self, path: str, file: Path) -> None:
+        """Serve one file of a page to everybody."""
+        body, content_type = file.read_bytes(), _CONTENT_TYPES[file.suffix]
+        headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
+
+        async def show(_request: web.Request) -> web.Response:
+            return web.Response(body=body, headers=headers)
+
+        self.route("GET", path, show, access=Access.PUBLIC)
+
+    def accept(self, verifier: Verifier) -> None:
+        """Let one more kind of token in."""
+        self._verifiers.append(verifier)
+
+    def ticket(self) -> str:
+        """A word that can be exchanged once, within ten minutes, for the owner's token."""
+        ticket = secrets.token_urlsafe(32)
+        self._tickets[ticket] = self._clock.monotonic() + TICKET_LIFE_S
+        while len(self._tickets) > _MAX_TICKETS:
+            self._tickets.popitem(last=False)
+        return ticket
+
+    async def stream(
+        self, request: web.Request, events: AsyncGenerator[ServerEvent, None]
+    ) -> web.StreamResponse:
+        """Answer with `events` as server-sent events, until they end or the listener stops.
+
+        Raises:
+            ExecutorError: `too_many_streams`, beyond a thousand of them.
+        """
+        if self._open_streams >= _MAX_STREAMS:
+            await events.aclose()
+            raise ExecutorError("too_many_streams", limit=_MAX_STREAMS)
+        self._open_streams += 1
+        try:
+            return await write_events(request, events, clock=self._clock, jobs=self._streams)
+        finally:
+            self._open_streams -= 1
+
+    async def start(self) -> str:
+        """Listen, and return the base URL. A taken port means another one, unless it is fixed.
+
+        Raises:
+            ExecutorError: `port_taken`.
+        """
+        # The access log stays off: it would keep query strings, and with them tokens.
+        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        await self._runner.setup()
+        try:
+            bound = self._bind()
+        except BaseException:
+            await self.stop()
+            raise
+        self.port = bound.getsockname()[1]
+        await web.SockSite(self._runner, bound).start()
+        name = f"[{self._host}]" if ":" in self._host else self._host
+        self.base_url = f"http://{name}:{self.port}"
+        _log.info("listening on %s", self.base_url)
+        return self.base_url
+
+    async def stop(self) -> None:
+        """End open streams, then everything else. Repeating it is harmless."""
+        await self._streams.close()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def _bind(self) -> socket.socket:
+        try:
+            return _bound_socket(self._host, self._wanted_port)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            if self._port_is_fixed:
+                raise ExecutorError("port_taken", port=self._wanted_port) from error
+            return _bound_socket(self._host, 0)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            self._check(request)
+            return await handler(request)
+        except ExecutorError as error:
+            return error_response(error, self.statuses.get(error.code, 400))
+        except web.HTTPException as error:
+            return _plain_words(error)
+        except Exception as error:
+            # The path only: a query string may hold a token, a body anything.
+            _log.exception("%s %s failed: %s", request.method, request.path, type(error).__name__)
+            return error_response(ExecutorError("internal"), 500)
+
+    def _check(self, request: web.Request) -> None:
+        code = guard.refusal(
+            request.headers.getall("Host", []),
+            request.headers.getall("Origin", []),
+            request.headers.get("Sec-Fetch-Site"),
+            port=self.port,
+            is_remote_allowed=self._allow_remote,
+        )
+        if code is not None:
+            raise ExecutorError(code)
+        access = self._access.get(request.match_info.route, Access.TOKEN)
+        if access is Access.OWN:
+            return
+        if access is not Access.PUBLIC:
+            request[_USER] = self._user(request, access)
+        if (request.content_length or 0) > BODY_LIMIT_BYTES:
+            raise ExecutorError("body_too_large")
+        if request.body_exists and request.content_type != "application/json":
+            raise ExecutorError("json_required")
+
+    def _user(self, request: web.Request, access: Access) -> str:
+        token = guard.bearer(request.headers.get("Authorization"))
+        if token is None and access is Access.STREAM:
+            token = request.query.get("access_token")
+        if token and guard.same(token, self._token):
+            return OWNER
+        user = guard.first_user(token, self._verifiers) if token else None
+        if user is None:
+            raise ExecutorError("no_token")
+        return user
+
+    async def _exchange(self, request: web.Request) -> web.Response:
+        ticket = (await read_json(request)).get("ticket")
+        known = next((known for known in self._tickets if guard.same(known, str(ticket))), None)
+        if known is None or self._tickets.pop(known) < self._clock.monotonic():
+            raise ExecutorError("bad_ticket")
+        return web.json_response(
+            {"token": self._token, "access_token": self._token, "token_type": "bearer"}
+        )
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in guard.SECURITY_HEADERS.items():
+        response.headers[name] = value
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+def _plain_words(error: web.HTTPException) -> web.Response:
+    code = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}.get(
+        error.status, "bad_request"
+    )
+    return error_response(ExecutorError(code), error.status)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            # There it would let two programs share the port.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,99 @@
+"""What every test gets without asking: a home of its own, a watched loop, and no leftovers."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import home, leftovers
+from tests.support.clock import JumpingClock
+from tests.support.real_cli import CannotInstall, real_cli
+from tests.support.watchdog import FATAL_S, NOTABLE_S, Stall, Watchdog
+
+_watchdog = Watchdog()
+_notable: list[tuple[str, Stall]] = []
+_patch = pytest.MonkeyPatch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="wegent-tests-")).resolve()
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    home.move_into(folder, _patch)
+    config.add_cleanup(_patch.undo)
+    _watchdog.install()
+    config.add_cleanup(_watchdog.remove)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test in which one callback held the loop too long, after the test's own verdict."""
+    _watchdog.take()
+    result = yield
+    stalls = _watchdog.take()
+    _notable.extend((item.nodeid, stall) for stall in stalls)
+    fatal = [str(stall) for stall in stalls if stall.seconds >= FATAL_S]
+    if fatal:
+        pytest.fail(f"the event loop was blocked: {', '.join(fatal)}", pytrace=False)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _notable:
+        terminalreporter.section(f"callbacks that held the loop over {NOTABLE_S * 1000:.0f} ms")
+    for test, stall in sorted(_notable, key=lambda entry: -entry[1].seconds):
+        terminalreporter.line(f"{stall}  [{test}]")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_survives_the_session() -> Iterator[None]:
+    yield
+    leftovers.check_marked_processes()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Fail a test after which a process, a thread, a file or a socket is left."""
+    before = leftovers.snapshot()
+    yield
+    leftovers.check(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_job_left_if_async(_nothing_left: None, request: pytest.FixtureRequest) -> None:
+    # Asked for by name, so that a test without a loop needs none. The loop is then made after the
+    # snapshot above and closed before it is compared.
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("_no_job_left")
+
+
+@pytest.fixture
+async def _no_job_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a job behind, before the loop's end hides it."""
+    yield
+    await leftovers.check_jobs()
+
+
+@pytest.fixture
+def clock() -> JumpingClock:
+    """A clock that only the test moves."""
+    return JumpingClock()
+
+
+@pytest.fixture(scope="session")
+def claude_cli() -> Path:
+    """The real Claude Code, pinned. Where npm is missing the test is skipped; in CI it fails."""
+    return _installed("claude_code")
+
+
+def _installed(name: str) -> Path:
+    try:
+        return real_cli(name)
+    except CannotInstall as error:
+        if home.outer_environment().get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))

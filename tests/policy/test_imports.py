@@ -1,0 +1,134 @@
+"""Who may import whom: the arrows of the design, as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.policy.code import Import, imports, python_files
+
+# What each room may import besides itself and the leaves.
+ARROWS: dict[str, set[str]] = {
+    "process": set(),
+    "journal": set(),
+    "config": set(),
+    "web": set(),
+    "workspace": {"process"},
+    "agents": {"process"},
+    "executor": {"agents", "workspace", "journal"},
+    "links": {"executor"},
+    "control": {"executor", "journal"},  # of the journal only its frozen rows
+    "api": {"control", "web"},
+    "hub": {"web"},
+    "health": {"control"},
+    "app": {
+        "agents", "api", "config", "control", "executor", "health",
+        "hub", "journal", "links", "process", "web", "workspace",
+    },
+    # Of the agents only the demo agent's process, which is a hidden verb of this program.
+    "cli": {"agents", "app", "config", "control", "health"},
+    "__main__": {"cli"},
+}  # fmt: skip
+
+# Modules that every room may use, and what they use of each other.
+LEAVES: dict[str, set[str]] = {
+    "__init__": set(),
+    "model": set(),
+    "clock": set(),
+    "jobs": set(),
+    "resources": set(),
+    "texts": {"resources"},
+    "errors": {"model", "texts"},
+}
+
+# The hub decodes the wire by itself, so that a misreading cannot agree with itself.
+WITHOUT: dict[str, set[str]] = {"hub": {"model"}}
+
+FOR_THE_DESKTOP = {"__init__", "control", "model", "errors", "texts", "resources"}
+OF_THE_DESKTOP = {"desktop", "PySide6", "shiboken6", "qasync"}
+
+
+def room_of(module: str) -> str | None:
+    """The room or leaf of executor_core that a dotted name lies in; None for other packages."""
+    package, _, rest = module.partition(".")
+    if package != "executor_core":
+        return None
+    name = rest.partition(".")[0]
+    return name if name in ARROWS or name in LEAVES else "__init__"
+
+
+def home_of(path: Path) -> str:
+    """The room or leaf that a file of executor_core belongs to."""
+    return path.parts[1].removesuffix(".py")
+
+
+def may_import(room: str) -> set[str]:
+    if room in LEAVES:
+        return LEAVES[room] | {room, "__init__"}
+    return ARROWS[room] | LEAVES.keys() - WITHOUT.get(room, set()) | {room}
+
+
+def violations(found: Iterable[Import]) -> list[str]:
+    """The imports of files of executor_core that no arrow allows."""
+    return [
+        str(one)
+        for one in found
+        if one.module.partition(".")[0] in OF_THE_DESKTOP
+        or ((target := room_of(one.module)) and target not in may_import(home_of(one.path)))
+    ]
+
+
+def core_imports() -> list[Import]:
+    return [one for path in python_files("executor_core") for one in imports(path)]
+
+
+def test_rooms_import_only_along_the_arrows() -> None:
+    assert violations(core_imports()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        ("executor_core/agents/claude_code.py", "executor_core.links.device"),
+        ("executor_core/links/device/link.py", "executor_core.agents"),
+        ("executor_core/hub/tasks.py", "executor_core.model.RunRequest"),
+        ("executor_core/hub/tasks.py", "executor_core.links.device.wire"),
+        ("executor_core/web/guard.py", "executor_core.config"),
+        ("executor_core/model.py", "executor_core.errors"),
+        ("executor_core/app.py", "PySide6.QtCore"),
+        ("executor_core/cli/main.py", "desktop.tray"),
+    ],
+)
+def test_an_import_against_the_arrows_is_found(path: str, module: str) -> None:
+    assert violations([Import(Path(path), 1, module)]) == [f"{path}:1 imports {module}"]
+
+
+def test_every_room_of_the_code_is_in_the_table() -> None:
+    homes = {home_of(path) for path in python_files("executor_core")}
+    assert homes <= ARROWS.keys() | LEAVES.keys()
+
+
+def test_the_arrows_have_no_cycle() -> None:
+    try:
+        TopologicalSorter(ARROWS | LEAVES).prepare()
+    except CycleError as error:
+        pytest.fail(f"rooms import each other in a circle: {error.args[1]}")
+
+
+def test_the_nouns_need_only_the_standard_library_and_msgspec() -> None:
+    foreign = {
+        one.module.partition(".")[0]
+        for one in imports(Path("executor_core/model.py"))
+        if one.module.partition(".")[0] not in sys.stdlib_module_names
+    }
+    assert foreign == {"msgspec"}
+
+
+def test_the_desktop_is_a_client_of_control_and_the_nouns() -> None:
+    found = [one for path in python_files("desktop") for one in imports(path)]
+    wrong = [str(one) for one in found if room_of(one.module) not in FOR_THE_DESKTOP | {None}]
+    assert wrong == []

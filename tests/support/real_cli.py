@@ -1,0 +1,122 @@
+"""The real agent CLIs, in exactly one version each, installed into a cache of the repository.
+
+They are installed by npm on first use; a version change is a change of protocol, after which the
+recordings under `tests/agents/recordings` are to be made anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.home import outer_environment
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "agents"
+INSTALL_LIMIT_S = 600
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One CLI: its npm package, the only version we test with, and its command."""
+
+    package: str
+    version: str
+    command: str
+    repair: str
+    """The package's own script that turns the launcher from a stub into the program."""
+
+
+PINS = {
+    "claude_code": Pin("@anthropic-ai/claude-code", "2.1.197", "claude", "install.cjs"),
+}
+
+
+class CannotInstall(Exception):
+    """npm is missing, or it failed; the message says which."""
+
+
+def real_cli(name: str) -> Path:
+    """The absolute path of the CLI `name`, installed if it is not there yet.
+
+    Raises CannotInstall. Parallel callers install it once.
+    """
+    pin = PINS[name]
+    home = CACHE / f"{name}-{pin.version}"
+    program = home / "node_modules" / ".bin" / pin.command
+    if program.exists():
+        return program
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _alone(CACHE / f"{name}.lock"):
+        if not program.exists():
+            _install(pin, home)
+    return program
+
+
+def _install(pin: Pin, home: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise CannotInstall(f"npm is not installed, so {pin.package} cannot be fetched")
+    folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="partial-"))
+    try:
+        _run([npm, "install", "--no-save", "--prefix", str(folder), f"{pin.package}@{pin.version}"])
+        program = folder / "node_modules" / ".bin" / pin.command
+        if not _answers(program):
+            # Where npm runs no scripts, the launcher is a stub that only explains itself.
+            _run(["node", str(folder / "node_modules" / pin.package / pin.repair)])
+        if not _answers(program):
+            raise CannotInstall(f"{pin.package} {pin.version} was installed but does not start")
+        shutil.rmtree(home, ignore_errors=True)  # what an interrupted removal left
+        folder.rename(home)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(argv: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            argv,
+            env=dict(outer_environment()),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotInstall(f"{argv[0]} failed: {error}") from error
+    if done.returncode:
+        raise CannotInstall(f"{argv[0]} failed ({done.returncode}): {done.stderr[-2000:]}")
+
+
+def _answers(program: Path) -> bool:
+    try:
+        done = subprocess.run(
+            [str(program), "--version"], capture_output=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock file, so that other test processes wait. It is free again if we die."""
+    try:
+        fcntl = importlib.import_module("fcntl")
+    except ImportError:
+        # Not on Windows: there two installations may race, and the slower rename fails loudly.
+        yield
+        return
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,74 @@
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from executor_core.jobs import Jobs
+from tests.support.watchdog import FATAL_S, Stall, Watchdog
+
+
+class HandClock:
+    """Shows what the test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def hand_clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def watchdog(hand_clock: HandClock) -> Iterator[Watchdog]:
+    watchdog = Watchdog(hand_clock)
+    watchdog.install()
+    yield watchdog
+    watchdog.remove()
+
+
+async def test_a_blocking_step_is_reported_with_its_job_and_coroutine(
+    watchdog: Watchdog, hand_clock: HandClock
+) -> None:
+    async def slow_step() -> None:
+        hand_clock.seconds += FATAL_S
+
+    jobs = Jobs("room")
+    await jobs.spawn(slow_step(), "work")
+    [stall] = watchdog.take()
+    assert stall.seconds == FATAL_S
+    assert "room/work" in stall.callback
+    assert "slow_step" in stall.callback
+
+
+async def test_a_blocking_callback_is_reported_with_its_name_even_if_it_fails(
+    watchdog: Watchdog, hand_clock: HandClock
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+
+    def slow_callback() -> None:
+        hand_clock.seconds += 0.06
+        raise RuntimeError("scripted")
+
+    loop.call_soon(slow_callback)
+    await asyncio.sleep(0)
+    [stall] = watchdog.take()
+    assert "slow_callback" in stall.callback
+
+
+async def test_time_between_steps_is_not_counted(watchdog: Watchdog, hand_clock: HandClock) -> None:
+    async def quick_steps() -> None:
+        for _ in range(100):
+            hand_clock.seconds += 0.01
+            await asyncio.sleep(0)
+
+    await Jobs("room").spawn(quick_steps(), "work")
+    assert watchdog.take() == []
+
+
+def test_a_stall_reads_as_milliseconds_and_name() -> None:
+    assert str(Stall(0.5123, "room/work (slow)")) == "512 ms in room/work (slow)"

@@ -1,0 +1,37 @@
+"""The pure checks of the guard."""
+
+from __future__ import annotations
+
+import pytest
+
+from executor_core.web import guard
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (None, None),
+        ("", None),
+        ("Bearer", None),
+        ("Bearer  ", None),
+        ("Basic abc", None),
+        ("Bearer abc", "abc"),
+        ("BEARER abc ", "abc"),
+    ],
+)
+def test_bearer_reads_only_its_own_scheme(header: str | None, token: str | None) -> None:
+    assert guard.bearer(header) == token
+
+
+def test_two_hosts_are_refused_even_if_one_is_ours() -> None:
+    hosts = ["127.0.0.1:80", "evil.example"]
+    assert guard.refusal(hosts, [], None, port=80, is_remote_allowed=False) == "wrong_host"
+
+
+def test_a_request_without_a_host_is_refused() -> None:
+    assert guard.refusal([], [], None, port=80, is_remote_allowed=True) == "wrong_host"
+
+
+def test_secrets_with_odd_characters_compare() -> None:
+    assert guard.same("a\ud800", "a\ud800")
+    assert not guard.same("a", "b")
