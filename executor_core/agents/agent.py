@@ -63,14 +63,17 @@ class Agent(Protocol):
 class Dialogue(Protocol):
     """The conversation with one agent process over its pipes, without doing any I/O."""
 
-    def opening(self) -> bytes:
-        """What to write first."""
+    def outgoing(self) -> bytes:
+        """What to write now. Asked for at the start and after every line; empty for nothing."""
 
     def feed(self, line: bytes) -> Iterable[AgentEvent]:
         """The events in one line of output. An AgentResult among them is the last word."""
 
     def interrupt(self) -> bytes | None:
-        """What to write to end the turn politely, if the agent has such a word."""
+        """What to write to end the turn politely, if the agent has such a word.
+
+        Its input is closed behind it, so that the agent then ends.
+        """
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         """The result of a process that ended without a last word."""

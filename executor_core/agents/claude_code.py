@@ -162,6 +162,7 @@ class ClaudeDialogue:
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
+        self._is_asked = False
         self._session_id: str | None = None
         self._streamed = ""
         self._has_text = False
@@ -169,7 +170,11 @@ class ClaudeDialogue:
         self._refused_retries = 0
         self._file_tools: dict[str, FileChanged] = {}
 
-    def opening(self) -> bytes:
+    def outgoing(self) -> bytes:
+        """The prompt, once."""
+        if self._is_asked:
+            return b""
+        self._is_asked = True
         prompt = self._assignment.prompt
         if prompt.startswith("/"):
             # A leading slash would be taken as a command of the CLI; a line break makes it text.

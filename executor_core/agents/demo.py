@@ -66,8 +66,13 @@ class DemoDialogue:
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
+        self._is_asked = False
 
-    def opening(self) -> bytes:
+    def outgoing(self) -> bytes:
+        """What to say and write, once."""
+        if self._is_asked:
+            return b""
+        self._is_asked = True
         message = {
             "words": text("agent.demo.answer", file=FILE_NAME, length=len(self._assignment.prompt)),
             "content": text("agent.demo.file", run_id=self._assignment.run_id),

@@ -50,12 +50,15 @@ async def drive(
                         result = event
                         over.set()
                     emit(event)
+                if result is None and (answer := dialogue.outgoing()):
+                    await tree.write(answer)
         finally:
             over.set()
 
     async def interrupt() -> None:
         if (word := dialogue.interrupt()) is not None:
             await tree.write(word)
+            tree.close_stdin()
 
     async def watch_stop() -> None:
         await stop.wait()
@@ -64,7 +67,7 @@ async def drive(
     try:
         listening = jobs.spawn(listen(), "listen")
         jobs.spawn(watch_stop(), "watch stop")
-        jobs.spawn(tree.write(dialogue.opening()), "open")
+        jobs.spawn(tree.write(dialogue.outgoing()), "open")
         await over.wait()
         if stop.is_set():
             await tree.end(interrupt=interrupt)

@@ -85,9 +85,15 @@ def _describe(process: psutil.Process) -> str:
 def _children() -> frozenset[psutil.Process]:
     """The processes below this one. Linux tells at once if there are none; psutil has to search."""
     lists = list(Path("/proc/self/task").glob("*/children"))
-    if lists and not any(one.read_text() for one in lists):
+    if lists and not any(map(_content, lists)):
         return frozenset()
     return frozenset(psutil.Process().children(recursive=True))
+
+
+def _content(path: Path) -> str:
+    with suppress(FileNotFoundError):  # a thread that ended since the list was made
+        return path.read_text()
+    return ""
 
 
 def _open_files() -> Counter[str]:
