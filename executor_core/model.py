@@ -5,12 +5,15 @@ Frozen values only; nothing here does anything, and nothing of ours is imported.
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
+
+_HAN = re.compile("[\u4e00-\u9fff]")
 
 
 class Value(Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -49,6 +52,13 @@ def new_run_id() -> str:
 # --- what is asked -----------------------------------------------------------------------------
 
 
+_ACCESS_VARIABLES = frozenset(
+    f"{vendor}_{name}"
+    for vendor in ("ANTHROPIC", "OPENAI")
+    for name in ("API_KEY", "AUTH_TOKEN", "BASE_URL")
+)
+
+
 class ModelConfig(Value, kw_only=True, frozen=True):
     """The model a task brings. All empty: the user's own login and the agent's own default.
 
@@ -66,7 +76,8 @@ class ModelConfig(Value, kw_only=True, frozen=True):
     @property
     def brings_access(self) -> bool:
         """True if the task pays for the model itself, so that the user's login must not be used."""
-        return bool(self.api_key or self.base_url)
+        named_in_env = any(self.env.get(name) for name in _ACCESS_VARIABLES)
+        return bool(self.api_key or self.base_url or named_in_env)
 
     def __repr__(self) -> str:
         return f"ModelConfig(model={self.model!r}, brings_access={self.brings_access})"
@@ -96,12 +107,41 @@ class Folder(Value, kw_only=True, frozen=True, tag="folder"):
     is_owners_choice: bool = False
 
 
+class GitCredential(Value, kw_only=True, frozen=True):
+    """A login to one git server. The token is a secret: never printed, logged or kept on disk.
+
+    `host` is the server it belongs to, as accounts name it: `github.com`, `host:8443`, or with a
+    scheme. `token` is as it came: plain or encrypted; empty and `***` mean that there is none.
+    """
+
+    host: str
+    token: str
+    login: str = ""
+
+    def __repr__(self) -> str:
+        return f"GitCredential(host={self.host!r}, login={self.login!r})"
+
+
+class GitAuthor(Value, kw_only=True, frozen=True):
+    """In whose name commits are made."""
+
+    name: str
+    email: str
+
+
 class GitClone(Value, kw_only=True, frozen=True, tag="git"):
-    """A clone of `url` inside the task's folder."""
+    """A clone of `url` inside the task's folder, in a folder named after the repository."""
 
     task_folder: str
     url: str
     branch: str | None = None
+    repo_name: str | None = None
+    credential: GitCredential | None = None
+    author: GitAuthor | None = None
+
+    def __repr__(self) -> str:
+        # A URL may carry a password.
+        return f"GitClone({self.task_folder!r}, branch={self.branch!r})"
 
 
 Workspace: TypeAlias = TaskFolder | Folder | GitClone
@@ -168,7 +208,11 @@ class ErrorInfo(Value, kw_only=True, frozen=True):
     @property
     def sentence(self) -> str:
         """Everything a person needs, in one paragraph."""
-        return " ".join(part for part in (self.title, self.detail, self.hint) if part)
+        parts = [part for part in (self.title, self.detail, self.hint) if part]
+        if parts[1:] and parts[0][-1] not in ".!?。！？":
+            # A title is a heading; in front of sentences it becomes one of them.
+            parts[0] += "。" if _HAN.search(parts[0]) else "."
+        return " ".join(parts)
 
 
 class Usage(Value, kw_only=True, frozen=True):
@@ -213,7 +257,10 @@ class Outcome(Value, kw_only=True, frozen=True):
 
 
 class Availability(Value, kw_only=True, frozen=True):
-    """Whether an agent can work on this computer, and if not, why and what to do."""
+    """Whether an agent can work on this computer, and if not, why and what to do.
+
+    `login` names the login or key that is in use, never the key itself.
+    """
 
     name: str
     title: str
@@ -221,7 +268,16 @@ class Availability(Value, kw_only=True, frozen=True):
     path: str | None = None
     version: str | None = None
     login: str | None = None
+    minimum_version: str | None = None
     problem: ErrorInfo | None = None
+
+
+class Resources(Value, kw_only=True, frozen=True, omit_defaults=False):
+    """What the process tree of a run uses now. `cpu_s` includes children that have ended."""
+
+    rss_bytes: int
+    cpu_s: float
+    processes: int
 
 
 # --- links -------------------------------------------------------------------------------------

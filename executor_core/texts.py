@@ -32,6 +32,11 @@ def use_language(language: str) -> None:
     _current = language
 
 
+def has_text(key: str) -> bool:
+    """Whether there is such a sentence."""
+    return key in catalogue(_current)
+
+
 def text(key: str, /, *, language: str | None = None, **values: object) -> str:
     """The sentence `key`, with its placeholders filled. A missing key is a programming error."""
     return catalogue(language or _current)[key].format(**values)

@@ -6,7 +6,6 @@ Every accepted run ends in exactly one outcome, which is on disk before anybody 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from executor_core.agents import Agents
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.executor import machine
+from executor_core.executor.backlog import Backlog
 from executor_core.executor.machine import EndReason, Entry, Table
 from executor_core.executor.port import (
     Accepted,
@@ -45,12 +45,13 @@ from executor_core.model import (
     RunState,
     Source,
 )
+from executor_core.unicode import encodable
 from executor_core.workspace import Workspaces
 
 _log = logging.getLogger("executor.executor")
 
-SAVE_AGAIN_S = 30.0
-"""How often an outcome that the disk did not take is offered to it again."""
+PRUNE_EVERY = 100
+"""After so many ends, and at start, what is over the journal's bounds is forgotten."""
 
 
 class ActiveRun(Struct, kw_only=True, frozen=True):
@@ -82,8 +83,11 @@ class Executor:
         self._table = Table(slots=slots)
         self._runs: dict[str, Run] = {}
         self._doors: dict[Source, Door] = {}
-        self._unsaved: dict[str, Delivery] = {}
         self._jobs = Jobs("executor")
+        self._backlog = Backlog(clock, self._jobs)
+        self._unsaved: dict[str, tuple[Source, Delivery]] = {}
+        """Outcomes on their way to the disk; those that wait in the backlog are sent from here."""
+        self._ended = 0
         self._may_leave = False
         self.left = asyncio.Event()
         """Set when a drain or stop found nothing left to do."""
@@ -117,11 +121,15 @@ class Executor:
         except TimeoutError:
             _log.error("runs did not end in %.0f s: %s", deadline_s, ", ".join(self._runs))
         await self._jobs.close()
+        for run in self._runs.values():
+            run.log.close()
+        await self._backlog.close()
 
     # --- requests --------------------------------------------------------------------------
 
     async def submit(self, request: RunRequest) -> Admission:
         """Admit, recognise or refuse a request. An accepted one is on disk when this returns."""
+        request = encodable(request)
         entry = Entry(
             run_id=request.run_id,
             request_key=request.request_key,
@@ -146,6 +154,7 @@ class Executor:
 
     async def refuse(self, request: RunRequest, error: ErrorInfo) -> None:
         """Answer what cannot be accepted as durably as a run: recorded, then delivered."""
+        request = encodable(request)
         key = request.request_key
         keys = [entry.request_key for entry in self._table.entries.values()]
         if key in keys or key in self._table.undelivered:
@@ -202,26 +211,39 @@ class Executor:
         ExecutorError("run_unknown").
         """
         run = self._runs.get(run_id)
-        if run is None and await self._journal.run(run_id) is None:
-            raise ExecutorError("run_unknown", run_id=run_id)
+        if run is None and run_id not in self._unsaved:
+            await self.recorded(run_id)
         last = after
         async for event in follow(self._event_file(run_id), after, run.log if run else None):
             last = event.seq
             yield event
             if isinstance(event, RunEnded):
                 return
+        # The event file is lost or never was: the run did not start, or the disk was full.
+        outcome = await self._outcome(run_id)
+        if outcome is not None:
+            yield RunEnded(seq=last + 1, at=outcome.timings.finished_at, outcome=outcome)
+
+    async def _outcome(self, run_id: str) -> Outcome | None:
+        if (unsaved := self._unsaved.get(run_id)) is not None:
+            return unsaved[1].outcome
         row = await self._journal.run(run_id)
-        if row is not None and row.outcome is not None:
-            yield RunEnded(seq=last + 1, at=row.outcome.timings.finished_at, outcome=row.outcome)
+        return row.outcome if row else None
 
     # --- the outbox ------------------------------------------------------------------------
 
     async def undelivered(self, source: Source) -> list[Delivery]:
         """Every outcome that a door still owes its server, oldest first."""
         rows = await self._journal.undelivered(source)
-        on_disk = [delivery for row in rows if (delivery := _delivery(row)) is not None]
-        waiting = [d for d in self._unsaved.values() if d.address is not None]
-        return [*on_disk, *waiting]
+        found = {row.run_id: delivery for row in rows if (delivery := _delivery(row)) is not None}
+        found |= {
+            run_id: delivery
+            for run_id, (door, delivery) in self._unsaved.items()
+            if door is source and run_id in self._backlog
+        }
+        # The table knows of deliveries that the disk has not taken yet.
+        owed = set(self._table.undelivered.values())
+        return [delivery for run_id, delivery in found.items() if run_id in owed]
 
     async def history(self, limit: int) -> list[RunRow]:
         """The newest runs, newest first, whatever their state."""
@@ -248,9 +270,9 @@ class Executor:
 
     async def delivered(self, delivery: Delivery, error: str | None = None) -> None:
         """The server acknowledged the outcome, or (`error`) will never take it."""
-        self._unsaved.pop(delivery.run_id, None)
         self._apply(machine.Delivered(delivery.request_key))
-        await self._journal.delivered(delivery.run_id, error)
+        run_id = delivery.run_id
+        await self._backlog.write(run_id, lambda: self._journal.delivered(run_id, error))
 
     # --- RunOwner --------------------------------------------------------------------------
 
@@ -311,7 +333,7 @@ class Executor:
         try:
             await self._journal.accept(request)
         except ExecutorError as error:
-            # Without a disk nothing can be promised: the run will end with this as its reason.
+            # Without a disk nothing can be promised: this is how the run ends in its slot.
             run.unrecorded = error
         run.on_disk.set()
         _log.info("%s accepted: %s, agent %s", request.run_id, request.request_key, request.agent)
@@ -320,9 +342,13 @@ class Executor:
 
     async def _live(self, run: Run) -> None:
         await run.on_disk.wait()
+        run_id = run.request.run_id
+        # Beside the agent's start, not before it: a commit takes as long as a process.
+        started = self._backlog.write(run_id, lambda: self._journal.start(run_id))
+        self._jobs.spawn(started, f"start {run_id}")
         outcome = await run.perform(self._agents, self._workspaces, self._journal)
         await self._save(run, outcome)
-        self._apply(machine.Ended(run.request.run_id))
+        self._apply(machine.Ended(run_id))
 
     async def _abandon(self, run: Run) -> None:
         await run.on_disk.wait()
@@ -331,6 +357,7 @@ class Executor:
     async def _save(self, run: Run, outcome: Outcome) -> None:
         """Record the outcome, then tell the run's followers and its door."""
         request = run.request
+        outcome = encodable(outcome)
         delivery = Delivery(
             run_id=request.run_id,
             request_key=request.request_key,
@@ -338,12 +365,13 @@ class Executor:
             reply_to=request.reply_to,
             outcome=outcome,
         )
-        try:
+
+        async def finish() -> None:
             await self._journal.finish(request, outcome)
-        except ExecutorError as error:
-            _log.error("the outcome of %s is kept in memory only: %s", request.run_id, error)
-            self._unsaved[request.run_id] = delivery
-            self._jobs.spawn(self._save_later(request, outcome), f"save {request.run_id} later")
+            del self._unsaved[request.run_id]
+
+        self._unsaved[request.run_id] = (request.source, delivery)
+        await self._backlog.write(request.run_id, finish)
         run.close(outcome)
         seconds = (outcome.timings.finished_at - outcome.timings.accepted_at).total_seconds()
         reason = f" ({outcome.error.code})" if outcome.error else ""
@@ -352,16 +380,9 @@ class Executor:
             door.on_outcome(delivery)
         self._runs.pop(request.run_id, None)
         self._leave_if_done()
-
-    async def _save_later(self, request: RunRequest, outcome: Outcome) -> None:
-        while True:
-            await self._clock.sleep(SAVE_AGAIN_S)
-            with contextlib.suppress(ExecutorError):  # said once; the next try may find room
-                await self._journal.finish(request, outcome)
-                break
-        if self._unsaved.pop(request.run_id, None) is None:
-            await self._journal.delivered(request.run_id)
-        _log.info("the outcome of %s is on disk now", request.run_id)
+        self._ended += 1
+        if self._ended % PRUNE_EVERY == 0 and not self._table.is_stopping:
+            self._jobs.spawn(self._prune(), "prune")
 
     def _leave_if_done(self) -> None:
         if self._may_leave and not self._runs:

@@ -82,7 +82,7 @@ class AgentStarting(Struct, frozen=True):
 
 
 class ResultParsed(Struct, frozen=True):
-    """The agent said its last word."""
+    """The agent said its last word, or it is certain that it never will."""
 
     run_id: str
 
@@ -177,7 +177,7 @@ class Start(Struct, frozen=True):
 
 
 class Interrupt(Struct, frozen=True):
-    """End the run's agent now."""
+    """End the run's agent now. A result that it already gave is kept."""
 
     run_id: str
     reason: EndReason
@@ -229,7 +229,7 @@ def _react(table: Table, event: MachineEvent) -> tuple[Table, tuple[Command, ...
                 return table, ()
             return _put(table, replace(entry, state=RunState.RUNNING)), ()
         case ResultParsed(run_id):
-            entry = _expect(table, event, run_id, RunState.RUNNING, RunState.STOPPING)
+            entry = _expect(table, event, run_id, *_IN_SLOT)
             return _put(table, replace(entry, is_settled=True)), ()
         case EndAsked(run_id, reason):
             return _end(table, run_id, reason)
@@ -243,11 +243,15 @@ def _react(table: Table, event: MachineEvent) -> tuple[Table, tuple[Command, ...
         case PauseSet(paused):
             return replace(table, is_paused=paused), ()
         case DrainAsked():
-            return replace(table, is_draining=True), ()
+            # A pause would keep what was accepted waiting for ever.
+            return replace(table, is_draining=True, is_paused=False), ()
         case StopAsked():
             table = replace(table, is_stopping=True)
             commands: tuple[Command, ...] = ()
-            for run_id in table.entries:
+            for run_id, entry in table.entries.items():
+                if entry.is_settled and entry.state is not RunState.STOPPING:
+                    # Its result stands; its process only must not take its time to leave.
+                    commands += (Interrupt(run_id, EndReason.STOPPED),)
                 table, more = _end(table, run_id, EndReason.STOPPED)
                 commands += more
             return table, commands

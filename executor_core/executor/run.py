@@ -14,6 +14,7 @@ from executor_core.agents import Agent, Agents, Assignment
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.executor.machine import EndReason
+from executor_core.executor.repeats import Repeats
 from executor_core.jobs import Jobs
 from executor_core.journal import EventLog, Journal
 from executor_core.model import (
@@ -60,7 +61,7 @@ class Run:
         self.accepted_at = clock.now()
         self.started_at: datetime | None = None
         self.unrecorded: ExecutorError | None = None
-        """Why the journal could not take the run, which then ends at once."""
+        """Why the journal could not take the run, which then ends as soon as it has a slot."""
         self._folder = folder
         self._clock = clock
         self._owner = owner
@@ -71,16 +72,20 @@ class Run:
         self._first_text_at: datetime | None = None
         self._last_event_at = clock.monotonic()
         self._session_id: str | None = None
+        self._result: AgentResult | None = None
+        self._repeats = Repeats()
 
     def end(self, reason: EndReason) -> None:
-        """Decide the run against its agent, which is ended; nothing more is heard of it."""
-        self._end_reason = reason
+        """End the agent. Unless its last word was said, the run is decided against it."""
+        if self._result is None:
+            self._end_reason = reason
         self._stop.set()
 
     async def perform(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> Outcome:
         """Folder, agent, outcome. Raises nothing but the cancellation of its own job."""
         jobs = Jobs(self.request.run_id)
         self.started_at = self._clock.now()
+        self._last_event_at = self._clock.monotonic()
         try:
             self.log.open()
             jobs.spawn(self._watch_time(), "watch time")
@@ -93,14 +98,18 @@ class Run:
             result = AgentResult(error=ExecutorError("internal").info)
         finally:
             await jobs.close()
-        return self.conclude(result)
+        # Of an agent that failed before it spoke this is the last word; it comes to nothing where
+        # another was said or the run was ended.
+        self.emit(result)
+        return self.conclude(self._result or result)
 
     async def _work(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> AgentResult:
         request = self.request
         if self.unrecorded is not None:
             raise self.unrecorded
-        await journal.start(request.run_id)
-        folder = await workspaces.prepare(request.workspace)
+        folder = await workspaces.prepare(
+            request.workspace, run_id=request.run_id, emit=self.emit, stop=self._stop
+        )
         agent = await self._choose(agents)
         if self._stop.is_set():
             return AgentResult()
@@ -172,10 +181,17 @@ class Run:
         return workspaces.private_home(task_folder, agent)
 
     def emit(self, event: AgentEvent) -> None:
-        """Write the event down and pass it on, unless the run was already told to end."""
-        if self._end_reason is not None:
-            return
+        """Write down what the agent did and pass it on, unless the run is decided already."""
         self._last_event_at = self._clock.monotonic()
+        self._record(event)
+        if (reason := self._repeats.is_stuck(event)) is not None:
+            error = ExecutorError("same_error_again", count=self._repeats.count, reason=reason)
+            self._record(AgentResult(error=error.info))
+            self._stop.set()
+
+    def _record(self, event: AgentEvent) -> None:
+        if self._end_reason is not None or self._result is not None:
+            return
         match event:
             case TextDelta(text=words):
                 if self._text_length > MAX_TEXT:
@@ -185,9 +201,11 @@ class Run:
                 self._text.append(words)
                 self._text_length += len(words)
                 if self._text_length > MAX_TEXT:
-                    self.emit(Notice(code="text_cut", text=text("notice.text_cut")))
+                    self._record(Notice(code="text_cut", text=text("notice.text_cut")))
             case SessionStarted(session_id=session_id):
                 self._session_id = session_id
+            case AgentResult():
+                self._result = event
         self._owner.on_run_event(self, self.log.append(event))
 
     def conclude(self, result: AgentResult) -> Outcome:
@@ -200,9 +218,9 @@ class Run:
             case EndReason.STOPPED:
                 state, error = RunState.FAILED, ExecutorError("device_stopped").info
             case EndReason.TIME_LIMIT:
-                hours = self.request.limits.total_s / 3600
                 state = RunState.FAILED
-                error = ExecutorError("time_limit", hours=f"{hours:g}").info
+                time = _in_words(self.request.limits.total_s)
+                error = ExecutorError("time_limit", time=time).info
         return Outcome(
             state=state,
             text="".join(self._text) or result.final_text,
@@ -226,14 +244,26 @@ class Run:
         """Warn when the agent is silent for long; end the run when its time is over."""
         limits = self.request.limits
         ends_at = self._clock.monotonic() + limits.total_s
-        while (left := ends_at - self._clock.monotonic()) > 0:
-            silent = self._clock.monotonic() - self._last_event_at
-            if silent >= limits.silence_warning_s:
-                words = text("notice.silent", minutes=int(silent // 60))
-                self.emit(Notice(code="silent", text=words))
-                silent = 0.0
-            await self._clock.sleep(min(left, limits.silence_warning_s - silent))
+        silent_since, warnings = self._last_event_at, 0
+        while (now := self._clock.monotonic()) < ends_at:
+            if self._last_event_at != silent_since:
+                silent_since, warnings = self._last_event_at, 0
+            warn_at = silent_since + (warnings + 1) * limits.silence_warning_s
+            if now >= warn_at:
+                warnings += 1
+                words = text("notice.silent", minutes=int((now - silent_since) // 60))
+                self._record(Notice(code="silent", text=words))
+            else:
+                await self._clock.sleep(min(ends_at, warn_at) - now)
         self._owner.on_time_over(self)
+
+
+def _in_words(seconds: float) -> str:
+    if seconds >= 7200:
+        return text("duration.hours", count=f"{seconds / 3600:g}")
+    if seconds >= 120:
+        return text("duration.minutes", count=f"{seconds / 60:g}")
+    return text("duration.seconds", count=f"{seconds:g}")
 
 
 def _is_lost_session(event: AgentEvent) -> bool:

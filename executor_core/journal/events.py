@@ -8,9 +8,11 @@ nobody. The file is bounded: past the bound only short events are kept, and the 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
+from io import BufferedReader
 from pathlib import Path
 
 import msgspec
@@ -18,6 +20,7 @@ from msgspec.structs import replace
 
 from executor_core.clock import Clock
 from executor_core.model import AgentEvent, AgentResult, Notice, RunEnded, SessionStarted
+from executor_core.unicode import encodable
 
 _log = logging.getLogger("executor.journal")
 _encoder = msgspec.json.Encoder()
@@ -42,14 +45,17 @@ class EventLog:
         self.is_closed = False
 
     def open(self) -> None:
-        """Create the file, readable by its owner alone."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        """Create the file, readable by its owner alone. Where that fails there is no history."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            _log.error("a run has no event file: %s", error)
 
     def append(self, event: AgentEvent) -> AgentEvent:
         """Number and stamp `event`, write it, wake the readers; returns it as written."""
         self._seq += 1
-        event = replace(event, seq=self._seq, at=self._clock.now())
+        event = encodable(replace(event, seq=self._seq, at=self._clock.now()))
         if self._size < MAX_FILE_BYTES or isinstance(event, _ALWAYS_KEPT):
             self._write(_encoder.encode(event) + b"\n")
         grown, self._grown = self._grown, asyncio.Event()
@@ -60,8 +66,11 @@ class EventLog:
         if self._file is None:
             return
         try:
-            os.write(self._file, line)
-            self._size += len(line)
+            written = os.write(self._file, line)
+            self._size += written
+            if written < len(line):
+                # The next line would stand behind this torn one, and both would be lost.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             # The run matters more than its history: it goes on, and its outcome is still recorded.
             _log.error("the event file of a run cannot be written any more: %s", error)
@@ -85,30 +94,54 @@ class EventLog:
 
 async def follow(path: Path, after: int, log: EventLog | None) -> AsyncIterator[AgentEvent]:
     """The events with `seq > after`: those on file, then, while `log` is open, those to come."""
+    reader = _Reader(path)
     try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        rest = b""
         while True:
-            ended = log is None or log.is_closed
-            grown = None if log is None else log.growth()
-            while chunk := file.read(_READ_BYTES):
-                *lines, rest = (rest + chunk).split(b"\n")
+            # Both are asked before the reading: what comes meanwhile is seen in the next round.
+            grown = None if log is None or log.is_closed else log.growth()
+            while lines := reader.read():
                 for event in _decode(lines):
                     if event.seq > after:
                         yield event
-            if ended or grown is None:
+                await asyncio.sleep(0)  # a long history must not keep the loop from others
+            if grown is None:
                 return
             await grown.wait()
+    finally:
+        reader.close()
+
+
+class _Reader:
+    """Whole lines of a file that grows, and that may not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BufferedReader | None = None
+        self._partial = b""
+
+    def read(self) -> list[bytes]:
+        """The next lines, some 64 KiB of them; none at the end of what there is."""
+        if self._file is None:
+            try:
+                self._file = self._path.open("rb")
+            except OSError:
+                return []
+        lines = self._file.readlines(_READ_BYTES)
+        if lines:
+            lines[0] = self._partial + lines[0]
+            self._partial = b"" if lines[-1].endswith(b"\n") else lines.pop()
+        return lines
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def read_events(path: Path) -> list[AgentEvent]:
-    """All events of a run that is over; a torn last line and a missing file count as nothing."""
+    """All events of a run that is over; a torn last line and a lost file count as nothing."""
     try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+        lines = path.read_bytes().splitlines()
+    except OSError:
         return []
     return list(_decode(lines))
 
@@ -116,8 +149,7 @@ def read_events(path: Path) -> list[AgentEvent]:
 def _decode(lines: list[bytes]) -> Iterator[AgentEvent]:
     for line in lines:
         try:
-            if line:
-                yield _decoder.decode(line)
-        except msgspec.MsgspecError:
+            yield _decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             # Torn by a crash or a full disk; what is whole still counts.
             _log.warning("an event on file could not be read and was left out")

@@ -35,6 +35,9 @@ MAX_EVENT_FILES = 1_000
 MAX_SESSIONS = 10_000
 MAX_TITLE = 120
 
+_FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError, msgspec.MsgspecError)
+"""The disk does not take it, or SQLite has no form for it; to the run both are the same."""
+
 _SCHEMA = """
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY,
@@ -103,15 +106,18 @@ class Journal:
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._db: sqlite3.Connection | None = None
+        self._is_closed = False
 
     async def open(self) -> None:
         """Open or create the file. A broken one is set aside; a newer one is refused."""
         await self._run(self._open)
 
     async def close(self) -> None:
-        """Write what is left and let go of the file. Legal in every state."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+        """Write what is left and let go of the file. Legal in every state, also twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+            self._thread.shutdown()
 
     # --- the life of a run -----------------------------------------------------------------
 
@@ -127,7 +133,7 @@ class Journal:
     async def start(self, run_id: str) -> None:
         """The run left the queue."""
         await self._write(
-            "UPDATE runs SET state = ?, started_at = ? WHERE run_id = ?",
+            "UPDATE runs SET state = ?, started_at = ? WHERE run_id = ? AND outcome IS NULL",
             RunState.RUNNING,
             self._now(),
             run_id,
@@ -166,12 +172,12 @@ class Journal:
 
     async def unfinished(self) -> list[RunRow]:
         """Runs without an outcome: at start, those that a crash cut off."""
-        return await self._rows("outcome IS NULL ORDER BY accepted_at")
+        return await self._rows("outcome IS NULL ORDER BY rowid")
 
     async def undelivered(self, source: Source) -> list[RunRow]:
         """The outbox of one door, oldest first."""
         return await self._rows(
-            "awaits_delivery AND outcome IS NOT NULL AND source = ? ORDER BY accepted_at", source
+            "awaits_delivery AND outcome IS NOT NULL AND source = ? ORDER BY rowid", source
         )
 
     async def run(self, run_id: str) -> RunRow | None:
@@ -182,11 +188,12 @@ class Journal:
     async def recent(self, limit: int = 100, before: datetime | None = None) -> list[RunRow]:
         """The newest runs, newest first; `before` pages back."""
         newest = before.isoformat() if before else "9999"
-        return await self._rows("accepted_at < ? ORDER BY accepted_at DESC LIMIT ?", newest, limit)
+        order = "accepted_at < ? ORDER BY accepted_at DESC, rowid DESC LIMIT ?"
+        return await self._rows(order, newest, limit)
 
     async def latest(self, request_key: str) -> RunRow | None:
         """The newest run of a request, or None if it was never accepted (or is forgotten)."""
-        rows = await self._rows("request_key = ? ORDER BY accepted_at DESC LIMIT 1", request_key)
+        rows = await self._rows("request_key = ? ORDER BY rowid DESC LIMIT 1", request_key)
         return rows[0] if rows else None
 
     # --- agent sessions --------------------------------------------------------------------
@@ -223,11 +230,13 @@ class Journal:
         def guarded() -> _T:
             try:
                 return work()
-            except (sqlite3.Error, OSError) as error:
+            except _FAILURES as error:
                 raise ExecutorError(
                     "journal_failed", retryable=True, path=self._path, reason=error
                 ) from error
 
+        if self._is_closed:
+            raise ExecutorError("journal_failed", path=self._path, reason="closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
     async def _write(self, sql: str, *values: object) -> None:
@@ -293,7 +302,7 @@ class Journal:
         with self._connection() as db:
             old = db.execute(
                 "SELECT run_id FROM runs WHERE outcome IS NOT NULL AND NOT awaits_delivery"
-                " ORDER BY accepted_at DESC LIMIT -1 OFFSET ?",
+                " ORDER BY rowid DESC LIMIT -1 OFFSET ?",
                 (MAX_EVENT_FILES,),
             ).fetchall()
             db.executemany("DELETE FROM runs WHERE run_id = ?", old[MAX_RUNS - MAX_EVENT_FILES :])

@@ -1,0 +1,43 @@
+"""Text that every wire and disk takes.
+
+JavaScript cuts texts between the two halves of a character, and a file name may hold bytes that are
+no text. Python keeps both inside a str; UTF-8, and so JSON and SQLite, refuse them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+import msgspec
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+def encodable(value: _S) -> _S:
+    """`value` itself, or a copy of it with a question mark for every half character."""
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        return msgspec.json.decode(text.encode(errors="replace"), type=type(value))
+    return value
+
+
+def decode_json(line: bytes) -> object:
+    """The JSON value of `line`, mended where its text is not UTF-8 or holds half characters.
+
+    Raises ValueError if it is no JSON.
+    """
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_patiently(line)
+
+
+def _decode_patiently(line: bytes) -> object:
+    try:
+        text = json.dumps(json.loads(line.decode(errors="replace")), ensure_ascii=False)
+        return msgspec.json.decode(text.encode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error

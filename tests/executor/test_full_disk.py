@@ -1,0 +1,170 @@
+"""A disk that takes nothing: outcomes are still delivered, and saved when there is room again."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from executor_core.errors import ExecutorError
+from executor_core.executor import Accepted
+from executor_core.executor.backlog import TRY_AGAIN_S
+from executor_core.journal import journal as journal_module
+from executor_core.model import RunState, Source
+from tests.executor.room import Room, opened, request
+from tests.executor.test_executor import story
+from tests.support.clock import JumpingClock
+
+
+class Disk:
+    """Takes what the journal writes about the life of runs, or is full."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.is_full = False
+        self.refused = asyncio.Event()
+        real_insert, real_settle = journal_module.Journal._insert, journal_module._settle
+
+        def insert(journal: journal_module.Journal, db: sqlite3.Connection, wanted: object) -> None:
+            self._write()
+            real_insert(journal, db, wanted)  # type: ignore[arg-type]
+
+        def settle(db: sqlite3.Connection, run_id: str, outcome: object) -> None:
+            self._write()
+            real_settle(db, run_id, outcome)  # type: ignore[arg-type]
+
+        patch.setattr(journal_module.Journal, "_insert", insert)
+        patch.setattr(journal_module, "_settle", settle)
+
+    def _write(self) -> None:
+        if self.is_full:
+            raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+async def saved_again(room: Room, clock: JumpingClock, run_id: str = "run_1") -> None:
+    """Let the time of the next try come, and wait until it worked."""
+    await clock.advance(TRY_AGAIN_S)
+    async with asyncio.timeout(10):
+        while run_id in room.executor._backlog:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_run_the_disk_does_not_take_ends_with_that_reason_and_starts_no_agent(
+    room: Room, disk: Disk
+) -> None:
+    disk.is_full = True
+    assert await room.executor.submit(request()) == Accepted("run_1")
+    outcome = await room.door.outcome()
+    assert outcome.error is not None
+    assert outcome.error.code == "journal_failed"
+    assert "full" in outcome.error.detail
+    assert not room.agent.is_waiting
+    [delivery] = await room.executor.undelivered(Source.DEVICE)
+    assert delivery.outcome == outcome
+
+
+async def test_an_outcome_the_disk_does_not_take_is_delivered_from_memory_and_saved_later(
+    room: Room, disk: Disk, clock: JumpingClock
+) -> None:
+    await room.submit()
+    performance = await room.agent.started()
+    disk.is_full = True
+    performance.finish("Done.")
+    assert (await room.door.outcome()).state is RunState.COMPLETED
+    [delivery] = await room.executor.undelivered(Source.DEVICE)
+    assert await story(room) == ["RunStarted", "AgentResult", "RunEnded"]
+    await room.executor.delivered(delivery)
+    assert await room.executor.undelivered(Source.DEVICE) == []
+    disk.is_full = False
+    await saved_again(room, clock)
+    row = await room.executor.recorded("run_1")
+    assert row.outcome == delivery.outcome
+    assert not row.awaits_delivery
+
+
+async def test_what_was_delivered_before_it_was_saved_is_saved_as_delivered(
+    room: Room, disk: Disk, clock: JumpingClock
+) -> None:
+    disk.is_full = True
+    await room.submit()
+    await room.deliver()
+    disk.is_full = False
+    await saved_again(room, clock)
+    row = await room.executor.recorded("run_1")
+    assert row.outcome is not None
+    assert row.delivered_at == clock.now()
+    assert not row.awaits_delivery
+
+
+async def test_an_outcome_that_is_saved_later_is_offered_once(
+    room: Room, disk: Disk, clock: JumpingClock
+) -> None:
+    disk.is_full = True
+    await room.submit()
+    await room.door.outcome()
+    await clock.advance(TRY_AGAIN_S * 3)
+    assert len(await room.executor.undelivered(Source.DEVICE)) == 1
+    disk.is_full = False
+    await saved_again(room, clock)
+    assert len(await room.executor.undelivered(Source.DEVICE)) == 1
+    assert room.door.kinds().count("Delivery") == 1
+
+
+async def test_a_stop_offers_the_disk_what_it_did_not_take(
+    tmp_path: Path, clock: JumpingClock, disk: Disk
+) -> None:
+    async with opened(tmp_path, clock) as room:
+        disk.is_full = True
+        await room.submit()
+        outcome = await room.door.outcome()
+        disk.is_full = False
+    async with opened(tmp_path, clock) as room:
+        [delivery] = await room.executor.undelivered(Source.DEVICE)
+        assert delivery.outcome == outcome
+
+
+async def test_a_run_whose_events_find_no_room_goes_on_to_its_outcome(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room.submit()
+    performance = await room.agent.started()
+    performance.say("one")
+    real_write = os.write
+
+    def full(file: int, data: bytes) -> int:
+        if data.startswith(b'{"kind":'):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(file, data)
+
+    monkeypatch.setattr(os, "write", full)
+    performance.say("two")
+    performance.finish()
+    outcome = await room.door.outcome()
+    assert (outcome.state, outcome.text) == (RunState.COMPLETED, "onetwo")
+    assert room.texts() == ["one", "two"]
+    assert await story(room) == ["RunStarted", "TextDelta", "RunEnded"]
+
+
+async def test_a_run_without_a_place_for_its_events_goes_on_to_its_outcome(room: Room) -> None:
+    (room.folder / "runs").write_text("a file stands where the folder should be")
+    outcome = await room.complete()
+    assert outcome.state is RunState.COMPLETED
+    assert await story(room) == ["RunEnded"]
+
+
+async def test_a_follower_gets_the_end_of_a_run_that_no_disk_knows(room: Room, disk: Disk) -> None:
+    (room.folder / "runs").write_text("a file stands where the folder should be")
+    disk.is_full = True
+    await room.submit()
+    await room.door.outcome()
+    assert await story(room) == ["RunEnded"]
+    with pytest.raises(ExecutorError, match="run_unknown"):
+        await room.executor.recorded("run_1")
