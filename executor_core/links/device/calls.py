@@ -87,7 +87,7 @@ def _rpc(body: _Json, capacity: Capacity) -> _Json:
         case "runtime.settings.get":
             return {"maxConcurrentTasks": capacity.limit}
         case method:
-            words = text("link.rpc_unsupported", method=method)
+            words = text("link.rpc_unsupported", method=str(method)[:100])
             return {"success": False, "code": "unsupported_method", "error": words}
 
 

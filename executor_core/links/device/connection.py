@@ -6,22 +6,28 @@ The library's own reconnection is off: after a kick by the server it would stay 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import logging
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import engineio
 import socketio
 
 from executor_core.errors import ExecutorError
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
 from executor_core.links.device.supervision import Failure, classify_refusal
+from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
 
 NAMESPACE = "/local-executor"
 CONNECT_LIMIT_S = 30
 CALL_LIMIT_S = 10.0
+GOODBYE_LIMIT_S = 0.5
 MAX_INBOUND_BYTES = 32 * 2**20
 """The library's default of 4 MiB drops the link on a task with pictures in its prompt."""
 
@@ -49,34 +55,59 @@ class Connection:
         self._on_event = on_event
         self.lost = asyncio.Event()
         self.lost_reason = ""
-        self._client = socketio.AsyncClient(
-            reconnection=False,
-            handle_sigint=False,
-            json=Json,
-            websocket_extra_options={"max_msg_size": MAX_INBOUND_BYTES},
-        )
-        self._client.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
-        self._client.on("*", self._dispatch, namespace=NAMESPACE)
+        self._http: aiohttp.ClientSession | None = None
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._client: Any = None  # of a library without types
         self._waiting: set[asyncio.Future[Any]] = set()
         self._refusal: str | None = None
-        self._client.on("connect_error", self._on_refused, namespace=NAMESPACE)
+        self._answered = asyncio.Event()
 
     async def open(self, server: str, token: str) -> None:
         """Connect. Raises ConnectFailedError."""
+        # Session and socket are ours, because the library leaves both open where it fails half-way.
+        make_socket: Any = self._make_socket
+        self._http = aiohttp.ClientSession(
+            trust_env=not is_loopback(server), ws_response_class=make_socket
+        )
+        self._client = self._make_client(self._http)
         try:
-            await self._client.connect(
-                server,
-                auth={"token": token},
-                namespaces=[NAMESPACE],
-                transports=["websocket"],
-                socketio_path=_socketio_path(server),
-                wait_timeout=CONNECT_LIMIT_S,
-            )
-        except (socketio.exceptions.ConnectionError, OSError, aiohttp.ClientError) as error:
-            await self.close()
-            if self._refusal is not None:
-                raise ConnectFailedError(classify_refusal(self._refusal), self._refusal) from error
-            raise ConnectFailedError(Failure.UNREACHABLE, str(error)) from error
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await self._client.connect(
+                    server,
+                    auth={"token": token},
+                    namespaces=[NAMESPACE],
+                    transports=["websocket"],
+                    socketio_path=_socketio_path(server),
+                    wait=False,  # it would not notice that the connection is lost meanwhile
+                )
+                self._client.eio.read_loop_task.add_done_callback(self._on_end)
+                await self._answered.wait()
+        except Exception as error:
+            # Besides its own errors the library lets out whatever a peer that is no Socket.IO
+            # server provokes: TypeError, KeyError, ValueError.
+            raise ConnectFailedError(Failure.UNREACHABLE, _reason(error)) from error
+        if self._refusal is not None:
+            raise ConnectFailedError(classify_refusal(self._refusal), self._refusal)
+        if self.lost.is_set():
+            raise ConnectFailedError(Failure.UNREACHABLE, self.lost_reason)
+
+    def _make_socket(self, *args: Any, **named: Any) -> aiohttp.ClientWebSocketResponse:
+        self._socket = aiohttp.ClientWebSocketResponse(*args, **named)
+        return self._socket
+
+    def _make_client(self, http: aiohttp.ClientSession) -> Any:
+        client = socketio.AsyncClient(
+            reconnection=False,
+            handle_sigint=False,
+            json=Json,
+            http_session=http,
+            websocket_extra_options={"max_msg_size": MAX_INBOUND_BYTES},
+        )
+        client.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
+        client.on("connect", self._answered.set, namespace=NAMESPACE)
+        client.on("connect_error", self._on_refused, namespace=NAMESPACE)
+        client.on("*", self._dispatch, namespace=NAMESPACE)
+        return client
 
     async def call(self, event: str, data: dict[str, Any], limit_s: float = CALL_LIMIT_S) -> Any:
         """Send and return the acknowledgement (None for an empty one).
@@ -116,30 +147,65 @@ class Connection:
 
     async def close(self) -> None:
         """Leave. Repeating is harmless."""
+        if not self.lost.is_set():
+            await self._say_goodbye()
+        self._lose("closed")
+        if self._http is not None:
+            # Ends the library's jobs too, which otherwise wait for a peer that is silent.
+            await self._http.close()
+            await self._say_goodbye()
+            if self._socket is not None:
+                await self._socket.close()
+            with contextlib.suppress(ValueError):  # gone already, unless the goodbye was cut short
+                engineio.base_client.connected_clients.remove(self._client.eio)
+
+    async def _say_goodbye(self) -> None:
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(GOODBYE_LIMIT_S):
                 await self._client.disconnect()
         except TimeoutError:
             _log.debug("the server did not answer the goodbye")
-        self._lose("closed")
 
     def _on_disconnect(self, reason: str = "") -> None:
         self._lose(reason)
 
+    def _on_end(self, _read_loop: object) -> None:
+        self._lose("transport closed")
+
     def _on_refused(self, data: object = None) -> None:
         message = data.get("message") if isinstance(data, dict) else data
         self._refusal = str(message or "Connection refused by server")
+        self._answered.set()
 
     def _lose(self, reason: str) -> None:
         if not self.lost.is_set():
             self.lost_reason = reason
             self.lost.set()
+            self._answered.set()
             for answer in self._waiting:
                 if not answer.done():
                     answer.set_exception(LinkLostError(reason))
 
     async def _dispatch(self, event: str, *args: Any) -> Any:
         return self._on_event(event, args[0] if args else None)
+
+
+def is_loopback(server: str) -> bool:
+    """True for this computer, where a proxy must never stand in between."""
+    host = urlsplit(server).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: BaseException) -> str:
+    """What really happened: the library says "Connection error" to everything."""
+    if isinstance(error, TimeoutError):
+        return text("link.no_answer", seconds=CONNECT_LIMIT_S)
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error) or type(error).__name__
 
 
 def _socketio_path(server: str) -> str:

@@ -8,17 +8,18 @@ ones in batches that keep the envelope small against the text. `now` is a monoto
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Protocol
-
-import msgspec
 
 from executor_core.links.device.frames import (
     MAX_PACKET_BYTES,
     Frame,
     cut_text,
+    encode,
     encoded_size,
     json_size,
+    longest,
 )
 from executor_core.model import (
     AgentEvent,
@@ -35,8 +36,9 @@ from executor_core.texts import text
 _Json = dict[str, Any]
 
 MAX_TOOL_BYTES = 32 * 1024
-MAX_PENDING_CHARS = 200_000
-"""Text that waits for a lost link beyond this is left to the terminal frame."""
+MAX_NAME = 200
+MAX_WAITING_CHARS = 200_000
+"""What waits for a lost link beyond this is left out; the terminal frame has the whole text."""
 
 
 class Dialect(StrEnum):
@@ -54,8 +56,15 @@ class Dialect(StrEnum):
 class Encoder(Protocol):
     """The story of one run in one dialect."""
 
+    @property
+    def steps(self) -> list[_Json]:
+        """The steps that the last frame must repeat, in dialect P."""
+
     def begin(self) -> None:
-        """Say that the run was accepted; again after a reconnect or a duplicate dispatch."""
+        """Say that the run is there; again after a duplicate dispatch."""
+
+    def resume(self) -> None:
+        """There is a new connection."""
 
     def absorb(self, event: AgentEvent) -> None:
         """Take in what happened."""
@@ -85,13 +94,15 @@ def make_encoder(dialect: Dialect, reply_to: _Json) -> Encoder:
             return _BothEncoder(ResponsesEncoder(reply_to), ProgressEncoder(reply_to))
 
 
-def terminal_frames(dialect: Dialect, reply_to: _Json, outcome: Outcome) -> list[Frame]:
-    """The one last frame of a run (with BOTH: one of each)."""
+def terminal_frames(
+    dialect: Dialect, reply_to: _Json, outcome: Outcome, steps: Sequence[_Json] = ()
+) -> list[Frame]:
+    """The one last frame of a run (with BOTH: one of each); `steps` as far as they are known."""
     frames = []
     if dialect is not Dialect.PROGRESS:
         frames.append(_responses_terminal(reply_to, outcome))
     if dialect is not Dialect.RESPONSES:
-        frames.append(_progress_terminal(reply_to, outcome))
+        frames.append(_progress_terminal(reply_to, outcome, steps))
     return frames
 
 
@@ -122,11 +133,19 @@ class ResponsesEncoder:
         self._ready: deque[Frame] = deque()
         self._pending: list[str] = []
         self._pending_chars = 0
+        self._waiting_chars = 0
         self._pending_is_reasoning = False
         self._offset = 0
         self._overhead = 0
         self._sent_at: float | None = None
         self._tools: dict[str, tuple[str, str]] = {}
+
+    @property
+    def steps(self) -> list[_Json]:
+        return []
+
+    def resume(self) -> None:
+        """Nothing: what the server was told before, it still knows."""
 
     def begin(self) -> None:
         response = {"id": f"resp_{self._ids['subtask_id']}", "status": "in_progress"}
@@ -136,17 +155,20 @@ class ResponsesEncoder:
 
     def absorb(self, event: AgentEvent) -> None:
         match event:
+            case TextDelta(text="") | ReasoningDelta(text=""):
+                pass  # the first words are yet to come
             case TextDelta(text=words):
                 self._add(words, is_reasoning=False)
             case ReasoningDelta(text=words):
                 self._add(words, is_reasoning=True)
             case Notice(text=words):
                 self._add(words + "\n", is_reasoning=True)
-            case ToolStarted(call_id=call_id, name=name, input=tool_input):
+            case ToolStarted() if not self._is_full:
                 self._close_batch()
-                arguments = _arguments(tool_input)
-                self._tools[call_id] = (name, arguments)
-                self._ready.append(self._tool_added(call_id, name, arguments))
+                name, arguments = event.name[:MAX_NAME], _arguments(event.input)
+                self._tools[event.call_id] = (name, arguments)
+                self._waiting_chars += len(arguments)
+                self._ready.append(self._tool_added(_call_id(event), name, arguments))
             case ToolFinished() if event.call_id in self._tools:
                 self._close_batch()
                 self._ready.extend(self._tool_done(event))
@@ -169,15 +191,22 @@ class ResponsesEncoder:
             self._sent_at = now
         frames = list(self._ready)
         self._ready.clear()
+        self._waiting_chars = self._pending_chars
         return frames
+
+    @property
+    def _is_full(self) -> bool:
+        """Nobody has taken anything for long: the link is down."""
+        return self._waiting_chars >= MAX_WAITING_CHARS
 
     def _add(self, words: str, *, is_reasoning: bool) -> None:
         if is_reasoning != self._pending_is_reasoning:
             self._close_batch()
             self._pending_is_reasoning = is_reasoning
-        if self._pending_chars < MAX_PENDING_CHARS:
+        if not self._is_full:
             self._pending.append(words)
             self._pending_chars += len(words)
+            self._waiting_chars += len(words)
         elif not is_reasoning:
             # The gap keeps its length, so that the offsets of what follows stay true.
             self._close_batch()
@@ -210,8 +239,10 @@ class ResponsesEncoder:
         """The result in both places where servers look for it (it moved at v1.7.12)."""
         name, arguments = self._tools.pop(event.call_id)
         output = cut_text(event.output, MAX_TOOL_BYTES)
+        self._waiting_chars += len(output)
+        call_id = _call_id(event)
         item = _call_item(
-            event.call_id,
+            call_id,
             name,
             arguments,
             status="failed" if event.is_error else "completed",
@@ -222,8 +253,8 @@ class ResponsesEncoder:
         return [
             self._frame(
                 "response.function_call_arguments.done",
-                call_id=event.call_id,
-                item_id=event.call_id,
+                call_id=call_id,
+                item_id=call_id,
                 arguments=arguments,
                 output=output,
             ),
@@ -290,16 +321,24 @@ def _call_item(call_id: str, name: str, arguments: str, **more: object) -> _Json
     return {**call, "arguments": arguments, **more}
 
 
+def _call_id(event: ToolStarted | ToolFinished) -> str:
+    """Servers lose a tool without an id."""
+    return event.call_id[:MAX_NAME] or "call"
+
+
 def _arguments(tool_input: _Json) -> str:
-    arguments = msgspec.json.encode(tool_input).decode()
-    if len(arguments) <= MAX_TOOL_BYTES:
-        return arguments
+    return encode(_short(tool_input)).decode()
+
+
+def _short(tool_input: _Json) -> _Json:
+    """The input of a tool, its long texts cut; empty where that is not enough."""
+    if len(encode(tool_input)) <= MAX_TOOL_BYTES:
+        return tool_input
     short = {
         key: cut_text(value, MAX_TOOL_BYTES // 4) if isinstance(value, str) else value
         for key, value in tool_input.items()
     }
-    arguments = msgspec.json.encode(short).decode()
-    return arguments if len(arguments) <= 2 * MAX_TOOL_BYTES else "{}"
+    return short if len(encode(short)) <= 2 * MAX_TOOL_BYTES else {}
 
 
 def _ids(reply_to: _Json) -> _Json:
@@ -331,11 +370,18 @@ class ProgressEncoder:
         self._is_dirty = False
         self._sent_at: float | None = None
         self._sent_bytes = 0
-        self._names: dict[str, str] = {}
+        self._open_calls: set[str] = set()
+
+    @property
+    def steps(self) -> list[_Json]:
+        return list(self._steps)
 
     def begin(self) -> None:
-        if self._sent_at is None:
-            self._is_dirty = True
+        self._is_dirty = True
+
+    def resume(self) -> None:
+        # The server took the loss of the link for a failure of the run.
+        self.begin()
 
     def absorb(self, event: AgentEvent) -> None:
         match event:
@@ -343,16 +389,16 @@ class ProgressEncoder:
                 self._add_text(words)
             case Notice(text=words):
                 self._add_step(words, None)
-            case ToolStarted(call_id=call_id, name=name, input=tool_input):
-                self._names[call_id] = name
-                use = {"type": "tool_use", "id": call_id, "name": name, "input": tool_input}
-                if json_size(_arguments(tool_input)) > MAX_TOOL_BYTES:
-                    use["input"] = {}
+            case ToolStarted():
+                self._open_calls.add(event.call_id)
+                use: _Json = {"type": "tool_use", "id": _call_id(event)}
+                use |= {"name": event.name[:MAX_NAME], "input": _short(event.input)}
                 self._add_step("thinking.assistant_message_received", _message("assistant", use))
-            case ToolFinished() if event.call_id in self._names:
+            case ToolFinished() if event.call_id in self._open_calls:
+                self._open_calls.discard(event.call_id)
                 result = {
                     "type": "tool_result",
-                    "tool_use_id": event.call_id,
+                    "tool_use_id": _call_id(event),
                     "content": cut_text(event.output, MAX_TOOL_BYTES // 4),
                     "is_error": event.is_error,
                 }
@@ -371,16 +417,16 @@ class ProgressEncoder:
         if is_last or due is None or due > now:
             # The terminal frame repeats everything; a last progress would only race it.
             return []
-        is_first = self._sent_at is None and not self._value and not self._steps
+        is_silent = not self._value and not self._steps
         # A result without its whole value would reset the stored text; none at all does not.
-        result = None if is_first else self._result()
+        result = None if is_silent else self._result()
         frame = Frame(
             "task:progress",
             {
                 "task_id": self._reply_to["task_id"],
                 "subtask_id": self._reply_to["subtask_id"],
                 "status": "RUNNING",
-                "progress": 10 if is_first else 50,
+                "progress": 10 if is_silent else 50,
                 "result": result,
             },
         )
@@ -390,14 +436,16 @@ class ProgressEncoder:
         return [frame]
 
     def _result(self) -> _Json:
-        return {"value": "".join(self._value), "thinking": list(self._steps), "workbench": None}
+        return {"value": "".join(self._value), "thinking": self.steps, "workbench": None}
 
     def _add_text(self, words: str) -> None:
+        if not words or self._value_bytes >= MAX_VALUE_BYTES:
+            return
         size = json_size(words)
         if self._value_bytes + size > MAX_VALUE_BYTES:
             # It may only grow at its end, so it stands still; the terminal frame has head and tail.
-            self._value_bytes = MAX_VALUE_BYTES
-            return
+            words = longest(words, MAX_VALUE_BYTES - self._value_bytes)
+            size = MAX_VALUE_BYTES
         self._value.append(words)
         self._value_bytes += size
         self._is_dirty = True
@@ -406,18 +454,18 @@ class ProgressEncoder:
         step: _Json = {"title": title, "next_action": "continue"}
         if details is not None:
             step["details"] = details
-        size = len(msgspec.json.encode(step))
         self._steps.append(step)
-        self._steps_bytes += size
+        self._steps_bytes += len(encode(step))
         while self._steps and (
             self._steps_bytes > MAX_THINKING_BYTES or len(self._steps) > MAX_STEPS
         ):
-            self._steps_bytes -= len(msgspec.json.encode(self._steps.pop(0)))
+            self._steps_bytes -= len(encode(self._steps.pop(0)))
         self._is_dirty = True
 
 
-def _progress_terminal(reply_to: _Json, outcome: Outcome) -> Frame:
-    result: _Json = {"value": "", "thinking": [], "workbench": None}
+def _progress_terminal(reply_to: _Json, outcome: Outcome, steps: Sequence[_Json]) -> Frame:
+    """The server stores this result as it stands, so it repeats the steps where they find room."""
+    result: _Json = {"value": outcome.text, "thinking": list(steps), "workbench": None}
     data: _Json = {
         "task_id": reply_to["task_id"],
         "subtask_id": reply_to["subtask_id"],
@@ -428,7 +476,9 @@ def _progress_terminal(reply_to: _Json, outcome: Outcome) -> Frame:
     if outcome.state is RunState.FAILED:
         data["error_message"] = _sentence(outcome)
     frame = Frame("task:complete", data)
-    result["value"] = cut_text(outcome.text, MAX_PACKET_BYTES - encoded_size(frame))
+    if encoded_size(frame) > MAX_PACKET_BYTES:
+        result |= {"value": "", "thinking": []}
+        result["value"] = cut_text(outcome.text, MAX_PACKET_BYTES - encoded_size(frame))
     return frame
 
 
@@ -447,9 +497,17 @@ class _BothEncoder:
     def __init__(self, *encoders: Encoder) -> None:
         self._encoders = encoders
 
+    @property
+    def steps(self) -> list[_Json]:
+        return [step for encoder in self._encoders for step in encoder.steps]
+
     def begin(self) -> None:
         for encoder in self._encoders:
             encoder.begin()
+
+    def resume(self) -> None:
+        for encoder in self._encoders:
+            encoder.resume()
 
     def absorb(self, event: AgentEvent) -> None:
         for encoder in self._encoders:

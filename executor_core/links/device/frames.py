@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -26,21 +27,34 @@ class Json:
 
     @staticmethod
     def dumps(value: object, **_: object) -> str:
-        return msgspec.json.encode(value).decode()
+        return encode(value).decode()
 
     @staticmethod
     def loads(raw: str | bytes, **_: object) -> Any:
-        return msgspec.json.decode(raw)
+        """Also what other JSON writers let through: halves of emoji, and NaN (read as null)."""
+        try:
+            return msgspec.json.decode(raw)
+        except ValueError:
+            return json.loads(encode(json.loads(raw, parse_constant=lambda _: None)))
+
+
+def encode(value: object) -> bytes:
+    """`value` as JSON; halves of emoji, which no wire can carry, become question marks."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        words = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return words.encode("utf-8", "replace")
 
 
 def encoded_size(frame: Frame) -> int:
     """The bytes of `frame` as a packet."""
-    return len(frame.event) + len(msgspec.json.encode(frame.data)) + _PACKET_FRAME
+    return len(frame.event) + len(encode(frame.data)) + _PACKET_FRAME
 
 
 def json_size(words: str) -> int:
     """The bytes of `words` inside a JSON document."""
-    return len(msgspec.json.encode(words))
+    return len(encode(words))
 
 
 def cut_text(words: str, max_bytes: int) -> str:
@@ -49,13 +63,13 @@ def cut_text(words: str, max_bytes: int) -> str:
         return words
     sentence = "\n\n" + text("link.text_cut", characters=len(words)) + "\n\n"
     room = max(0, max_bytes - json_size(sentence))
-    head = _longest(words, room * 3 // 4, from_end=False)
-    tail = _longest(words, room - json_size(head), from_end=True)
+    head = longest(words, room * 3 // 4)
+    tail = longest(words, room - json_size(head), from_end=True)
     return head + sentence + tail
 
 
-def _longest(words: str, max_bytes: int, *, from_end: bool) -> str:
-    """The longest head (or tail) of `words` that fits."""
+def longest(words: str, max_bytes: int, *, from_end: bool = False) -> str:
+    """The longest head (or tail) of `words` that takes at most `max_bytes` as JSON."""
     low, high = 0, min(len(words), max(0, max_bytes))
     while low < high:
         middle = (low + high + 1) // 2

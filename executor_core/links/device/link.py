@@ -17,7 +17,13 @@ from msgspec import Struct
 from executor_core.clock import Clock, wait_or
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
-from executor_core.links.device.connection import ConnectFailedError, Connection, LinkLostError
+from executor_core.links.device.connection import (
+    CALL_LIMIT_S,
+    ConnectFailedError,
+    Connection,
+    LinkLostError,
+    is_loopback,
+)
 from executor_core.links.device.dialects import Dialect, choose_dialect
 from executor_core.links.device.supervision import (
     REJECTED_PROBE_S,
@@ -65,6 +71,7 @@ class Registration(Struct, kw_only=True, frozen=True):
     device_id: str
     name: str
     version: str
+    capabilities: tuple[str, ...] = ()
 
 
 class LinkTiming(Struct, kw_only=True, frozen=True):
@@ -80,7 +87,7 @@ class DeviceLink:
     """The link to the server at `server` (normalised URL).
 
     `origin` names the server in everything that outlives a connection; it stays the same where the
-    address may change.
+    address may change. `agent` answers all tasks, whichever one they ask for.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class DeviceLink:
         registration: Registration,
         timing: LinkTiming,
         clock: Clock,
+        agent: str | None = None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._server = server
@@ -103,13 +111,22 @@ class DeviceLink:
         self._jitter = jitter
         self._executor = executor
         self._work = DeviceWork(
-            executor, origin=origin, device_id=registration.device_id, clock=clock
+            executor,
+            origin=origin,
+            device_id=registration.device_id,
+            clock=clock,
+            agent=agent,
         )
         self._jobs = Jobs("device link")
+        self._farewells = Jobs("device link farewells")
+        self._farewell: asyncio.Task[None] | None = None
         self._past = Supervision()
         self._registered_at: float | None = None
         self._try_now = asyncio.Event()
-        self._dialect: Dialect | None = None
+        self._is_dialect_known = False
+        self._connection: Connection | None = None
+        self._credential: Credential | None = None
+        self._logged: tuple[str | None, int] = (None, 0)
         self._state = LinkState.STOPPED
         self._since = clock.now()
         self._reason: str | None = None
@@ -125,13 +142,21 @@ class DeviceLink:
         """Deliver what can be delivered in that time, then leave. Legal in every state."""
         await self._work.flush(flush_s)
         await self._jobs.close()
+        if self._farewell is not None:
+            await asyncio.wait({self._farewell})
         await self._work.stop()
         self._become(LinkState.STOPPED)
 
     def credential_changed(self) -> None:
-        """Somebody entered a token: use it now."""
+        """Somebody entered or removed a token: use what there is now."""
         self._past = Supervision()
         self._try_now.set()
+        if self._connection is not None:
+            self._jobs.spawn(self._leave_old_login(self._connection), "leave old login")
+
+    async def _leave_old_login(self, connection: Connection) -> None:
+        if await self._credentials.current() != self._credential:
+            connection.give_up("another token is used now")
 
     def try_now(self) -> None:
         """The network came back, or the computer woke up: do not wait for the back-off."""
@@ -146,7 +171,7 @@ class DeviceLink:
             kind="device",
             state=self._state,
             server=self._server,
-            dialect=self._dialect.letter if self._dialect else None,
+            dialect=self._work.dialect.letter if self._is_dialect_known else None,
             since=self._since,
             reason=self._reason,
             next_attempt_in_s=None if left is None else round(left, 1),
@@ -159,7 +184,13 @@ class DeviceLink:
             self._try_now.clear()
             if not self._past.is_rejected:
                 self._become(LinkState.CONNECTING)
-            delay = await self._attempt()
+            try:
+                delay = await self._attempt()
+            except Exception as error:
+                # Nothing may end the link for good but `stop`.
+                _log.exception("an attempt to connect failed in an unexpected way")
+                self._become(LinkState.OFFLINE, text("link.unreachable", reason=error))
+                delay = self._timing.reconnect_max_delay_s
             self._next_attempt_at = self._clock.monotonic() + delay
             await wait_or(self._try_now, self._clock, delay)
             self._next_attempt_at = None
@@ -178,14 +209,14 @@ class DeviceLink:
             registered_s = self._clock.monotonic() - self._registered_at
             self._registered_at = None
         self._past = after_failure(self._past, failure, registered_s)
-        if self._past.is_rejected:
+        if not self._past.is_rejected:
+            self._become(LinkState.OFFLINE, text(f"link.{failure}", reason=reason))
+        elif failure is Failure.REFUSED:
             self._credentials.refused(credential)
             if await self._credentials.current() not in (None, credential):
                 self._past = Supervision()
                 return 0.0
             self._become(LinkState.REJECTED, text("link.rejected", reason=reason))
-        else:
-            self._become(LinkState.OFFLINE, text(f"link.{failure}", reason=reason))
         return next_delay(
             self._past,
             failure,
@@ -195,8 +226,9 @@ class DeviceLink:
         )
 
     async def _session(self, credential: Credential) -> tuple[Failure, str]:
-        connection = Connection(self._work.on_server_event)
+        connection = self._connection = Connection(self._work.on_server_event)
         jobs = Jobs("device session")
+        self._credential = credential
         self._work.account = credential.account
         try:
             await connection.open(self._server, credential.value)
@@ -217,8 +249,11 @@ class DeviceLink:
         except TimeoutError:
             return Failure.LOST, "no answer to the registration"
         finally:
-            await jobs.close()
-            await connection.close()
+            self._connection = None
+            # Shielded: a stop that comes just now must not leave the socket open.
+            farewell = self._farewells.spawn(_end_session(jobs, connection), "end session")
+            self._farewell = farewell
+            await asyncio.shield(farewell)
 
     async def _register(self, connection: Connection) -> None:
         """Introduce this computer: a superset that servers of every generation take."""
@@ -230,6 +265,7 @@ class DeviceLink:
                 "executor_version": self._registration.version[:50],
                 "device_type": "local",
                 "bind_shell": "claudecode",
+                "capabilities": list(self._registration.capabilities),
             },
         )
         if not isinstance(reply, dict) or reply.get("success") is not True:
@@ -249,20 +285,21 @@ class DeviceLink:
             progress_handled=handled["task:progress"],
             responses_handled=handled["response.created"],
         )
-        if dialect is Dialect.BOTH and self._dialect is not None:
-            dialect = self._dialect
-        self._dialect = dialect
+        if dialect is Dialect.BOTH and self._is_dialect_known:
+            dialect = self._work.dialect
+        self._is_dialect_known = True
         return dialect
 
     async def _heartbeats(self, connection: Connection) -> None:
         """Alive, running these; at once when the set changes. Raises LinkLostError."""
         misses = 0
+        limit_s = min(CALL_LIMIT_S, self._timing.heartbeat_timeout_s / 3)
         acked_at = self._clock.monotonic()
         register_at = acked_at + FIRST_REGISTER_AGAIN_S
         while True:
             self._work.active_changed.clear()
             try:
-                reply = await connection.call("device:heartbeat", self._heartbeat())
+                reply = await connection.call("device:heartbeat", self._heartbeat(), limit_s)
             except TimeoutError:
                 misses += 1
                 silent_s = self._clock.monotonic() - acked_at
@@ -273,7 +310,7 @@ class DeviceLink:
                 raise LinkLostError(str(reply["error"]))
             misses = 0
             acked_at = self._clock.monotonic()
-            if acked_at >= register_at and self._dialect is not Dialect.RESPONSES:
+            if acked_at >= register_at and self._work.dialect is not Dialect.RESPONSES:
                 # P servers may show a device as offline whose heartbeats they acknowledge.
                 await self._register(connection)
                 register_at = acked_at + REGISTER_AGAIN_S
@@ -292,7 +329,9 @@ class DeviceLink:
         limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=limit, trust_env=True) as http,
+                aiohttp.ClientSession(
+                    timeout=limit, trust_env=not is_loopback(self._server)
+                ) as http,
                 http.get(self._server + "/") as reply,
             ):
                 return reply.status < 500
@@ -302,17 +341,36 @@ class DeviceLink:
     def _become(self, state: LinkState, reason: str | None = None) -> None:
         if (state, reason) == (self._state, self._reason):
             return
-        was, self._state, self._reason = self._state, state, reason
+        self._state, self._reason = state, reason
         self._since = self._clock.now()
         if state in (LinkState.OFFLINE, LinkState.REJECTED):
-            if was is not state:
-                _log.error("Failed to connect to Backend WebSocket: %s (%s)", reason, self._server)
+            self._log_failure(reason)
         elif state is not LinkState.CONNECTING:
+            self._logged = (None, 0)
             _log.info("%s: %s", state, self._server)
+
+    def _log_failure(self, reason: str | None) -> None:
+        """A reason that repeats is logged the 1st, 2nd, 4th, 8th … time."""
+        logged, times = self._logged
+        times = times + 1 if reason == logged else 1
+        self._logged = (reason, times)
+        if times.bit_count() == 1:
+            _log.error("Failed to connect to Backend WebSocket: %s (%s)", reason, self._server)
+
+
+async def _end_session(jobs: Jobs, connection: Connection) -> None:
+    await jobs.close()
+    await connection.close()
 
 
 async def _until_lost(work: Any, connection: Connection) -> None:
+    """A session one of whose jobs has ended for whatever reason is no session any more."""
     try:
         await work
-    except (LinkLostError, TimeoutError) as error:
+    except LinkLostError as error:
+        connection.give_up(str(error))
+    except TimeoutError:
+        connection.give_up("the server gave no answer")
+    except Exception as error:
+        _log.exception("the session failed in an unexpected way")
         connection.give_up(str(error))

@@ -14,7 +14,9 @@ from msgspec import Struct
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     Folder,
+    GitAuthor,
     GitClone,
+    GitCredential,
     Image,
     ModelConfig,
     RunRequest,
@@ -30,6 +32,9 @@ SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode",
 _MODEL_FIELDS = frozenset({"model", "model_id", "api_key", "base_url", "small_model"})
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,(.+)", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+_MAX_NAME = 100
+_MAX_URL = 2_000
+_MAX_ID = 2**63 - 1
 
 
 class TaskIds(Struct, frozen=True):
@@ -51,9 +56,13 @@ def request_key(origin: str, task_id: int, subtask_id: int) -> str:
     return f"{origin}/task/{task_id}/subtask/{subtask_id}"
 
 
-def parse_execute(payload: object, origin: str) -> tuple[RunRequest, ExecutorError | None]:
+def parse_execute(
+    payload: object, origin: str, account: str | None = None, agent: str | None = None
+) -> tuple[RunRequest, ExecutorError | None]:
     """The request in a `task:execute` of `origin`, and why it cannot be done, if so.
 
+    It belongs to `account`, the login it came under; where that is unknown, to the task's user.
+    `agent` answers in place of the one that the task asks for.
     Raises ValueError where there are no ids: then nobody could be answered.
     """
     body = _dict(payload)
@@ -61,15 +70,15 @@ def parse_execute(payload: object, origin: str) -> tuple[RunRequest, ExecutorErr
     if ids is None or ids.subtask_id is None:
         raise ValueError("a task:execute without task_id and subtask_id")
     bot = _first(body.get("bot"))
-    shell = str(bot.get("shell_type") or "ClaudeCode")
+    shell = (_text(bot.get("shell_type")) or "ClaudeCode")[:_MAX_NAME]
     words, images = _prompt(body.get("prompt"))
     problem: ExecutorError | None = None
-    if shell.lower() not in SHELLS:
-        problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode")
+    if agent is None and shell.lower() not in SHELLS:
+        problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode, CodeX, OpenCode")
     elif not words.strip() and not images:
         problem = ExecutorError("prompt_empty")
     user = _dict(body.get("user"))
-    account = user.get("id") or body.get("user_id")
+    account = account or str(_positive(user.get("id")) or _positive(body.get("user_id")) or "")
     request = RunRequest(
         source=Source.DEVICE,
         request_key=request_key(origin, ids.task_id, ids.subtask_id),
@@ -81,16 +90,16 @@ def parse_execute(payload: object, origin: str) -> tuple[RunRequest, ExecutorErr
             "message_id": _positive(body.get("message_id")),
             "shell_type": shell,
         },
-        agent=SHELLS.get(shell.lower(), shell.lower()),
+        agent=agent or SHELLS.get(shell.lower(), shell.lower()),
         title=_text(body.get("task_title")),
         task_id=ids.task_id,
         subtask_id=ids.subtask_id,
         prompt=words,
         images=images,
-        model=_model(_dict(body.get("model_config")), _dict(bot.get("agent_config"))),
+        model=_model(body.get("model_config"), _dict(bot.get("agent_config"))),
         system_prompt=_text(body.get("system_prompt")) or _text(bot.get("system_prompt")),
         new_session=body.get("new_session") is True,
-        workspace=_workspace(body, ids.task_id),
+        workspace=_workspace(body, ids.task_id, user),
     )
     return request, problem
 
@@ -117,17 +126,18 @@ def _add_image(block: _Json, words: list[str], images: list[Image]) -> None:
     if (found := _DATA_URL.fullmatch(url)) is not None:
         images.append(Image(media_type=found[1], data=found[2]))
     elif url:
-        words.append(f"[image: {url}]")
+        words.append(f"[image: {url[:_MAX_URL]}]")
 
 
-def _model(config: _Json, agent_config: _Json) -> ModelConfig:
+def _model(config: object, agent_config: _Json) -> ModelConfig:
     """`model_config` where there is one (resolved by the server), else the bot's own `env`.
 
     Servers from v1.5 leave the key in `agent_config.env` encrypted, so it counts only without a
-    `model_config`. A model without a name means: the login and the default of the user.
+    `model_config`, even an empty one. A model without a name means: the login and the default of
+    the user.
     """
     env = _dict(agent_config.get("env"))
-    source = config or env
+    source = config if isinstance(config, dict) else env
     if not source.get("model") and not source.get("model_id"):
         return ModelConfig()
     headers = _dict(source.get("default_headers"))
@@ -142,15 +152,40 @@ def _model(config: _Json, agent_config: _Json) -> ModelConfig:
     )
 
 
-def _workspace(body: _Json, task_id: int) -> Workspace:
+def _workspace(body: _Json, task_id: int, user: _Json) -> Workspace:
     if path := _text(body.get("project_workspace_path")):
         return Folder(path=path)
     repository = _dict(_dict(body.get("workspace")).get("repository"))
     url = _text(body.get("git_url")) or _text(repository.get("gitUrl"))
     if url and body.get("skip_git_clone") is not True:
         branch = _text(body.get("branch_name")) or _text(repository.get("branchName"))
-        return GitClone(task_folder=str(task_id), url=url, branch=branch or None)
+        return GitClone(
+            task_folder=str(task_id),
+            url=url,
+            branch=branch.strip() or None,
+            repo_name=_text(body.get("git_repo")) or None,
+            credential=_git_credential(user),
+            author=_git_author(user),
+        )
     return TaskFolder(name=str(task_id))
+
+
+def _git_credential(user: _Json) -> GitCredential | None:
+    """The user's login to a git server: `git_login` from v1.5, before that `user_name`."""
+    token = _text(user.get("git_token"))
+    if not token:
+        return None
+    login = _text(user.get("git_login")) or _text(user.get("user_name"))
+    return GitCredential(host=_text(user.get("git_domain")), token=token, login=login)
+
+
+def _git_author(user: _Json) -> GitAuthor | None:
+    """In whose name commits are made; without an address, the vendor's form of a private one."""
+    login = _text(user.get("git_login")) or _text(user.get("user_name"))
+    email = _text(user.get("git_email"))
+    if not email and (git_id := _text(user.get("git_id"))) and login:
+        email = f"{git_id}+{login}@users.noreply.github.com"
+    return GitAuthor(name=login, email=email) if login and email else None
 
 
 def _dict(value: object) -> _Json:
@@ -166,7 +201,9 @@ def _text(value: object) -> str:
 
 
 def _positive(value: object) -> int | None:
-    """A positive id; the newest servers may write numbers as strings."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    """A positive id that a database can hold; the newest servers may write numbers as strings."""
+    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value <= _MAX_ID else None

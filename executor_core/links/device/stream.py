@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from typing import Any
 
 from executor_core.clock import Clock, wait_or
@@ -26,10 +27,16 @@ class RunStream:
         self._dialect = dialect
         self._encoder: Encoder = make_encoder(dialect, request.reply_to)
         self._encoder.begin()
+        self._unsent: deque[Frame] = deque()
         self._changed = asyncio.Event()
         self._wakes_at = math.inf
         self._is_over = False
         self._is_muted = False
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """What the terminal frame must repeat of the story."""
+        return self._encoder.steps
 
     def absorb(self, event: AgentEvent) -> None:
         """Take in what happened; it is sent when it is due."""
@@ -41,10 +48,17 @@ class RunStream:
         self._encoder.begin()
         self._wake_if_due()
 
+    def resume(self, dialect: Dialect) -> None:
+        """There is a new connection, perhaps to a server that speaks another dialect."""
+        self.use(dialect)
+        if not self._is_over:
+            self._encoder.resume()
+
     def use(self, dialect: Dialect) -> None:
-        """The server turned out to speak another dialect: the story goes on in that."""
+        """The story goes on in this dialect."""
         if dialect is not self._dialect:
             self._dialect = dialect
+            self._unsent.clear()
             self._encoder = make_encoder(dialect, self._request.reply_to)
             self._encoder.begin()
 
@@ -63,9 +77,10 @@ class RunStream:
         while True:
             self._changed.clear()
             is_last = self._is_over
-            for frame in self._encoder.take(self._clock.monotonic(), is_last=is_last):
-                if not self._is_muted:
-                    await window.send(frame)
+            self._unsent.extend(self._encoder.take(self._clock.monotonic(), is_last=is_last))
+            while self._unsent:
+                await window.wait_for_place()
+                await self._send_next(window)
             if is_last:
                 await window.drain()
                 return
@@ -73,6 +88,17 @@ class RunStream:
             self._wakes_at = math.inf if due is None else due
             pause = _FAR_S if due is None else max(0.0, due - self._clock.monotonic())
             await wait_or(self._changed, self._clock, pause)
+
+    async def _send_next(self, window: _Window) -> None:
+        """Decided only now: a cancel may have come while there was no place."""
+        if not self._unsent:
+            window.leave_place()
+            return
+        frame = self._unsent.popleft()
+        if self._is_muted and frame.event == "task:progress":
+            window.leave_place()
+        else:
+            await window.send(frame)
 
     def _wake_if_due(self) -> None:
         """Words that only join a waiting batch wake nobody: a thousand a second are nothing."""
@@ -89,8 +115,19 @@ class _Window:
         self._size = size
         self._places = asyncio.Semaphore(size)
 
+    async def wait_for_place(self) -> None:
+        """Call before every `send`."""
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise LinkLostError("the server acknowledges nothing any more") from None
+
+    def leave_place(self) -> None:
+        self._places.release()
+
     async def send(self, frame: Frame) -> None:
-        await self._take()
+        """Send into the place that was waited for."""
 
         def acknowledged(*_: Any) -> None:
             self._places.release()
@@ -100,11 +137,4 @@ class _Window:
     async def drain(self) -> None:
         """Wait until everything sent was acknowledged."""
         for _ in range(self._size):
-            await self._take()
-
-    async def _take(self) -> None:
-        try:
-            async with asyncio.timeout(CALL_LIMIT_S):
-                await self._places.acquire()
-        except TimeoutError:
-            raise LinkLostError("the server acknowledges nothing any more") from None
+            await self.wait_for_place()

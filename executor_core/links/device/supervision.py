@@ -15,6 +15,7 @@ STABLE_S = 60.0
 """A registered session that lived this long starts the back-off anew when it ends."""
 
 _AUTH_REFUSALS = ("authentication token", "expired token", "expired api key")
+_BARE_REFUSALS = ("refused by server", "rejected by server")
 
 
 class Failure(StrEnum):
@@ -48,7 +49,7 @@ def classify_refusal(message: str) -> Failure:
         return Failure.BUSY
     if "shutting down" in words or "unavailable" in words:
         return Failure.UNREACHABLE
-    if any(reason in words for reason in _AUTH_REFUSALS) or "refused by server" in words:
+    if any(reason in words for reason in (*_AUTH_REFUSALS, *_BARE_REFUSALS)):
         return Failure.REFUSED
     return Failure.UNREACHABLE
 
@@ -77,4 +78,4 @@ def next_delay(
         return REJECTED_PROBE_S
     ceiling = min(cap_s, base_s * 2.0 ** min(past.attempts - 1, 30))
     delay = jitter(0.0, ceiling)
-    return max(delay, RATE_LIMIT_S) if failure is Failure.BUSY else delay
+    return RATE_LIMIT_S + delay if failure is Failure.BUSY else delay

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from executor_core.clock import Clock, wait_or
+from executor_core.errors import ExecutorError
 from executor_core.executor import Accepted, Delivery, Door, Duplicate, Executor, Refused
 from executor_core.jobs import Jobs
 from executor_core.links.device import payload
@@ -27,6 +28,14 @@ EARLY_CANCEL_S = 30.0
 """A cancel may overtake the dispatch it belongs to by this much."""
 RETRY_S = 60.0
 TERMINAL_LIMIT_S = 15.0
+MAX_DELIVERIES = 8
+"""Outcomes on their way at the same time: one that is not acknowledged must not hold up others."""
+_CANDIDATES = {
+    Dialect.PROGRESS: (Dialect.PROGRESS, Dialect.RESPONSES),
+    Dialect.RESPONSES: (Dialect.RESPONSES, Dialect.PROGRESS),
+    Dialect.BOTH: (Dialect.RESPONSES, Dialect.PROGRESS),
+}
+"""What a server may understand, the likelier first."""
 _FINAL_ERRORS = ("subtask ", "missing ", "invalid ")
 _SESSION_ERRORS = ("registered", "authenticated", "stale device", "mismatch")
 
@@ -34,8 +43,18 @@ _SESSION_ERRORS = ("registered", "authenticated", "stale device", "mismatch")
 class DeviceWork(Door):
     """What the server's tasks become here. `serve` is called once per registered connection."""
 
-    def __init__(self, executor: Executor, *, origin: str, device_id: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        origin: str,
+        device_id: str,
+        clock: Clock,
+        agent: str | None = None,
+    ) -> None:
+        """`agent` answers all tasks, whichever one they ask for."""
         self._executor = executor
+        self._agent = agent
         self._origin = origin
         self._device_id = device_id
         self._clock = clock
@@ -43,6 +62,8 @@ class DeviceWork(Door):
         self._inbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(MAX_INBOX)
         self._streams: dict[str, RunStream] = {}
         self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._deliveries: set[str] = set()
+        self._delivery_places = asyncio.Semaphore(MAX_DELIVERIES)
         self._early_cancels: dict[str, float] = {}
         self._outbox_changed = asyncio.Event()
         self._connection: Connection | None = None
@@ -91,17 +112,22 @@ class DeviceWork(Door):
 
     async def _execute(self, data: Any) -> None:
         try:
-            request, problem = payload.parse_execute(data, self._origin)
+            request, problem = payload.parse_execute(data, self._origin, self.account, self._agent)
         except ValueError as error:
             _log.warning("dropped: %s", error)
             return
         if self._early_cancels.pop(request.request_key, 0.0) > self._clock.monotonic():
             _log.info("%s was cancelled before it arrived", request.request_key)
-            await self._answer_unknown(payload.task_ids(data))
+            self._answer_unknown(payload.task_ids(data))
         elif problem is not None:
             await self._executor.refuse(request, problem.info)
         else:
-            await self._submit(request)
+            try:
+                await self._submit(request)
+            except Exception:
+                # Whatever it was, the chat must not wait for ever.
+                _log.exception("%s could not be taken", request.request_key)
+                await self._executor.refuse(request, ExecutorError("internal").info)
 
     async def _submit(self, request: RunRequest) -> None:
         match await self._executor.submit(request):
@@ -129,13 +155,14 @@ class DeviceWork(Door):
         if key in self._executor.table.undelivered:
             return
         past = await self._executor.past(key)
-        if past is not None and past.outcome is not None:
-            await self._send_terminal(past)
+        if past is not None and self._is_ours(past):
+            for frame in terminal_frames(self.dialect, past.reply_to, past.outcome):
+                self._tell(frame.event, frame.data)
             return
         now = self._clock.monotonic()
         self._early_cancels = {k: t for k, t in self._early_cancels.items() if t > now}
         self._early_cancels[key] = now + EARLY_CANCEL_S
-        await self._answer_unknown(ids)
+        self._answer_unknown(ids)
 
     def _cancel_active(self, ids: payload.TaskIds) -> bool:
         found = [
@@ -158,26 +185,29 @@ class DeviceWork(Door):
         self.active_changed.set()
 
     async def _decline_upgrade(self, _data: Any) -> None:
-        if self._connection is not None:
-            await self._try_call("device:upgrade_status", upgrade_declined(self._device_id))
+        self._tell("device:upgrade_status", upgrade_declined(self._device_id))
 
-    async def _answer_unknown(self, ids: payload.TaskIds | None) -> None:
+    def _answer_unknown(self, ids: payload.TaskIds | None) -> None:
         if ids is not None and ids.subtask_id is not None:
             for frame in cancelled_unknown(self.dialect, ids.task_id, ids.subtask_id):
-                await self._try_call(frame.event, frame.data)
+                self._tell(frame.event, frame.data)
 
-    async def _send_terminal(self, delivery: Delivery) -> None:
-        for frame in terminal_frames(self.dialect, delivery.reply_to, delivery.outcome):
-            await self._try_call(frame.event, frame.data)
+    def _tell(self, event: str, data: dict[str, Any]) -> None:
+        """Send an answer worth one attempt: the server asks again if it misses it.
 
-    async def _try_call(self, event: str, data: dict[str, Any]) -> None:
-        """An answer worth one attempt: the server asks again if it misses it."""
-        if self._connection is None:
+        Nobody waits for its acknowledgement, least of all the next cancel.
+        """
+        if self._connection is None or self._session_jobs is None:
             return
-        try:
-            await self._connection.call(event, data)
-        except (LinkLostError, TimeoutError) as error:
-            _log.info("%s was not acknowledged: %s", event, error)
+        connection = self._connection
+
+        async def tell() -> None:
+            try:
+                await connection.call(event, data)
+            except (LinkLostError, TimeoutError) as error:
+                _log.info("%s was not acknowledged: %s", event, error)
+
+        self._session_jobs.spawn(tell(), f"tell {event}")
 
     # --- Door ------------------------------------------------------------------------------
 
@@ -190,6 +220,8 @@ class DeviceWork(Door):
             stream.absorb(event)
 
     def on_outcome(self, delivery: Delivery) -> None:
+        if (stream := self._streams.get(delivery.run_id)) is not None:
+            stream.finish()
         self._outbox_changed.set()
 
     def on_active_changed(self) -> None:
@@ -226,16 +258,17 @@ class DeviceWork(Door):
         self._session_jobs = Jobs("device session")
         try:
             for run_id, stream in self._streams.items():
-                stream.use(dialect)
+                stream.resume(dialect)
                 self._pump(run_id, stream)
             while True:
                 self._outbox_changed.clear()
-                is_clear = await self._deliver_all(connection)
-                await wait_or(self._outbox_changed, self._clock, 3600.0 if is_clear else RETRY_S)
+                await self._deliver_all(connection, self._session_jobs)
+                await wait_or(self._outbox_changed, self._clock, RETRY_S)
         finally:
             self._connection = None
             self._pumps.clear()
             await self._session_jobs.close()
+            self._deliveries.clear()
 
     def _pump(self, run_id: str, stream: RunStream) -> None:
         if self._connection is None or self._session_jobs is None:
@@ -254,17 +287,35 @@ class DeviceWork(Door):
         """Wait until everything is delivered, but not longer; the rest stays on disk."""
         deadline = self._clock.monotonic() + deadline_s
         while self._connection is not None and self._clock.monotonic() < deadline:
-            if not any(map(self._is_ours, await self._executor.undelivered(Source.DEVICE))):
+            if not any(map(self._is_ours, await self._outbox())):
                 return
             await self._clock.sleep(0.05)
 
-    async def _deliver_all(self, connection: Connection) -> bool:
-        """One round over the outbox, oldest first; False if something is left in it."""
-        is_clear = True
-        for delivery in await self._executor.undelivered(Source.DEVICE):
-            if self._is_ours(delivery):
-                is_clear &= await self._deliver(connection, delivery)
-        return is_clear
+    async def _outbox(self) -> list[Delivery]:
+        try:
+            return await self._executor.undelivered(Source.DEVICE)
+        except ExecutorError as error:
+            _log.error("the outbox cannot be read now: %s", error)
+            return []
+
+    async def _deliver_all(self, connection: Connection, jobs: Jobs) -> None:
+        """One round over the outbox: everything in it is on its way, oldest first."""
+        for delivery in await self._outbox():
+            if not self._is_ours(delivery):
+                self._streams.pop(delivery.run_id, None)
+            elif delivery.run_id not in self._deliveries:
+                self._deliveries.add(delivery.run_id)
+                work = self._deliver_in_turn(connection, delivery)
+                jobs.spawn(work, f"deliver {delivery.run_id}")
+
+    async def _deliver_in_turn(self, connection: Connection, delivery: Delivery) -> None:
+        try:
+            async with self._delivery_places:
+                await self._deliver(connection, delivery)
+        except LinkLostError as error:
+            connection.give_up(str(error))
+        finally:
+            self._deliveries.discard(delivery.run_id)
 
     def _is_ours(self, delivery: Delivery) -> bool:
         """Nothing of another server or account is ever sent here."""
@@ -273,46 +324,48 @@ class DeviceWork(Door):
             not account or self.account is None or account == self.account
         )
 
-    async def _deliver(self, connection: Connection, delivery: Delivery) -> bool:
+    async def _deliver(self, connection: Connection, delivery: Delivery) -> None:
+        """Tell the rest of the story and its end; what the server does not take stays."""
         if (stream := self._streams.get(delivery.run_id)) is not None:
             stream.finish()
             if (pump := self._pumps.get(delivery.run_id)) is not None:
                 await asyncio.wait({pump})
         try:
-            reply = await self._call_terminal(connection, delivery)
+            reply = await self._call_terminal(connection, delivery, stream.steps if stream else [])
         except TimeoutError:
             _log.warning("%s: the outcome was not acknowledged and stays", delivery.run_id)
-            return False
+            return
         error = reply.get("error") if isinstance(reply, dict) else None
         if isinstance(reply, dict) and reply.get("success") is True:
             _log.info("%s delivered", delivery.run_id)
             await self._close(delivery, None)
-            return True
-        if error and str(error).lower().startswith(_FINAL_ERRORS):
+        elif error and str(error).lower().startswith(_FINAL_ERRORS):
             _log.error("%s will not be taken by the server: %s", delivery.run_id, error)
             await self._close(delivery, str(error))
-            return True
-        if error and any(word in str(error).lower() for word in _SESSION_ERRORS):
+        elif error and any(word in str(error).lower() for word in _SESSION_ERRORS):
             raise LinkLostError(str(error))
-        _log.warning("%s stays undelivered for now: %s", delivery.run_id, error or "no answer")
-        return False
+        else:
+            _log.warning("%s stays undelivered for now: %s", delivery.run_id, error or "no answer")
 
-    async def _call_terminal(self, connection: Connection, delivery: Delivery) -> Any:
+    async def _call_terminal(
+        self, connection: Connection, delivery: Delivery, steps: list[dict[str, Any]]
+    ) -> Any:
         """Send the last frame; an empty acknowledgement disproves the dialect, so try the other."""
-        other = {
-            Dialect.PROGRESS: Dialect.RESPONSES,
-            Dialect.RESPONSES: Dialect.PROGRESS,
-            Dialect.BOTH: Dialect.BOTH,
-        }
-        for dialect in dict.fromkeys((self.dialect, other[self.dialect])):
-            for frame in terminal_frames(dialect, delivery.reply_to, delivery.outcome):
+        for dialect in _CANDIDATES[self.dialect]:
+            for frame in terminal_frames(dialect, delivery.reply_to, delivery.outcome, steps):
                 reply = await connection.call(frame.event, frame.data, TERMINAL_LIMIT_S)
                 if isinstance(reply, dict):
-                    if dialect is not self.dialect:
-                        _log.warning("the server speaks dialect %s after all", dialect.letter)
-                        self.dialect = dialect
+                    self._use(dialect)
                     return reply
         return None
+
+    def _use(self, dialect: Dialect) -> None:
+        """An answer has proved which dialect the server speaks."""
+        if dialect is not self.dialect:
+            _log.warning("the server speaks dialect %s", dialect.letter)
+            self.dialect = dialect
+            for stream in self._streams.values():
+                stream.use(dialect)
 
     async def _close(self, delivery: Delivery, error: str | None) -> None:
         self._streams.pop(delivery.run_id, None)
