@@ -3,11 +3,11 @@
 This room knows how to find, start, understand and end an agent. It does not know why a run exists.
 """
 
-from executor_core.agents.agent import Agent, Assignment
+from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
 from executor_core.agents.claude_code import ClaudeCode
 from executor_core.agents.demo import DemoAgent
-from executor_core.agents.host import AgentHost
-from executor_core.agents.registry import Agents
+from executor_core.agents.host import AgentHost, Probe
+from executor_core.agents.registry import Agents, agents_here
 
 __all__ = [
     "Agent",
@@ -16,4 +16,8 @@ __all__ = [
     "Assignment",
     "ClaudeCode",
     "DemoAgent",
+    "Dialogue",
+    "Emit",
+    "Probe",
+    "agents_here",
 ]

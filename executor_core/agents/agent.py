@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -77,6 +77,14 @@ class Dialogue(Protocol):
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         """The result of a process that ended without a last word."""
+
+
+@runtime_checkable
+class ReadsStderr(Protocol):
+    """A dialogue with an agent that says on stderr what its answers do not tell."""
+
+    def feed_stderr(self, line: bytes) -> Iterable[AgentEvent]:
+        """The events in one line of stderr. An AgentResult among them is the last word."""
 
 
 Environment: TypeAlias = Mapping[str, str]

@@ -34,6 +34,7 @@ from executor_core.model import (
     Usage,
 )
 from executor_core.texts import text
+from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 _Json = dict[str, Any]
@@ -63,6 +64,8 @@ _QUIET = {
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "1",
 }
+MAX_RETRIES = "6"
+"""The CLI's own ten take more than three minutes; these take half a minute. A task may say more."""
 _ERROR_CODES = {401: "model_key_refused", 403: "model_access_denied", 404: "model_unknown"}
 _ERROR_CODES |= {429: "model_rate_limited", 529: "model_overloaded"}
 
@@ -126,7 +129,7 @@ def arguments(assignment: Assignment) -> list[str]:
 
 def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
     """The environment of the run on top of the user's own."""
-    env = dict(assignment.model.env) | _QUIET
+    env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **assignment.model.env} | _QUIET
     if is_root:
         # Without this the CLI refuses unattended work as root.
         env["IS_SANDBOX"] = "1"
@@ -164,7 +167,7 @@ class ClaudeDialogue:
         self._assignment = assignment
         self._is_asked = False
         self._session_id: str | None = None
-        self._streamed = ""
+        self._streamed: list[str] = []
         self._has_text = False
         self._synthetic = ""
         self._refused_retries = 0
@@ -201,8 +204,8 @@ class ClaudeDialogue:
 
     def feed(self, line: bytes) -> Iterator[AgentEvent]:
         try:
-            message = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+            message = decode_json(line)
+        except ValueError:
             # Update notices and warnings may stand between the events.
             _log.debug("Claude Code printed a line that is no event (%d bytes)", len(line))
             return
@@ -216,6 +219,7 @@ class ClaudeDialogue:
             case "assistant":
                 yield from self._assistant(message)
             case "user":
+                self._streamed.clear()
                 yield from self._tool_results(_dict(message.get("message")).get("content"))
             case "result":
                 yield from self._result(message)
@@ -224,10 +228,11 @@ class ClaudeDialogue:
         return AgentResult(error=_error("agent_ended_early", exit_code=exit_code, stderr=stderr))
 
     def _system(self, message: _Json) -> Iterator[AgentEvent]:
-        session_id = message.get("session_id")
+        session_id = _str(message.get("session_id"))
         if message.get("subtype") == "init" and session_id and session_id != self._session_id:
-            self._session_id = str(session_id)
-            yield SessionStarted(session_id=self._session_id, model=message.get("model"))
+            self._session_id = session_id
+            model = _str(message.get("model")) or None
+            yield SessionStarted(session_id=session_id, model=model)
         elif message.get("subtype") == "api_retry":
             yield from self._retry(message)
 
@@ -236,7 +241,7 @@ class ClaudeDialogue:
         if status == 401:
             self._refused_retries += 1
             if self._refused_retries >= MAX_REFUSED_RETRIES:
-                yield AgentResult(error=_api_error(401, str(message.get("error") or "")))
+                yield AgentResult(error=_api_error(401, _str(message.get("error"))))
                 return
         attempt, attempts = message.get("attempt", "?"), message.get("max_retries", "?")
         key = "notice.model_retry" if status else "notice.model_unreachable"
@@ -246,19 +251,19 @@ class ClaudeDialogue:
     def _stream_event(self, event: _Json) -> Iterator[AgentEvent]:
         match event.get("type"):
             case "message_start" | "content_block_start":
-                self._streamed = ""
+                self._streamed.clear()
             case "content_block_delta":
                 delta = _dict(event.get("delta"))
                 if delta.get("type") == "text_delta":
-                    yield from self._say(str(delta.get("text", "")))
-                elif delta.get("type") == "thinking_delta" and delta.get("thinking"):
-                    yield ReasoningDelta(text=str(delta["thinking"]))
+                    yield from self._say(_str(delta.get("text")))
+                elif delta.get("type") == "thinking_delta" and _str(delta.get("thinking")):
+                    yield ReasoningDelta(text=delta["thinking"])
 
     def _say(self, words: str) -> Iterator[AgentEvent]:
         if not words:
             return
         is_new_block = not self._streamed
-        self._streamed += words
+        self._streamed.append(words)
         # Two blocks of one answer are paragraphs, not one run-on word.
         yield TextDelta(text="\n\n" + words if is_new_block and self._has_text else words)
         self._has_text = True
@@ -270,26 +275,26 @@ class ClaudeDialogue:
             if block.get("type") == "tool_use":
                 yield self._tool_started(block)
             elif block.get("type") == "text" and not is_sub_agent:
-                words = str(block.get("text", ""))
+                words = _str(block.get("text"))
                 if body.get("model") == "<synthetic>":
                     # The CLI's own words; whether they are an answer or an error comes later.
                     self._synthetic = words
-                elif words.startswith(self._streamed):
-                    yield from self._say(words[len(self._streamed) :])
+                elif words.startswith(streamed := "".join(self._streamed)):
+                    yield from self._say(words[len(streamed) :])
 
     def _tool_started(self, block: _Json) -> ToolStarted:
-        call_id, name = str(block.get("id", "")), str(block.get("name", ""))
+        call_id, name = _str(block.get("id")), _str(block.get("name"))
         tool_input = _dict(block.get("input"))
-        path = tool_input.get("file_path") or tool_input.get("notebook_path")
+        path = _str(tool_input.get("file_path")) or _str(tool_input.get("notebook_path"))
         if name in _FILE_TOOLS and path:
-            self._file_tools[call_id] = FileChanged(path=str(path), change=_FILE_TOOLS[name])
+            self._file_tools[call_id] = FileChanged(path=path, change=_FILE_TOOLS[name])
         return ToolStarted(call_id=call_id, name=name, input=tool_input)
 
     def _tool_results(self, content: object) -> Iterator[AgentEvent]:
         for block in _blocks(content):
             if block.get("type") != "tool_result":
                 continue
-            call_id = str(block.get("tool_use_id", ""))
+            call_id = _str(block.get("tool_use_id"))
             is_error = bool(block.get("is_error"))
             output = cut_middle(_plain(block.get("content")), MAX_TOOL_OUTPUT)
             yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
@@ -298,9 +303,10 @@ class ClaudeDialogue:
                 yield changed
 
     def _result(self, message: _Json) -> Iterator[AgentEvent]:
-        words = str(message.get("result") or "")
+        words = _str(message.get("result"))
         usage = self._usage(message)
-        if message.get("is_error"):
+        # Some versions say `error_max_turns` without calling it an error.
+        if message.get("is_error") or message.get("subtype", "success") != "success":
             yield AgentResult(error=self._failure(message, words), usage=usage)
             return
         if self._synthetic and not self._has_text:
@@ -309,17 +315,20 @@ class ClaudeDialogue:
 
     def _failure(self, message: _Json, words: str) -> ErrorInfo:
         words = words or self._synthetic
-        errors = " ".join(str(e) for e in message.get("errors") or ())
+        errors = message.get("errors")
+        errors = " ".join(map(_str, errors)) if isinstance(errors, list) else ""
         if "No conversation found" in errors + words:
             return _error("session_not_found", session_id=self._assignment.session_id)
         if "Please run /login" in words or "Not logged in" in words:
             return _error("claude_code_not_signed_in")
+        if "Unable to connect to API" in words:
+            return _error("model_unreachable", reason=words)
         if "usage limit" in words.lower():
             return _error("model_usage_limit", reason=words)
         status = message.get("api_error_status")
         if isinstance(status, int):
             return _api_error(status, words)
-        reason = words or errors or str(message.get("subtype", ""))
+        reason = words or errors or _str(message.get("subtype"))
         return _error("agent_failed", agent=TITLE, reason=reason)
 
     def _usage(self, message: _Json) -> Usage:
@@ -386,7 +395,11 @@ def _blocks(content: object) -> list[_Json]:
 def _plain(content: object) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(str(block.get("text", "")) for block in _blocks(content))
+    return "\n".join(_str(block.get("text")) for block in _blocks(content))
+
+
+def _str(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _int(value: object) -> int:

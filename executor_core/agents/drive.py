@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from executor_core.agents.agent import Dialogue, Emit
+from executor_core.agents.agent import Dialogue, Emit, ReadsStderr
 from executor_core.clock import Clock, wait_or
 from executor_core.jobs import Jobs
-from executor_core.model import AgentResult
+from executor_core.model import AgentEvent, AgentResult
 from executor_core.process import ProcessTree
 
 _log = logging.getLogger("executor.agents")
 
 EXIT_GRACE_S = 10.0
 """How long a process may stay after its last word before it is ended."""
+FAILED_GRACE_S = 1.0
+"""The same after a failure: it has nothing left to save, and some go on trying for minutes."""
+LINES_AT_ONCE = 50
+"""So many lines that are there already are read before others get their turn."""
+MAX_STDERR = 4000
+"""Characters of stderr that stand in for a last word."""
 
 
 async def drive(
@@ -34,22 +41,41 @@ async def drive(
 
     A process that ends without one gives `dialogue.without_result`. Returns within 8 s of `stop`.
     """
-    tree = await ProcessTree.spawn(argv, cwd=cwd, env=env, marker=marker, clock=clock)
-    jobs = Jobs(f"run {marker}")
     over = asyncio.Event()
+    may_end = asyncio.Event()
     result: AgentResult | None = None
 
-    async def listen() -> None:
+    def take(events: Iterable[AgentEvent]) -> None:
         nonlocal result
+        for event in events:
+            if isinstance(event, AgentResult):
+                result = event
+                over.set()
+            emit(event)
+
+    def hear(line: bytes) -> None:
+        if result is None and isinstance(dialogue, ReadsStderr):
+            take(dialogue.feed_stderr(line))
+
+    tree = await ProcessTree.spawn(
+        argv,
+        cwd=cwd,
+        env=env,
+        marker=marker,
+        clock=clock,
+        on_stderr=hear if isinstance(dialogue, ReadsStderr) else None,
+    )
+    jobs = Jobs(f"run {marker}")
+
+    async def listen() -> None:
+        count = itertools.count(1)
         try:
             async for line in tree.lines():
+                if next(count) % LINES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 if result is not None:
                     continue
-                for event in dialogue.feed(line):
-                    if isinstance(event, AgentResult):
-                        result = event
-                        over.set()
-                    emit(event)
+                take(dialogue.feed(line))
                 if result is None and (answer := dialogue.outgoing()):
                     await tree.write(answer)
         finally:
@@ -63,6 +89,11 @@ async def drive(
     async def watch_stop() -> None:
         await stop.wait()
         over.set()
+        may_end.set()
+
+    async def watch_exit() -> None:
+        await tree.wait()
+        may_end.set()
 
     try:
         listening = jobs.spawn(listen(), "listen")
@@ -73,15 +104,14 @@ async def drive(
             await tree.end(interrupt=interrupt)
             return result or AgentResult()
         tree.close_stdin()
-        exited = jobs.spawn(tree.wait(), "wait for exit")
-        gone = asyncio.Event()
-        exited.add_done_callback(lambda _: gone.set())
-        if not await wait_or(gone, clock, EXIT_GRACE_S):
+        jobs.spawn(watch_exit(), "watch exit")
+        has_failed = result is not None and result.error is not None
+        if not await wait_or(may_end, clock, FAILED_GRACE_S if has_failed else EXIT_GRACE_S):
             _log.warning("an agent process stayed after its last word and is ended: %s", marker)
         await tree.end()
         await listening
         if result is None:
-            result = dialogue.without_result(await tree.wait(), tree.stderr_tail)
+            result = dialogue.without_result(await tree.wait(), tree.stderr_tail[-MAX_STDERR:])
             emit(result)
         return result
     finally:

@@ -5,32 +5,54 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from executor_core.clock import Clock
+from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
-from executor_core.model import Availability
+from executor_core.jobs import Jobs
+from executor_core.model import Availability, ErrorInfo
 from executor_core.process import ProcessTree, child_environment, find_program, safe_task_variables
+from executor_core.texts import has_text
 
 _log = logging.getLogger("executor.agents")
 
 PROBE_LIMIT_S = 10.0
+MAX_PROBE_LINES = 200
 LOGIN_TTL_S = 60.0
 """A login may come and go without any file of ours changing."""
 
 
 class Probe(Struct, kw_only=True, frozen=True):
-    """How to find out whether a CLI can work; `login_command` exits 0 if somebody is signed in."""
+    """How to find out whether a CLI can work; `login_command` exits 0 if somebody is signed in.
+
+    With `must_answer` it also has to print something. It sees `login_variables` on top. One without
+    arguments is not asked: whether somebody is signed in, only a run can tell.
+    """
 
     name: str
     title: str
     program: str
     minimum_version: tuple[int, ...]
-    login_command: tuple[str, ...]
+    login_command: tuple[str, ...] = ()
+    login_variables: Mapping[str, str] = {}
+    must_answer: bool = False
+
+
+class Answer(NamedTuple):
+    """What a short command said: the first lines of its output, the last of its stderr.
+
+    The code is -1 for one that did not start, or did not end in time.
+    """
+
+    code: int
+    output: str
+    errors: str
 
 
 class AgentHost:
@@ -55,7 +77,7 @@ class AgentHost:
         self._base = base
         self._settings = settings
         self._path = path
-        self._platform = platform
+        self.platform = platform
         self.owner = owner
         self._folder = folder
         self.is_root = is_root
@@ -97,17 +119,22 @@ class AgentHost:
         base = {**self._base, **self._settings}
         if without is not None:
             base = {name: value for name, value in base.items() if not without.match(name)}
-        return child_environment(base, path=self._path, extra=kept, platform=self._platform)
+        return child_environment(base, path=self._path, extra=kept, platform=self.platform)
+
+    def inherited(self, prefix: str) -> dict[str, str]:
+        """The variables we were started with whose names begin so, in any case."""
+        return {
+            name: value
+            for name, value in self._base.items()
+            if name.lower().startswith(prefix.lower())
+        }
 
     async def availability(self, probe: Probe) -> Availability:
         """Probe once per state of the binary, one caller at a time."""
         async with self._locks.setdefault(probe.name, asyncio.Lock()):
             program = await self.find(probe.program)
             if program is None:
-                problem = ExecutorError(f"{probe.name}_missing").info
-                return Availability(
-                    name=probe.name, title=probe.title, is_usable=False, problem=problem
-                )
+                return msgspec.structs.replace(_unseen(probe), problem=_missing(probe))
             stat = program.stat()
             identity = (program, stat.st_mtime_ns, stat.st_size)
             known_identity, looked_at, known = self._known.get(probe.name, ((), 0.0, None))
@@ -118,7 +145,7 @@ class AgentHost:
             return known
 
     async def _look(self, probe: Probe, program: Path) -> Availability:
-        found = Availability(name=probe.name, title=probe.title, is_usable=False, path=str(program))
+        found = msgspec.structs.replace(_unseen(probe), path=str(program))
         code, output = await self._ask(program, "--version")
         digits = re.search(r"\d+(\.\d+)+", output)
         if code != 0 or digits is None:
@@ -127,43 +154,92 @@ class AgentHost:
         version = digits.group()
         found = msgspec.structs.replace(found, version=version)
         if tuple(map(int, version.split("."))) < probe.minimum_version:
-            needed = ".".join(map(str, probe.minimum_version))
             error = ExecutorError(
-                "agent_too_old", agent=probe.title, version=version, needed=needed
+                "agent_too_old", agent=probe.title, version=version, needed=found.minimum_version
             )
             return msgspec.structs.replace(found, problem=error.info)
-        code, output = await self._ask(program, *probe.login_command)
-        if code != 0:
-            problem = ExecutorError(f"{probe.name}_not_signed_in").info
-            return msgspec.structs.replace(found, problem=problem)
+        if not probe.login_command:
+            return msgspec.structs.replace(found, is_usable=True)
+        code, output = await self._ask(
+            program, *probe.login_command, variables=probe.login_variables
+        )
+        if code != 0 or (probe.must_answer and not output.strip()):
+            return msgspec.structs.replace(found, problem=_not_signed_in(probe))
         return msgspec.structs.replace(found, is_usable=True, login=_login(output))
 
-    async def _ask(self, program: Path, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of a short command; a hanging one counts as failed."""
+    async def _ask(
+        self, program: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Exit code and first lines of a short command; a hanging one counts as failed."""
+        quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", **(variables or {})}
+        answer = await self.ask([str(program), *arguments], self.environment(quiet))
+        return answer.code, answer.output
+
+    async def ask(
+        self, argv: Sequence[str], env: Mapping[str, str], limit_s: float = PROBE_LIMIT_S
+    ) -> Answer:
+        """Run a command to its end without any input. Nothing of it is left afterwards."""
         try:
             tree = await ProcessTree.spawn(
-                [str(program), *arguments],
+                argv,
                 cwd=self._folder,
-                env=self.environment({"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}),
-                marker=self.marker("probe"),
+                env=env,
+                # Its own mark: two probes at once must not end each other.
+                marker=self.marker(f"probe-{secrets.token_hex(4)}"),
                 clock=self.clock,
             )
         except ExecutorError as error:
-            return -1, str(error)
+            return Answer(-1, "", str(error))
         tree.close_stdin()
+        code, lines = -1, list[bytes]()
+        is_over = asyncio.Event()
+
+        async def listen() -> None:
+            nonlocal code
+            async for line in tree.lines():
+                if len(lines) < MAX_PROBE_LINES:
+                    lines.append(line)
+            code = await tree.wait()
+            is_over.set()
+
+        jobs = Jobs("probe")
+        jobs.spawn(listen(), "listen")
         try:
-            async with asyncio.timeout(PROBE_LIMIT_S):
-                lines = [line async for line in tree.lines()]
-                return await tree.wait(), b"\n".join(lines).decode(errors="replace")
-        except TimeoutError:
-            return -1, ""
+            await wait_or(is_over, self.clock, limit_s)
         finally:
+            await jobs.close()
             await tree.end()
+        return Answer(code, b"\n".join(lines).decode(errors="replace"), tree.stderr_tail)
+
+
+def _unseen(probe: Probe) -> Availability:
+    """What is known before the program is looked at."""
+    needed = ".".join(map(str, probe.minimum_version)) or None
+    return Availability(name=probe.name, title=probe.title, is_usable=False, minimum_version=needed)
+
+
+def _missing(probe: Probe) -> ErrorInfo:
+    """How to get it, where we know; agents of other packages have no words of their own here."""
+    code = f"{probe.name}_missing"
+    if has_text(f"error.{code}.title"):
+        return ExecutorError(code).info
+    return ExecutorError("agent_missing", agent=probe.title, program=probe.program).info
+
+
+def _not_signed_in(probe: Probe) -> ErrorInfo:
+    code = f"{probe.name}_not_signed_in"
+    if has_text(f"error.{code}.title"):
+        return ExecutorError(code).info
+    command = " ".join((probe.program, *probe.login_command))
+    return ExecutorError("agent_not_signed_in", agent=probe.title, reason=command).info
 
 
 def _login(output: str) -> str | None:
+    """The kind of login, or the name of the variable that holds the key."""
     try:
         answer = msgspec.json.decode(output.encode())
     except msgspec.DecodeError:
         return None
-    return str(answer.get("authMethod") or "") or None if isinstance(answer, dict) else None
+    if not isinstance(answer, dict):
+        return None
+    return str(answer.get("apiKeySource") or answer.get("authMethod") or "") or None

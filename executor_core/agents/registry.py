@@ -1,21 +1,48 @@
-"""The agents of this computer by name."""
+"""The agents of this computer by name: ours, the user's own, and those of other packages."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import logging
+import re
+from collections.abc import Collection, Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
+from executor_core.agents.acp import AcpAgent, definitions_from, known_definitions
 from executor_core.agents.agent import Agent
+from executor_core.agents.claude_code import ClaudeCode
+from executor_core.agents.codex import Codex
+from executor_core.agents.host import AgentHost
+from executor_core.agents.opencode import OpenCode
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
 
+_log = logging.getLogger("executor.agents")
+
+ENTRY_POINTS = "wegent_executor.agents"
+"""Each is a callable `(host: AgentHost) -> Agent`."""
+LOOK_LIMIT_S = 25.0
+"""One agent that does not come back must not hide the others; ours answer within 20 s."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
 
 class Agents:
-    """All agents, and which one stands in (standalone mode only) where one cannot work."""
+    """All agents, and which one stands in (standalone mode only) where one cannot work.
 
-    def __init__(self, agents: Iterable[Agent], stand_in: str | None = None) -> None:
+    Those of `only_if_found` may be asked for by name, but are listed only where they are installed.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[Agent],
+        stand_in: str | None = None,
+        only_if_found: Collection[str] = (),
+    ) -> None:
         self._agents = {agent.name: agent for agent in agents}
         self._stand_in = stand_in
+        self._only_if_found = frozenset(only_if_found)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -24,17 +51,86 @@ class Agents:
     def get(self, name: str) -> Agent:
         """The agent `name`, usable or not. Raises ExecutorError("agent_unknown")."""
         if name not in self._agents:
-            raise ExecutorError("agent_unknown", agent=name, known=", ".join(self._agents))
+            known = (known for known in self._agents if known not in self._only_if_found)
+            raise ExecutorError("agent_unknown", agent=name, known=", ".join(known))
         return self._agents[name]
 
     async def stand_in_for(self, name: str) -> tuple[Agent, Availability] | None:
         """The agent to use instead of `name` and what is wrong with that; None: use it itself."""
         if self._stand_in is None or name == self._stand_in:
             return None
-        found = await self.get(name).availability()
+        found = await _look(self.get(name))
         return None if found.is_usable else (self.get(self._stand_in), found)
 
     async def availability(self) -> tuple[Availability, ...]:
         """Every agent, probed side by side."""
-        looks = (agent.availability() for agent in self._agents.values())
-        return tuple(await asyncio.gather(*looks))
+        found = await asyncio.gather(*map(_look, self._agents.values()))
+        return tuple(one for one in found if one.path or one.name not in self._only_if_found)
+
+
+async def _look(agent: Agent) -> Availability:
+    """What `agent` says of itself; one that fails at that cannot be used."""
+    try:
+        async with asyncio.timeout(LOOK_LIMIT_S):
+            return await agent.availability()
+    except Exception as error:
+        _log.exception("agent %s cannot be looked at", agent.name)
+        reason = f"{type(error).__name__}: {error}"[:200]
+        problem = ExecutorError("agent_not_checked", agent=agent.name, reason=reason).info
+        return Availability(name=agent.name, title=agent.name, is_usable=False, problem=problem)
+
+
+def agents_here(
+    host: AgentHost, configured: tuple[Any, ...], stand_in: Agent | None = None
+) -> Agents:
+    """Every agent that this computer may have.
+
+    `configured` are the user's own ones, as `definitions_from` takes them; one with the name of a
+    known agent replaces it. Raises ExecutorError("acp_agent_invalid").
+    """
+    own = definitions_from(list(configured))
+    replaced = {definition.name for definition in own}
+    known = [definition for definition in known_definitions() if definition.name not in replaced]
+    agents: list[Agent] = [ClaudeCode(host), Codex(host), OpenCode(host)]
+    agents += [AcpAgent(host, definition) for definition in own]
+    if stand_in is not None:
+        agents.append(stand_in)
+    # Before the known ones: what somebody installed here on purpose wins over our mere table.
+    agents += third_party(host, taken={agent.name for agent in agents})
+    taken = {agent.name for agent in agents}
+    found: list[Agent] = [AcpAgent(host, one) for one in known if one.name not in taken]
+    return Agents(
+        agents + found,
+        stand_in=stand_in.name if stand_in else None,
+        only_if_found=[agent.name for agent in found],
+    )
+
+
+def third_party(host: AgentHost, taken: Collection[str]) -> list[Agent]:
+    """The agents of other installed packages. A broken one is logged and left out."""
+    found: dict[str, Agent] = {}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        agent = _made(point, host)
+        if agent is None:
+            continue
+        if agent.name in found or agent.name in taken:
+            _log.warning("agent %s of %s is left out: the name is taken", agent.name, point.value)
+            continue
+        found[agent.name] = agent
+    return list(found.values())
+
+
+def _made(point: EntryPoint, host: AgentHost) -> Agent | None:
+    """The agent of one entry point; None if the package does not hold what it promises."""
+    try:
+        agent = point.load()(host)
+        if not isinstance(agent.name, str) or not _NAME.fullmatch(agent.name):
+            raise ValueError(f"{agent.name!r} is not a name")
+        if not callable(agent.availability) or not callable(agent.run):
+            raise TypeError("it has no availability() and run()")
+    except Exception:
+        # Foreign code: whatever it does wrong, the executor starts.
+        _log.exception("agent %s (%s) is left out", point.name, point.value)
+        return None
+    made: Agent = agent
+    return made

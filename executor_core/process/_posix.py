@@ -70,6 +70,11 @@ def login_shell(base: Mapping[str, str]) -> str | None:
     return None
 
 
+def own_programs(base: Mapping[str, str]) -> Path:
+    """The folder for programs that a user installs for himself."""
+    return Path(base.get("HOME") or Path.home()) / ".local/bin"
+
+
 def usual_places(base: Mapping[str, str]) -> list[Path]:
     """Where installers put programs, whether or not the folders exist; newest versions first."""
     home = Path(base.get("HOME") or Path.home())

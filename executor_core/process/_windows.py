@@ -135,6 +135,12 @@ def login_shell(base: Mapping[str, str]) -> str | None:
     return None
 
 
+def own_programs(base: Mapping[str, str]) -> Path:
+    """The folder for programs that a user installs for himself."""
+    home = Path(base.get("USERPROFILE") or Path.home())
+    return Path(base.get("APPDATA") or home / "AppData/Roaming") / "npm"
+
+
 def usual_places(base: Mapping[str, str]) -> list[Path]:
     """Where installers put programs, whether or not the folders exist."""
     home = Path(base.get("USERPROFILE") or Path.home())

@@ -31,7 +31,10 @@ async def login_shell_path(base: Mapping[str, str], clock: Clock) -> str:
     own = base.get("PATH", os.defpath)
     shell = system.login_shell(base)
     asked = await _ask(shell, base, clock) if shell else ""
-    usual = [str(place) for place in system.usual_places(base) if place.is_dir()]
+    # Where we install agents counts before it exists: a running executor finds them at once.
+    ours = system.own_programs(base)
+    places = system.usual_places(base)
+    usual = [str(place) for place in places if place.is_dir() or place == ours]
     return merge_paths(asked, os.pathsep.join(usual), own)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from executor_core.process.lines import LineAssembler
 from executor_core.process.tail import Tail
 
 MAX_LINE = 16 * 1024 * 1024
+_MAX_STDERR_LINE = 64 * 1024
 _BUFFER = 1024 * 1024
 _PIPE_CAPACITY = 1024 * 1024  # the most that a pipe holds on any of our systems
 _LINE_OVERHEAD = 64  # so that a million empty lines also weigh something
@@ -21,15 +22,17 @@ class Pipes(asyncio.SubprocessProtocol):
     """The three pipes of one process.
 
     At the bound of the stdout buffer the pipe is no longer read, which makes the child wait.
-    stderr is always read; its tail is kept.
+    stderr is always read; its tail is kept, and `on_stderr` is called with each of its lines.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_stderr: Callable[[bytes], None] | None = None) -> None:
         self.exited = asyncio.Event()
         self.drained = asyncio.Event()
         self.closed = asyncio.Event()
         self.tail = Tail()
         self._assembler = LineAssembler(MAX_LINE)
+        self._on_stderr = on_stderr
+        self._stderr_assembler = LineAssembler(_MAX_STDERR_LINE)
         self._lines: deque[bytes] = deque()
         self._weight = 0
         self._limit = _BUFFER
@@ -86,6 +89,9 @@ class Pipes(asyncio.SubprocessProtocol):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == _STDERR:
             self.tail.feed(data)
+            if self._on_stderr is not None:
+                for line in self._stderr_assembler.feed(data):
+                    self._on_stderr(line)
         else:
             self._put(self._assembler.feed(data))
 

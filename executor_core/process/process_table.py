@@ -9,25 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from executor_core.model import Resources
 from executor_core.process._system import system
+from executor_core.process.marker import run_id_of
 from executor_core.process.row import Row
 
 if TYPE_CHECKING:
     import psutil
 
 _MOST_LOOKS = 10  # at a tree whose members keep replacing each other
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a tree uses now. `cpu_s` includes children that it has waited for."""
-
-    rss_bytes: int
-    cpu_s: float
-    processes: int
 
 
 def relatives(known: Iterable[psutil.Process], marker: str) -> set[psutil.Process]:
@@ -78,7 +70,30 @@ def measure(processes: Iterable[psutil.Process]) -> Resources:
             cpu_s += times.user + times.system
             cpu_s += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
             count += 1
-    return Resources(rss_bytes, cpu_s, count)
+    return Resources(rss_bytes=rss_bytes, cpu_s=cpu_s, processes=count)
+
+
+def resources_by_run(owner: str) -> dict[str, Resources]:
+    """What each run of `owner` uses now, by run id; found in one look at the process table.
+
+    A descendant whose environment cannot be read counts with its ancestors.
+    """
+    import psutil
+
+    rows = {row.pid: row for row in system.rows()}
+    roots: dict[str, set[int]] = {}
+    for row in rows.values():
+        if row.marker is not None and (run_id := run_id_of(row.marker, owner)) is not None:
+            roots.setdefault(run_id, set()).add(row.pid)
+    lineage = _lineage(rows)
+    found: dict[str, Resources] = {}
+    for run_id, pids in roots.items():
+        members: list[psutil.Process] = []
+        for pid in (pids | _descendants(rows, pids)) - lineage:
+            with suppress(psutil.Error):  # gone since the look
+                members.append(psutil.Process(pid))
+        found[run_id] = measure(members)
+    return found
 
 
 def _opened(

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.model import Resources
 from executor_core.process import process_table
 from executor_core.process._system import system
 from executor_core.process.marker import MARKER
 from executor_core.process.pipes import Pipes
-from executor_core.process.process_table import Resources
 from executor_core.process.sweep import until_clean
 
 if TYPE_CHECKING:
@@ -77,15 +77,18 @@ class ProcessTree:
         env: Mapping[str, str],
         marker: str,
         clock: Clock,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> ProcessTree:
         """Start `argv` (its first part is an absolute path) in a session of its own.
 
-        The child sees exactly `env` and the marker (`<owner>:<run_id>`). Raises ExecutorError
+        The child sees exactly `env` and the marker (`<owner>:<run_id>`). `on_stderr` is called with
+        each line of stderr as it comes; one over 64 KiB is left out. Raises ExecutorError
         `spawn_failed` when the system refuses. What a cancelled spawn started is ended.
         """
         if not os.path.isabs(argv[0]):
             raise ValueError(f"{argv[0]!r} is not an absolute path")
-        starting = _starts.spawn(cls._start(argv, cwd, env, marker, clock), "spawn")
+        pipes = Pipes(on_stderr)
+        starting = _starts.spawn(cls._start(argv, cwd, env, marker, clock, pipes), "spawn")
         try:
             started = await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -99,11 +102,17 @@ class ProcessTree:
 
     @classmethod
     async def _start(
-        cls, argv: Sequence[str], cwd: Path, env: Mapping[str, str], marker: str, clock: Clock
+        cls,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        marker: str,
+        clock: Clock,
+        pipes: Pipes,
     ) -> ProcessTree | OSError | ValueError:
         try:
-            transport, pipes = await asyncio.get_running_loop().subprocess_exec(
-                Pipes, *argv, cwd=cwd, env={**env, MARKER: marker}, **system.SPAWN_OPTIONS
+            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+                lambda: pipes, *argv, cwd=cwd, env={**env, MARKER: marker}, **system.SPAWN_OPTIONS
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             return error

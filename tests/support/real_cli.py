@@ -29,12 +29,14 @@ class Pin:
     package: str
     version: str
     command: str
-    repair: str
-    """The package's own script that turns the launcher from a stub into the program."""
+    repair: str | None = None
+    """The package's own script that turns the launcher from a stub into the program, if any."""
 
 
 PINS = {
     "claude_code": Pin("@anthropic-ai/claude-code", "2.1.197", "claude", "install.cjs"),
+    "codex": Pin("@openai/codex", "0.169.0", "codex"),
+    "opencode": Pin("opencode-ai", "1.18.33", "opencode", "postinstall.mjs"),
 }
 
 
@@ -67,7 +69,7 @@ def _install(pin: Pin, home: Path) -> None:
     try:
         _run([npm, "install", "--no-save", "--prefix", str(folder), f"{pin.package}@{pin.version}"])
         program = folder / "node_modules" / ".bin" / pin.command
-        if not _answers(program):
+        if pin.repair and not _answers(program):
             # Where npm runs no scripts, the launcher is a stub that only explains itself.
             _run(["node", str(folder / "node_modules" / pin.package / pin.repair)])
         if not _answers(program):

@@ -1,5 +1,7 @@
 import asyncio
+import time
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -24,7 +26,8 @@ def hand_clock() -> HandClock:
 
 @pytest.fixture
 def watchdog(hand_clock: HandClock) -> Iterator[Watchdog]:
-    watchdog = Watchdog(hand_clock)
+    waits = count()
+    watchdog = Watchdog(hand_clock, effort=lambda: (0.0, next(waits)))
     watchdog.install()
     yield watchdog
     watchdog.remove()
@@ -68,6 +71,43 @@ async def test_time_between_steps_is_not_counted(watchdog: Watchdog, hand_clock:
 
     await Jobs("room").spawn(quick_steps(), "work")
     assert watchdog.take() == []
+
+
+async def test_a_step_that_got_no_processor_is_not_counted(hand_clock: HandClock) -> None:
+    watchdog = Watchdog(hand_clock, effort=lambda: (0.0, 0))
+    watchdog.install()
+
+    async def starved_step() -> None:
+        hand_clock.seconds += FATAL_S
+
+    try:
+        await Jobs("room").spawn(starved_step(), "work")
+    finally:
+        watchdog.remove()
+    assert watchdog.take() == []
+
+
+async def test_a_step_that_computes_or_sleeps_is_counted() -> None:
+    watchdog = Watchdog(least_s=0.02)
+    watchdog.install()
+
+    async def computing_step() -> None:
+        until = time.thread_time() + 0.03
+        while time.thread_time() < until:
+            pass
+
+    async def sleeping_step() -> None:
+        time.sleep(0.03)  # noqa: ASYNC251, TID251  what the watchdog is there to catch
+
+    jobs = Jobs("room")
+    try:
+        await jobs.spawn(computing_step(), "computing")
+        await jobs.spawn(sleeping_step(), "sleeping")
+    finally:
+        watchdog.remove()
+    names = {stall.callback for stall in watchdog.take()}
+    assert any("computing" in name for name in names)
+    assert any("sleeping" in name for name in names)
 
 
 def test_a_stall_reads_as_milliseconds_and_name() -> None:

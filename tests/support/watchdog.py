@@ -1,18 +1,23 @@
 """Measures every callback of every asyncio loop, so that no test can hide a blocked loop.
 
-One step of a coroutine between two awaits is one callback. The price is two clock readings each.
+One step of a coroutine between two awaits is one callback. The price is a few clock readings each.
+A step that neither computed nor waited for anything was merely not given a processor: on a busy
+machine that happens to the best, so it does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 FATAL_S = 0.5
 NOTABLE_S = 0.05
+Effort: TypeAlias = tuple[float, int]
+"""What a thread did so far: seconds of processor time, and how often it chose to wait."""
 _handle: Any = asyncio.Handle
 """Untyped, because its `_run` is no public name; all loops in Python call it."""
 
@@ -31,23 +36,31 @@ class Stall:
 class Watchdog:
     """Collects stalls between `install` and `remove`; `take` hands them over."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        least_s: float = NOTABLE_S,
+        effort: Callable[[], Effort] | None = None,
+    ) -> None:
         self._clock = clock
+        self._effort = effort or _effort
+        self._least_s = least_s
         self._stalls: list[Stall] = []
         self._original: Any = None
 
     def install(self) -> None:
         original = _handle._run
-        clock = self._clock
+        clock, effort, least_s = self._clock, self._effort, self._least_s
 
         def run(handle: Any) -> None:
             callback = handle._callback  # a handle that is cancelled meanwhile forgets it
+            before = effort()
             began = clock()
             try:
                 original(handle)
             finally:
                 seconds = clock() - began
-                if seconds >= NOTABLE_S:
+                if seconds >= least_s and _is_own_doing(seconds, before, effort()):
                     self._stalls.append(Stall(seconds, _name(callback)))
 
         self._original = original
@@ -60,6 +73,14 @@ class Watchdog:
         """The stalls since the last call, longest first."""
         stalls, self._stalls = self._stalls, []
         return sorted(stalls, key=lambda stall: -stall.seconds)
+
+
+def _effort() -> Effort:
+    return time.thread_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+def _is_own_doing(seconds: float, before: Effort, after: Effort) -> bool:
+    return after[0] - before[0] >= seconds / 2 or after[1] > before[1]
 
 
 def _name(callback: Any) -> str:

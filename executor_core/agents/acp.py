@@ -1,0 +1,158 @@
+"""Agents that speak the Agent Client Protocol: how one is defined, found and started.
+
+What is said on its pipes is `acp_dialogue`; that module needs the protocol's own library, which is
+imported only when such an agent runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import field
+
+from executor_core.agents.agent import Agent, Assignment, Emit
+from executor_core.agents.drive import drive
+from executor_core.agents.host import AgentHost
+from executor_core.errors import ExecutorError
+from executor_core.model import AgentResult, Availability, Notice, Value
+from executor_core.resources import resource_path
+from executor_core.texts import text
+
+if TYPE_CHECKING:
+    from executor_core.agents.acp_dialogue import AcpDialogue
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_BUILT_IN = frozenset({"claude_code", "codex", "demo", "opencode"})
+_KEYS = frozenset({"name", "title", "command", "env"})
+
+
+class AcpDefinition(Value, kw_only=True, frozen=True):
+    """An agent as three lines define it. `env` comes on top of the user's own variables."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"AcpDefinition({self.name!r}, {self.command[0]!r})"
+
+
+class AcpAgent(Agent):
+    """One program of the user's that speaks the protocol on its standard streams."""
+
+    def __init__(self, host: AgentHost, definition: AcpDefinition) -> None:
+        self._host = host
+        self._definition = definition
+
+    @property
+    def name(self) -> str:
+        return self._definition.name
+
+    async def availability(self) -> Availability:
+        """Whether its program is there. Whether it is signed in only a run can tell."""
+        wanted = self._definition
+        program = await self._host.find(wanted.command[0])
+        problem = None if program else self._missing().info
+        return Availability(
+            name=wanted.name,
+            title=wanted.title,
+            is_usable=program is not None,
+            path=str(program) if program else None,
+            problem=problem,
+        )
+
+    async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
+        definition, model = self._definition, assignment.model
+        program = await self._host.find(definition.command[0])
+        if program is None:
+            raise self._missing()
+        if model.model or model.brings_access:
+            # Where a model is named differs from agent to agent, and so do its names.
+            words = text("notice.model_not_passed", agent=definition.title)
+            emit(Notice(code="model_not_passed", text=words))
+        env = definition.env if model.brings_access else {**model.env, **definition.env}
+        make_dialogue = await asyncio.to_thread(load_dialogue)
+        return await drive(
+            make_dialogue(assignment, definition.title),
+            [str(program), *definition.command[1:]],
+            cwd=assignment.folder,
+            env=self._host.environment(env),
+            marker=self._host.marker(assignment.run_id),
+            clock=self._host.clock,
+            emit=emit,
+            stop=stop,
+        )
+
+    def _missing(self) -> ExecutorError:
+        definition = self._definition
+        return ExecutorError(
+            "acp_agent_missing", agent=definition.title, program=definition.command[0]
+        )
+
+
+def load_dialogue() -> type[AcpDialogue]:
+    """Import the protocol's library: half a second and 20 MB, so not on the loop, nor unasked."""
+    from executor_core.agents.acp_dialogue import AcpDialogue
+
+    return AcpDialogue
+
+
+def known_definitions() -> tuple[AcpDefinition, ...]:
+    """Agents that are known to speak the protocol, whether they are installed or not."""
+    raw = resource_path("acp_agents.json").read_bytes()
+    return msgspec.json.decode(raw, type=tuple[AcpDefinition, ...])
+
+
+def definitions_from(tables: object) -> tuple[AcpDefinition, ...]:
+    """The agents that the user configured: a list of tables with `name`, `command`, maybe `env`.
+
+    `command` is a command line or a list of arguments; its first part is a program on the user's
+    PATH or an absolute path. A name of the built-in agents is refused; one of `known_definitions`
+    is meant to replace it. Raises ExecutorError("acp_agent_invalid") naming the entry, from 1.
+    """
+    found: dict[str, AcpDefinition] = {}
+    for number, table in enumerate(tables if isinstance(tables, list) else [tables], 1):
+        definition = _definition(table, number)
+        if definition.name in found or definition.name in _BUILT_IN:
+            raise _invalid(number, text("acp.reason.taken", name=definition.name))
+        found[definition.name] = definition
+    return tuple(found.values())
+
+
+def _definition(table: object, number: int) -> AcpDefinition:
+    if not isinstance(table, dict):
+        raise _invalid(number, text("acp.reason.table"))
+    if unknown := sorted(map(str, table.keys() - _KEYS)):
+        raise _invalid(number, text("acp.reason.unknown", key=unknown[0]))
+    name, env = table.get("name"), table.get("env", {})
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _invalid(number, text("acp.reason.name"))
+    title = table.get("title", name)
+    if not isinstance(title, str) or not title.strip():
+        raise _invalid(number, text("acp.reason.title"))
+    if not isinstance(env, dict) or not all(isinstance(part, str) for part in env.values()):
+        raise _invalid(number, text("acp.reason.env"))
+    command = _command(table.get("command"))
+    if not command:
+        raise _invalid(number, text("acp.reason.command"))
+    return AcpDefinition(name=name, title=title.strip(), command=command, env=env)
+
+
+def _command(value: Any) -> tuple[str, ...]:  # whatever stands in the file
+    """Its parts; none if it is no command."""
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError:  # a quotation mark without its pair
+            return ()
+    is_command = isinstance(value, list) and all(isinstance(part, str) for part in value)
+    return tuple(value) if is_command and value and value[0].strip() else ()
+
+
+def _invalid(number: int, reason: str) -> ExecutorError:
+    return ExecutorError("acp_agent_invalid", number=number, reason=reason)

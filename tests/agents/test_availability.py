@@ -1,0 +1,170 @@
+"""Whether Claude Code can work here, found out with small programs in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from executor_core.agents import AgentHost, Agents, Assignment, ClaudeCode
+from executor_core.agents.host import LOGIN_TTL_S
+from executor_core.errors import ExecutorError
+from executor_core.model import Availability
+from tests.process.children import HurriedClock
+from tests.support.scripted_agent import ScriptedAgent
+
+GOOD = """
+case "$*" in
+  --version) echo "2.1.197 (Claude Code)";;
+  "auth status") echo '{"loggedIn":true,"authMethod":"oauth_token"}';;
+esac
+"""
+OLD = GOOD.replace("2.1.197", "1.9.99")
+SIGNED_OUT = GOOD.replace("echo '{", "exit 1; echo '{")
+BROKEN = "echo 'Error: native binary not found' >&2; exit 1"
+SILENT = "exit 0"
+HANGING = "trap 'exit 1' INT; while :; do sleep 0.05; done"
+FLOOD = "trap 'exit 1' INT; while :; do echo line; done"
+
+
+class AskedClock(HurriedClock):
+    """Hurried, and can be set forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+class Computer:
+    """A host whose `claude` is a script of the test's; `calls` is what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.log = folder / "calls"
+        self.log.touch()
+        self.clock = AskedClock()
+        self.host = AgentHost(
+            base={}, settings={}, path=f"{self.bin}:/usr/bin:/bin", platform="linux", owner="tests",
+            is_root=False, folder=folder, clock=self.clock,
+        )  # fmt: skip
+
+    def install(self, script: str) -> None:
+        program = self.bin / "claude.new"
+        program.write_text(f'#!/bin/sh\necho "$*" >> "{self.log}"\n{script}')
+        program.chmod(0o755)
+        program.rename(self.bin / "claude")
+
+    @property
+    def calls(self) -> int:
+        return len(self.log.read_text().splitlines())
+
+    async def look(self) -> Availability:
+        async with asyncio.timeout(20):
+            return await ClaudeCode(self.host).availability()
+
+
+@pytest.fixture
+def computer(tmp_path: Path) -> Computer:
+    return Computer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        (OLD, "agent_too_old"),
+        (SIGNED_OUT, "claude_code_not_signed_in"),
+        (BROKEN, "agent_broken"),
+        (SILENT, "agent_broken"),
+        (HANGING, "agent_broken"),
+        (FLOOD, "agent_broken"),
+    ],
+)
+async def test_what_is_wrong_is_said(computer: Computer, script: str, problem: str) -> None:
+    computer.install(script)
+    found = await computer.look()
+    assert found.problem is not None
+    assert (found.is_usable, found.problem.code) == (False, problem)
+    assert found.problem.hint
+
+
+async def test_a_usable_one_has_a_version_a_path_and_a_login(computer: Computer) -> None:
+    computer.install(GOOD)
+    assert await computer.look() == Availability(
+        name="claude_code",
+        title="Claude Code",
+        is_usable=True,
+        path=str(computer.bin / "claude"),
+        version="2.1.197",
+        login="oauth_token",
+        minimum_version="2.0.0",
+    )
+
+
+async def test_a_file_that_is_no_program_is_broken(computer: Computer) -> None:
+    (computer.bin / "claude").write_bytes(b"\x7fELF nonsense")
+    (computer.bin / "claude").chmod(0o755)
+    found = await computer.look()
+    assert found.problem is not None
+    assert found.problem.code == "agent_broken"
+
+
+async def test_a_missing_one_is_looked_for_where_the_login_shell_looks(computer: Computer) -> None:
+    looking = asyncio.Task(computer.look())
+    await asyncio.sleep(0)
+    assert not looking.done()
+    computer.host.use_path("/usr/bin:/bin")
+    found = await looking
+    assert found.problem is not None
+    assert found.problem.code == "claude_code_missing"
+    computer.install(GOOD)
+    computer.host.use_path(str(computer.bin) + ":/usr/bin:/bin")
+    assert (await computer.look()).is_usable
+
+
+async def test_looking_again_asks_only_when_something_may_have_changed(computer: Computer) -> None:
+    computer.install(GOOD)
+    both = await asyncio.gather(computer.look(), computer.look())
+    assert [found.is_usable for found in both] == [True, True]
+    assert computer.calls == 2
+    computer.install(SIGNED_OUT)
+    assert not (await computer.look()).is_usable
+    assert computer.calls == 4
+    await computer.look()
+    assert computer.calls == 4
+    computer.clock.ahead_s = LOGIN_TTL_S
+    await computer.look()
+    assert computer.calls == 6
+
+
+async def test_a_run_without_the_program_says_how_to_get_it(computer: Computer) -> None:
+    computer.host.use_path("/usr/bin:/bin")
+    folder = computer.bin
+    assignment = Assignment(run_id="r", prompt="x", folder=folder, scratch=folder)
+    with pytest.raises(ExecutorError, match="npm install"):
+        await ClaudeCode(computer.host).run(assignment, lambda _: None, asyncio.Event())
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+async def test_an_unknown_agent_is_refused_with_those_that_are_known() -> None:
+    agents = Agents([ScriptedAgent("a"), ScriptedAgent("b")])
+    with pytest.raises(ExecutorError, match="a, b"):
+        agents.get("c")
+
+
+async def test_nobody_stands_in_for_who_can_work_nor_for_itself_nor_without_a_stand_in() -> None:
+    agent, other = ScriptedAgent("a"), ScriptedAgent("b")
+    agents = Agents([agent, other], stand_in="b")
+    assert await agents.stand_in_for("a") is None
+    agent.missing = other.missing = ExecutorError("claude_code_missing")
+    chosen = await agents.stand_in_for("a")
+    assert chosen is not None
+    assert chosen[0] is other
+    assert await agents.stand_in_for("b") is None
+    assert await Agents([agent, other]).stand_in_for("a") is None
+    assert [found.is_usable for found in await agents.availability()] == [False, False]

@@ -1,0 +1,181 @@
+"""With what Claude Code is started: its arguments, its variables, and whose login it uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor_core.agents import AgentHost, Assignment
+from executor_core.agents.claude_code import _VENDOR_VARIABLES, arguments, variables
+from executor_core.model import ModelConfig, Permission
+from tests.support.clock import JumpingClock
+
+OWN = {
+    "PATH": "/bin",
+    "HOME": "/home/me",
+    "ANTHROPIC_API_KEY": "my-key",
+    "ANTHROPIC_BASE_URL": "http://mine.example.com",
+    "ANTHROPIC_MODEL": "my-model",
+    "CLAUDE_CODE_OAUTH_TOKEN": "my-login",
+    "CLAUDE_CODE_USE_BEDROCK": "1",
+    "HTTPS_PROXY": "http://proxy.example.com",
+    "WEGENT_AUTH_TOKEN": "server-token",
+}
+
+
+def assignment(folder: Path, **fields: Any) -> Assignment:
+    return Assignment(run_id="r", prompt="secret prompt", folder=folder, scratch=folder, **fields)
+
+
+def environment(tmp_path: Path, *, is_root: bool = False, **fields: Any) -> dict[str, str]:
+    """What the process sees, as ClaudeCode puts it together."""
+    host = AgentHost(
+        base=OWN, settings={}, path="/bin", platform="linux", owner="o", is_root=is_root,
+        folder=tmp_path, clock=JumpingClock(),
+    )  # fmt: skip
+    wanted = assignment(tmp_path, **fields)
+    without = _VENDOR_VARIABLES if wanted.model.brings_access else None
+    return host.environment(variables(wanted, is_root=is_root), without=without)
+
+
+def vendor(seen: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in seen.items() if _VENDOR_VARIABLES.match(name)}
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+def test_the_arguments_hold_neither_prompt_nor_secret(tmp_path: Path) -> None:
+    model = ModelConfig(model="m", api_key="secret-key", headers={"h": "secret"})
+    argv = arguments(assignment(tmp_path, model=model, system_prompt="secret words"))
+    assert not [part for part in argv if "secret" in part]
+
+
+@pytest.mark.parametrize(
+    ("fields", "there", "missing"),
+    [
+        ({}, "--permission-mode bypassPermissions", "--resume"),
+        ({"session_id": "s"}, "--resume=s", "--model"),
+        ({"permission": Permission.WORKSPACE_WRITE}, "--permission-mode acceptEdits", "bypass"),
+        ({"model": ModelConfig(model="opus")}, "--model=opus", "--resume"),
+        ({"model": ModelConfig(model="-x")}, "--model=-x", "--resume"),
+        ({"model": ModelConfig(model="m", api_key="k")}, "--strict-mcp-config", "--model"),
+    ],
+)
+def test_arguments(tmp_path: Path, fields: dict[str, Any], there: str, missing: str) -> None:
+    argv = " ".join(arguments(assignment(tmp_path, **fields)))
+    assert there in argv
+    assert missing not in argv
+
+
+def test_a_system_prompt_of_any_length_goes_by_file(tmp_path: Path) -> None:
+    words = "长" * 200_000
+    [argument] = [
+        part
+        for part in arguments(assignment(tmp_path, system_prompt=words))
+        if part.startswith("--append-system-prompt-file=")
+    ]
+    assert Path(argument.partition("=")[2]).read_text(encoding="utf-8") == words
+
+
+# --- variables -----------------------------------------------------------------------------------
+
+
+def test_without_model_access_of_its_own_a_task_uses_the_users_login(tmp_path: Path) -> None:
+    seen = environment(tmp_path, model=ModelConfig(model="opus"))
+    assert vendor(seen) == {name: value for name, value in OWN.items() if "my" in value} | {
+        "ANTHROPIC_BASE_URL": OWN["ANTHROPIC_BASE_URL"],
+        "CLAUDE_CODE_USE_BEDROCK": "1",
+    }
+    assert "CLAUDE_CONFIG_DIR" not in seen
+    assert seen["HTTPS_PROXY"] == OWN["HTTPS_PROXY"]
+    assert "WEGENT_AUTH_TOKEN" not in seen
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (ModelConfig(api_key="k"), {"ANTHROPIC_API_KEY": "k"}),
+        (
+            ModelConfig(api_key="k", base_url="https://api.anthropic.com/"),
+            {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "https://api.anthropic.com"},
+        ),
+        (
+            ModelConfig(api_key="k", base_url="http://gateway.example.com/v1/"),
+            {"ANTHROPIC_AUTH_TOKEN": "k", "ANTHROPIC_BASE_URL": "http://gateway.example.com"},
+        ),
+        (
+            ModelConfig(base_url="http://gateway.example.com"),
+            {"ANTHROPIC_BASE_URL": "http://gateway.example.com"},
+        ),
+        (
+            ModelConfig(env={"ANTHROPIC_BASE_URL": "http://gateway.example.com"}),
+            {"ANTHROPIC_BASE_URL": "http://gateway.example.com"},
+        ),
+        (
+            ModelConfig(env={"ANTHROPIC_AUTH_TOKEN": "k", "ANTHROPIC_MODEL": "m"}),
+            {"ANTHROPIC_AUTH_TOKEN": "k", "ANTHROPIC_MODEL": "m"},
+        ),
+        (
+            ModelConfig(api_key="k", model="m"),
+            {
+                "ANTHROPIC_API_KEY": "k",
+                "ANTHROPIC_MODEL": "m",
+                "ANTHROPIC_SMALL_FAST_MODEL": "m",
+                "ANTHROPIC_DEFAULT_HAIKU_MODEL": "m",
+            },
+        ),
+        (
+            ModelConfig(api_key="k", model="m", small_model="s"),
+            {
+                "ANTHROPIC_API_KEY": "k",
+                "ANTHROPIC_MODEL": "m",
+                "ANTHROPIC_SMALL_FAST_MODEL": "s",
+                "ANTHROPIC_DEFAULT_HAIKU_MODEL": "s",
+            },
+        ),
+        (
+            ModelConfig(api_key="k", headers={"a": "1\r\nevil: 2", "b": " x "}),
+            {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_CUSTOM_HEADERS": "a: 1 evil: 2\nb: x"},
+        ),
+    ],
+)
+def test_a_task_with_access_of_its_own_replaces_everything_of_the_vendor(
+    tmp_path: Path, model: ModelConfig, expected: dict[str, str]
+) -> None:
+    seen = environment(tmp_path, model=model, private_home=tmp_path / "own")
+    assert vendor(seen) == expected
+    assert seen["CLAUDE_CONFIG_DIR"] == str(tmp_path / "own")
+    assert seen["HOME"] == "/home/me"
+    assert "my" not in "".join(value for name, value in seen.items() if name not in OWN)
+
+
+@pytest.mark.parametrize(
+    "env", [{"ANTHROPIC_API_KEY": ""}, {"ANTHROPIC_MODEL": "m"}, {"MY_API_KEY": "k"}]
+)
+def test_other_variables_of_a_task_leave_the_users_login_in_force(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    assert not ModelConfig(env=env).brings_access
+    assert (
+        environment(tmp_path, model=ModelConfig(env=env))["CLAUDE_CODE_OAUTH_TOKEN"] == "my-login"
+    )
+
+
+def test_a_task_cannot_change_what_programs_load_nor_our_switches(tmp_path: Path) -> None:
+    env = {"LD_PRELOAD": "x", "PATH": "/evil", "DISABLE_AUTOUPDATER": "0", "FINE": "1"}
+    seen = environment(tmp_path, model=ModelConfig(env=env))
+    assert (seen["PATH"], seen["DISABLE_AUTOUPDATER"], seen["FINE"]) == ("/bin", "1", "1")
+    assert "LD_PRELOAD" not in seen
+
+
+@pytest.mark.parametrize("is_root", [True, False])
+def test_root_is_told_to_the_cli_only_where_it_is_so(tmp_path: Path, is_root: bool) -> None:
+    assert ("IS_SANDBOX" in environment(tmp_path, is_root=is_root)) == is_root
+
+
+def test_a_key_is_not_shown_by_accident() -> None:
+    model = ModelConfig(model="m", api_key="secret", headers={"x": "secret"}, env={"y": "secret"})
+    assert "secret" not in repr(model)
