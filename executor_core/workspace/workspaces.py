@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import assert_never
 
 from executor_core.errors import ExecutorError
-from executor_core.model import Folder, GitClone, TaskFolder, Workspace
+from executor_core.model import Folder, GitClone, Notice, TaskFolder, Workspace, new_run_id
+from executor_core.workspace.clone import Cloner
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 STATE_FOLDER = ".wegent"
@@ -17,63 +18,92 @@ STATE_FOLDER = ".wegent"
 
 
 class Workspaces:
-    """Folders below `root` belong to tasks; folders of the user must lie in a trusted root."""
+    """Folders below `root` belong to tasks; folders of the user must lie in a trusted root.
 
-    def __init__(self, root: Path, trusted: Iterable[Path]) -> None:
+    Without a `cloner` there is no git here, and tasks with a repository are refused.
+    """
+
+    def __init__(self, root: Path, trusted: Iterable[Path], cloner: Cloner | None = None) -> None:
         self._root = root
         self._trusted = (root, *trusted)
+        self._cloner = cloner
 
     def directory_key(self, workspace: Workspace) -> str:
         """Equal for two requests that would work in the same folder."""
         match workspace:
-            case TaskFolder(name=name):
-                return str(self._root / name)
-            case Folder(path=path):
-                return str(self._absolute(path))
-            case GitClone(task_folder=name):
-                return str(self._root / name)
+            case TaskFolder(name=path) | GitClone(task_folder=path) | Folder(path=path):
+                return str(self._absolute(path) or path)
             case _:
                 assert_never(workspace)
 
-    def _absolute(self, path: str) -> Path:
-        """`~` is the user's home; a relative path lies below the workspace root."""
-        return (self._root / Path(path).expanduser()).resolve()
+    def _absolute(self, path: str) -> Path | None:
+        """`~` is the user's home; a relative path lies below the workspace root.
 
-    async def prepare(self, workspace: Workspace) -> Path:
-        """The folder to work in. Raises ExecutorError with the reason and the fix."""
+        None for what cannot be a path, such as one with a NUL, a loop of links, or `~nobody`.
+        """
+        try:
+            return (self._root / Path(path).expanduser()).resolve()
+        except (OSError, RuntimeError, ValueError):
+            return None
+
+    async def prepare(
+        self,
+        workspace: Workspace,
+        *,
+        run_id: str | None = None,
+        emit: Callable[[Notice], None] = lambda _: None,
+        stop: asyncio.Event | None = None,
+    ) -> Path:
+        """The folder to work in. Raises ExecutorError with the reason and the fix.
+
+        A clone may take long: its processes carry the mark of the run `run_id`, `emit` hears how
+        far it is, and `stop` ends it with `git_stopped`.
+        """
         match workspace:
             case TaskFolder(name=name):
                 return await asyncio.to_thread(self._task_folder, name)
             case Folder():
                 return await asyncio.to_thread(self._folder, workspace)
-            case GitClone():
-                raise ExecutorError("git_not_supported")
+            case GitClone(task_folder=name):
+                if self._cloner is None:
+                    raise ExecutorError("git_missing")
+                folder = await asyncio.to_thread(self._task_folder, name)
+                return await self._cloner.prepare(
+                    workspace,
+                    folder,
+                    run_id=run_id or new_run_id(),
+                    trusted=self._trusted,
+                    emit=emit,
+                    stop=stop,
+                )
             case _:
                 assert_never(workspace)
 
     def private_home(self, task_folder: str, agent: str) -> Path:
         """Where `agent` keeps its state for a task that brings its own model access."""
-        home = self._task_folder(task_folder) / STATE_FOLDER / agent
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return home
+        return self._own_folder(self._task_folder(task_folder) / STATE_FOLDER / agent)
 
     def _task_folder(self, name: str) -> Path:
         if not _SAFE_NAME.fullmatch(name):
             raise ExecutorError("folder_name_refused", name=name)
-        folder = self._root / name
+        return self._own_folder(self._root / name)
+
+    def _own_folder(self, folder: Path) -> Path:
         try:
+            if folder.resolve() != self._root.resolve() / folder.relative_to(self._root):
+                # A link that an agent left behind must not lead the next run out of the workspace.
+                raise ExecutorError("folder_is_link", path=folder)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except RuntimeError as error:  # a loop of links, before Python 3.13
+            raise ExecutorError("folder_is_link", path=folder) from error
         except OSError as error:
             raise ExecutorError("folder_failed", path=folder, reason=error.strerror) from error
-        if folder.resolve() != self._root.resolve() / name:
-            # A link that an agent left behind must not lead the next run out of the workspace.
-            raise ExecutorError("folder_is_link", path=folder)
         return folder
 
     def _folder(self, wanted: Folder) -> Path:
         folder = self._absolute(wanted.path)
-        if not folder.is_dir():
-            raise ExecutorError("folder_missing", path=folder)
+        if folder is None or not folder.is_dir():
+            raise ExecutorError("folder_missing", path=folder or repr(wanted.path))
         if not wanted.is_owners_choice and not any(
             folder.is_relative_to(root.resolve()) for root in self._trusted
         ):

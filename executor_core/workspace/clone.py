@@ -1,0 +1,269 @@
+"""Puts a task's repository into the task's folder, once; a follow-up finds it as it was left.
+
+The task's token is lent to one git process, for one server, and is kept nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
+from executor_core.model import GitAuthor, GitClone, GitCredential, Notice
+from executor_core.texts import text
+from executor_core.workspace.git import Git, GitHost
+from executor_core.workspace.git_address import (
+    Remote,
+    check_branch,
+    folder_name,
+    is_home_of,
+    parse_remote,
+)
+from executor_core.workspace.git_failures import clone_failure
+from executor_core.workspace.git_token import decrypt_git_token
+from executor_core.workspace.removal import remove_tree
+
+_log = logging.getLogger("executor.workspace")
+
+CLONE_LIMIT_S = 3600.0
+TOLD_EVERY_PERCENT = 10
+TOLD_EVERY_S = 2.0
+STAGING = ".clone-"
+"""What a half-made clone is called; it is renamed when it is whole."""
+
+_PERCENT = re.compile(r"Receiving objects:\s+(\d+)%")
+_TOKEN, _LOGIN = "WEGENT_GIT_TOKEN", "WEGENT_GIT_LOGIN"
+# git's own shell runs it, also on Windows; what is secret it finds in the environment.
+_ANSWER = rf"""printf 'username=%s\npassword=%s\n' "${_LOGIN}" "${_TOKEN}" """
+_HELPER = f'!f() {{ test "$1" = get && {_ANSWER}; }}; f'
+
+Emit = Callable[[Notice], None]
+
+
+class GitAccess(Struct, kw_only=True, frozen=True):
+    """How tokens are handled here. `token_key` and `token_iv` decrypt what servers encrypted.
+
+    `allow_plain_http` lets a token cross a network unencrypted. `register_secret` and `redact` keep
+    it out of everything that is written.
+    """
+
+    token_key: str
+    token_iv: str
+    allow_plain_http: bool
+    register_secret: Callable[[str], None]
+    redact: Callable[[str], str]
+
+
+class Login(Struct, frozen=True):
+    """What git tells the server."""
+
+    name: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Login({self.name!r})"
+
+
+class Cloner:
+    """Clones for tasks."""
+
+    def __init__(self, host: GitHost, access: GitAccess) -> None:
+        self._git = Git(host)
+        self._clock = host.clock
+        self._access = access
+
+    async def prepare(
+        self,
+        wanted: GitClone,
+        task_folder: Path,
+        *,
+        run_id: str,
+        trusted: Iterable[Path],
+        emit: Emit = lambda _: None,
+        stop: asyncio.Event | None = None,
+    ) -> Path:
+        """The folder of the repository below `task_folder`, cloned if it is not there yet.
+
+        One that is there stays as it is: no fetch, no switch, no reset. Repositories of this
+        computer must lie in a `trusted` folder. Raises ExecutorError `git_…` with the reason;
+        then, and when `stop` is set or the caller is cancelled, nothing of the clone is left.
+        """
+        remote = parse_remote(wanted.url)
+        target = task_folder / folder_name(wanted.repo_name or remote.path)
+        if await asyncio.to_thread(_is_there, target):
+            return target
+        if wanted.branch:
+            check_branch(wanted.branch)
+        if remote.scheme == "file" and not any(
+            Path(remote.path).is_relative_to(root.resolve()) for root in trusted
+        ):
+            raise ExecutorError("git_not_trusted", path=remote.path)
+        login = await asyncio.to_thread(self._login, wanted.credential, remote)
+        staging = await asyncio.to_thread(_make_staging, task_folder)
+        try:
+            emit(Notice(code="git_cloning", text=text("notice.git_cloning", name=target.name)))
+            telling = _Telling(target.name, emit, self._clock)
+            await self._clone(wanted, remote, login, staging, run_id, telling, stop)
+            await asyncio.to_thread(_put_in_place, staging / target.name, target)
+        finally:
+            await asyncio.to_thread(_discard, staging)
+        return target
+
+    async def _clone(
+        self,
+        wanted: GitClone,
+        remote: Remote,
+        login: Login | None,
+        staging: Path,
+        run_id: str,
+        telling: _Telling,
+        stop: asyncio.Event | None,
+    ) -> None:
+        name = folder_name(wanted.repo_name or remote.path)
+        settings, variables = _lent(remote, login)
+        answer = await self._git.run(
+            _arguments(wanted, remote, name),
+            cwd=staging,
+            run_id=run_id,
+            limit_s=CLONE_LIMIT_S,
+            settings=settings,
+            # Above the staging folder, an earlier agent may have left a .git with settings.
+            variables={"GIT_CEILING_DIRECTORIES": str(staging.parent), **variables},
+            on_look=telling.look,
+            stop=stop,
+        )
+        if answer.exit_code == 0:
+            return
+        words = self._access.redact(answer.stderr).replace(str(staging), "…")
+        failure = clone_failure(words, remote, wanted.branch)
+        given = wanted.credential
+        if failure.code == "git_login_missing" and given and not is_home_of(given.host, remote):
+            raise ExecutorError("git_login_elsewhere", host=remote.shown_host, home=given.host)
+        raise failure
+
+    def _login(self, credential: GitCredential | None, remote: Remote) -> Login | None:
+        """What to log in with at `remote`, if the task brought it for that server."""
+        access, login = self._access, None
+        if credential is not None and is_home_of(credential.host, remote):
+            token = decrypt_git_token(credential.token, key=access.token_key, iv=access.token_iv)
+            login = token and Login(credential.login or remote.login or "token", token)
+        elif remote.is_http and remote.password:
+            login = Login(remote.login or "token", remote.password)
+        if not login:
+            return None
+        if remote.scheme == "http" and not remote.is_loopback and not access.allow_plain_http:
+            raise ExecutorError("git_plain_http", host=remote.shown_host)
+        if not (login.name + login.token).isprintable():
+            raise ExecutorError(
+                "git_login_refused", host=remote.shown_host, repository=remote.path.strip("/")
+            )
+        access.register_secret(login.token)
+        return login
+
+
+def _lent(remote: Remote, login: Login | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Settings and variables by which git asks us for a login, and only at the server itself."""
+    variables = {"GIT_ALLOW_PROTOCOL": remote.scheme}
+    if login is None:
+        return {}, variables
+    variables |= {_LOGIN: login.name, _TOKEN: login.token}
+    return {f"credential.{remote.origin}.helper": _HELPER}, variables
+
+
+def _arguments(wanted: GitClone, remote: Remote, name: str) -> list[str]:
+    arguments = ["clone", "--progress", "--template=", "--no-recurse-submodules", "--no-local"]
+    if wanted.branch:
+        arguments += [f"--branch={wanted.branch}", "--single-branch"]
+    if wanted.author is not None:
+        for key, value in _author(wanted.author):
+            arguments.append(f"--config=user.{key}={value}")
+    return [*arguments, "--", remote.url, name]
+
+
+def _author(author: GitAuthor) -> list[tuple[str, str]]:
+    """Without what git would cut out of a name anyway, or could not keep on one line."""
+    pairs = (("name", author.name), ("email", author.email))
+    kept = ((key, re.sub(r"[<>\x00-\x1f\x7f]", "", value).strip()) for key, value in pairs)
+    return [(key, value) for key, value in kept if value]
+
+
+class _Telling:
+    """Tells the chat how far a clone is: every ten percent, at most every two seconds."""
+
+    def __init__(self, name: str, emit: Emit, clock: Clock) -> None:
+        self._name = name
+        self._emit = emit
+        self._clock = clock
+        self._told = 0
+        self._told_at = clock.monotonic()
+
+    def look(self, stderr: str) -> None:
+        """Read what git has said so far."""
+        if not (found := _PERCENT.findall(stderr)):
+            return
+        percent, now = int(found[-1]), self._clock.monotonic()
+        if percent < self._told + TOLD_EVERY_PERCENT or now < self._told_at + TOLD_EVERY_S:
+            return
+        self._told, self._told_at = percent, now
+        words = text("notice.git_progress", name=self._name, percent=percent)
+        self._emit(Notice(code="git_progress", text=words))
+
+
+# --- on disk ---------------------------------------------------------------------------------
+
+
+def _is_there(target: Path) -> bool:
+    """True for a repository, False for nothing; anything else is not ours to replace."""
+    if target.is_symlink():
+        raise ExecutorError("folder_is_link", path=target)
+    try:
+        names = {entry.name for entry in os.scandir(target)}
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ExecutorError("git_folder_taken", path=target) from error
+    if ".git" in names:
+        return True
+    if names:
+        raise ExecutorError("git_folder_taken", path=target)
+    return False
+
+
+def _make_staging(task_folder: Path) -> Path:
+    """An empty folder of a name nobody can have prepared; those of crashed clones go."""
+    for left in task_folder.glob(f"{STAGING}*"):
+        _discard(left)
+    staging = task_folder.resolve() / f"{STAGING}{secrets.token_hex(8)}"
+    try:
+        staging.mkdir(mode=0o700)
+    except OSError as error:
+        raise ExecutorError("folder_failed", path=staging, reason=error.strerror) from error
+    return staging
+
+
+def _put_in_place(made: Path, target: Path) -> None:
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            target.rmdir()  # empty, as was seen; Windows does not rename onto it
+        made.rename(target)
+    except OSError as error:
+        raise ExecutorError("folder_failed", path=target, reason=error.strerror) from error
+
+
+def _discard(folder: Path) -> None:
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            remove_tree(folder)
+    except OSError as error:
+        _log.warning("a half-made clone could not be deleted: %s", error)

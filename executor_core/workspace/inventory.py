@@ -1,0 +1,233 @@
+"""Lists what tasks have left below the workspace root, and deletes what can be had again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from executor_core.workspace.clone import STAGING
+from executor_core.workspace.git import Git, GitHost
+from executor_core.workspace.removal import remove_tree
+from executor_core.workspace.repository_state import WorkState, repository_state
+from executor_core.workspace.workspaces import STATE_FOLDER
+
+MAX_ENTRIES = 1_000_000
+"""Past so many files and folders a workspace is not looked at further: its size is then a lower
+bound and its state unknown."""
+MAX_REPOSITORIES = 20
+REMOVING = ".removing-"
+"""What a workspace is called while it is being deleted."""
+
+
+class WorkspaceInfo(Struct, kw_only=True, frozen=True):
+    """One task's folder. `used_at` is when something in it last changed."""
+
+    name: str
+    path: str
+    size_bytes: int
+    used_at: datetime
+    state: WorkState
+    repositories: tuple[str, ...] = ()
+    """Where in it the repositories lie, relative to `path`."""
+
+
+class KeptBecause(StrEnum):
+    """Why a workspace was not deleted. The first four are the states of the same name."""
+
+    NO_REPOSITORY = "no_repository"
+    UNPUSHED = "unpushed"
+    UNCOMMITTED = "uncommitted"
+    UNKNOWN = "unknown"
+    IN_USE = "in_use"
+    RECENT = "recent"
+    MISSING = "missing"
+    """There is no workspace of that name."""
+    FAILED = "failed"
+
+
+class Kept(Struct, frozen=True):
+    """A workspace that stays. `detail` is the system's reason where deleting failed."""
+
+    name: str
+    reason: KeptBecause
+    detail: str = ""
+
+
+class CleanReport(Struct, kw_only=True, frozen=True):
+    """What a clean-up did."""
+
+    removed: list[WorkspaceInfo] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+
+    @property
+    def freed_bytes(self) -> int:
+        """How much was deleted."""
+        return sum(info.size_bytes for info in self.removed)
+
+
+class Inventory:
+    """The folders of tasks below one root.
+
+    Whether a run works in a folder only the caller knows: `is_in_use` is asked for its name in the
+    moment before it would go.
+    """
+
+    def __init__(self, root: Path, host: GitHost) -> None:
+        self._root = root
+        self._git = Git(host)
+        self._clock = host.clock
+
+    async def list_workspaces(self) -> tuple[WorkspaceInfo, ...]:
+        """Every task's folder, by name. Raises ExecutorError `git_missing`."""
+        names = await asyncio.to_thread(_folders, self._root)
+        return tuple([await self._look(name) for name in names])
+
+    async def remove(
+        self, names: Iterable[str], *, is_in_use: Callable[[str], bool]
+    ) -> CleanReport:
+        """Delete these workspaces whatever is in them, unless a run works there.
+
+        Names are those of the list; nothing else can be meant.
+        """
+        report = CleanReport()
+        known = await asyncio.to_thread(_folders, self._root)
+        for name in dict.fromkeys(names):
+            if name in known:
+                await self._delete(await self._look(name), is_in_use, report)
+            else:
+                report.kept.append(Kept(name, KeptBecause.MISSING))
+        return report
+
+    async def clean(self, *, unused_for_s: float, is_in_use: Callable[[str], bool]) -> CleanReport:
+        """Delete what nobody used for so long and can be had again: all is pushed, or nothing is
+        in it. Deletions that were interrupted are finished.
+        """
+        await asyncio.to_thread(_finish_deletions, self._root)
+        report = CleanReport()
+        now = self._clock.now()
+        for info in await self.list_workspaces():
+            if not info.state.is_expendable:
+                report.kept.append(Kept(info.name, KeptBecause(info.state)))
+            elif (now - info.used_at).total_seconds() < unused_for_s:
+                report.kept.append(Kept(info.name, KeptBecause.RECENT))
+            else:
+                await self._delete(info, is_in_use, report)
+        return report
+
+    async def _delete(
+        self, info: WorkspaceInfo, is_in_use: Callable[[str], bool], report: CleanReport
+    ) -> None:
+        if is_in_use(info.name):
+            report.kept.append(Kept(info.name, KeptBecause.IN_USE))
+            return
+        doomed = self._root / f"{REMOVING}{secrets.token_hex(8)}"
+        try:
+            # Without a pause after the question: from here on a run makes itself a new folder.
+            (self._root / info.name).rename(doomed)
+            await asyncio.to_thread(remove_tree, doomed)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            report.kept.append(Kept(info.name, KeptBecause.FAILED, reason))
+        else:
+            report.removed.append(info)
+
+    async def _look(self, name: str) -> WorkspaceInfo:
+        folder = self._root / name
+        found = await asyncio.to_thread(_scan, folder)
+        repositories = found.repositories[:MAX_REPOSITORIES]
+        states = [await repository_state(self._git, repository) for repository in repositories]
+        return WorkspaceInfo(
+            name=name,
+            path=str(folder),
+            size_bytes=found.size_bytes,
+            used_at=datetime.fromtimestamp(found.changed_at, UTC),
+            state=max([_state_of(found), *states], key=list(WorkState).index),
+            repositories=tuple(str(place.relative_to(folder)) for place in found.repositories),
+        )
+
+
+class _Found(Struct):
+    """What a walk through a workspace came to."""
+
+    size_bytes: int = 0
+    changed_at: float = 0.0
+    entries: int = 0
+    repositories: list[Path] = field(default_factory=list)
+    has_loose_files: bool = False
+    is_incomplete: bool = False
+
+
+def _state_of(found: _Found) -> WorkState:
+    """As far as it can be told without git."""
+    if found.is_incomplete or len(found.repositories) > MAX_REPOSITORIES:
+        return WorkState.UNKNOWN
+    if found.has_loose_files:
+        return WorkState.NO_REPOSITORY
+    return WorkState.CLEAN if found.repositories else WorkState.EMPTY
+
+
+def _scan(folder: Path) -> _Found:
+    """Walk through `folder`, following no link. What disappears meanwhile is not counted."""
+    found = _Found(changed_at=folder.lstat().st_mtime)
+    waiting = [(folder, False)]
+    while waiting:
+        place, is_kept = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            found.is_incomplete = True
+            continue
+        if any(entry.name == ".git" for entry in entries):
+            found.repositories.append(place)
+            is_kept = True
+        for entry in entries:
+            is_ours = place == folder and entry.name.startswith((STATE_FOLDER, STAGING))
+            _count(entry, is_kept or is_ours, found, waiting)
+        if found.entries > MAX_ENTRIES:
+            found.is_incomplete = True
+            break
+    return found
+
+
+def _count(
+    entry: os.DirEntry[str], is_kept: bool, found: _Found, waiting: list[tuple[Path, bool]]
+) -> None:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:
+        return
+    found.entries += 1
+    found.size_bytes += status.st_size
+    found.changed_at = max(found.changed_at, status.st_mtime)
+    if entry.is_dir(follow_symlinks=False):
+        waiting.append((Path(entry.path), is_kept))
+    elif not is_kept:
+        found.has_loose_files = True
+
+
+def _folders(root: Path) -> list[str]:
+    """The names of the workspaces: folders themselves, no files, no links, nothing hidden."""
+    try:
+        entries = list(os.scandir(root))
+    except FileNotFoundError:
+        return []
+    return sorted(
+        entry.name
+        for entry in entries
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+    )
+
+
+def _finish_deletions(root: Path) -> None:
+    for left in root.glob(f"{REMOVING}*"):
+        # One that still cannot be deleted was reported when it was tried first.
+        with contextlib.suppress(OSError):
+            remove_tree(left)
