@@ -13,13 +13,14 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from executor_core import __version__, api
-from executor_core.agents import Agent, AgentHost, Agents, ClaudeCode, DemoAgent
+from executor_core.agents import AgentHost, Agents, DemoAgent, agents_here
 from executor_core.clock import Clock, SystemClock
 from executor_core.config import options
 from executor_core.config.claims import claims_of
@@ -27,6 +28,7 @@ from executor_core.config.files import write_private
 from executor_core.config.home import Home, InstanceLock
 from executor_core.config.identity import device_id, device_name
 from executor_core.config.layers import Config
+from executor_core.config.redaction import redact, register_secret
 from executor_core.config.server_url import origin
 from executor_core.config.token import Token, TokenSources
 from executor_core.control import Address, LocalControl, Presence
@@ -42,11 +44,12 @@ from executor_core.links.device import (
     Registration,
 )
 from executor_core.model import Availability
-from executor_core.process import login_shell_path, sweep
+from executor_core.process import login_shell_path, resources_by_run, sweep
 from executor_core.web import Listener
-from executor_core.workspace import Workspaces
+from executor_core.workspace import Cloner, GitAccess, Workspaces
 
 if TYPE_CHECKING:
+    from executor_core.agents.install import Installer
     from executor_core.hub import Hub
 
 _log = logging.getLogger("executor.app")
@@ -54,6 +57,8 @@ _log = logging.getLogger("executor.app")
 END_RUNS_S = 8.5
 """The ladder that ends a run takes eight seconds; quitting takes ten at most."""
 FLUSH_S = 1.0
+FROM_TASK = "from_task"
+"""`device.agent`: the task says which agent answers it."""
 STANDALONE_ORIGIN = "standalone"
 """The embedded hub's name in the journal: its port may be another one tomorrow."""
 
@@ -85,7 +90,9 @@ class Application:
         self._executor = Executor(
             journal=self._journal,
             agents=self._make_agents(own_command),
-            workspaces=Workspaces(config[options.WORKSPACE_ROOT], trusted),
+            workspaces=Workspaces(
+                config[options.WORKSPACE_ROOT], trusted, Cloner(self._host, _git_access(config))
+            ),
             runs_folder=self._home.runs,
             slots=config[options.DEVICE_MAX_CONCURRENT_TASKS],
             clock=self._clock,
@@ -108,6 +115,7 @@ class Application:
             leave=self._leaving.set,
             reload_credentials=self._tokens.reload,
             console=self.console_url,
+            measure=partial(resources_by_run, self._host.owner),
             clock=self._clock,
         )
 
@@ -220,7 +228,9 @@ class Application:
             device_id=self._presence.device_id,
             name=self._presence.device_name,
             version=__version__,
+            capabilities=self._config[options.DEVICE_CAPABILITIES],
         )
+        agent = self._config[options.DEVICE_AGENT]
         link = DeviceLink(
             server=server,
             origin=name,
@@ -229,20 +239,24 @@ class Application:
             registration=registration,
             timing=timing,
             clock=self._clock,
+            agent=None if agent == FROM_TASK else agent,
         )
         return (link,)
 
     def _make_agents(self, own_command: Sequence[str]) -> Agents:
-        agents: list[Agent] = [ClaudeCode(self._host)]
-        if not self._standalone:
-            return Agents(agents)
-        agents.append(DemoAgent(self._host, [*own_command, "demo-agent"]))
-        return Agents(agents, stand_in="demo")
+        demo = DemoAgent(self._host, [*own_command, "demo-agent"]) if self._standalone else None
+        return agents_here(self._host, self._config[options.AGENTS_ACP], stand_in=demo)
 
     async def _look_around(self) -> None:
         """What the first run may need and the start must not wait for."""
-        await sweep(self._host.owner, alive=(), clock=self._clock)
-        self._host.use_path(await login_shell_path(self._config.environment, self._clock))
+        environment = self._config.environment
+        path = environment.get("PATH", os.defpath)
+        try:
+            await sweep(self._host.owner, alive=(), clock=self._clock)
+            path = await login_shell_path(environment, self._clock)
+        finally:
+            # Runs wait for this where a program is not on our own PATH.
+            self._host.use_path(path)
         for agent in await self.control.agents():
             problem = f": {agent.problem.code}" if agent.problem else ""
             _log.info("agent %s %s%s", agent.name, agent.version or "", problem)
@@ -317,13 +331,36 @@ def make_host(config: Config, clock: Clock) -> AgentHost:
     )
 
 
+def _git_access(config: Config) -> GitAccess:
+    return GitAccess(
+        token_key=config[options.GIT_TOKEN_AES_KEY],
+        token_iv=config[options.GIT_TOKEN_AES_IV],
+        allow_plain_http=config[options.SERVER_ALLOW_PLAIN_HTTP],
+        register_secret=register_secret,
+        redact=redact,
+    )
+
+
 async def look_for_agents(config: Config) -> tuple[Availability, ...]:
     """Which agents can work here, without a running executor."""
+    host = await _host_of_user(config)
+    return await agents_here(host, config[options.AGENTS_ACP]).availability()
+
+
+async def find_installer(config: Config) -> Installer:
+    """What installs agents for this user. Raises ExecutorError("npm_missing")."""
+    from executor_core.agents.install import Installer
+
+    return await Installer.find(await _host_of_user(config))
+
+
+async def _host_of_user(config: Config) -> AgentHost:
+    """This computer, with the PATH of the user's login shell."""
     config.home.create()
     clock = SystemClock()
     host = make_host(config, clock)
     host.use_path(await login_shell_path(config.environment, clock))
-    return await Agents([ClaudeCode(host)]).availability()
+    return host
 
 
 def _temporary_folder() -> Path:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from executor_core.texts import use_language
+from executor_core.errors import ExecutorError
+from executor_core.texts import LANGUAGES, language_of, use_language
 
 if TYPE_CHECKING:
     from executor_core.config.layers import Config
@@ -19,19 +21,27 @@ _T = TypeVar("_T")
 
 
 class Invocation:
-    """The options that were given before the verb."""
+    """The options that were given before the verb; None for each that was not."""
 
-    def __init__(self, given: Mapping[str, object], config_file: Path | None) -> None:
-        self._given = given
+    def __init__(self, given: Mapping[str, object], config_file: Path | None = None) -> None:
+        self.given = given
         self._config_file = config_file
 
+    def also(self, given: Mapping[str, object]) -> Invocation:
+        """The same with more options given."""
+        return Invocation({**self.given, **given}, self._config_file)
+
     def config(self) -> Config:
-        """All layers, read and checked. Chooses the language of the process."""
+        """All layers, read and checked. Chooses the language and the colours of the process."""
         from executor_core.config.home import find_home
         from executor_core.config.layers import load, read_environment
 
         environment = read_environment()
-        config = load(find_home(environment), environment, self._given, self._config_file)
+        # What is wrong with the configuration is said in the language that it was going to choose.
+        use_language(_language_of_terminal(environment))
+        if environment.get("NO_COLOR"):
+            click.get_current_context().color = False
+        config = load(find_home(environment), environment, self.given, self._config_file)
         use_language(config.language)
         return config
 
@@ -53,3 +63,19 @@ def invocation() -> Invocation:
     found = click.get_current_context().find_object(Invocation)
     assert found is not None
     return found
+
+
+def choose_language() -> None:
+    """Speak the user's language where no command runs: in help, and about a wrong command line."""
+    with suppress(ExecutorError):
+        Invocation({}).config()
+
+
+def _language_of_terminal(environment: Mapping[str, str]) -> str:
+    from executor_core.config.options import LANGUAGE
+
+    chosen = environment.get(LANGUAGE.environment[0], "").strip()
+    if chosen in LANGUAGES:
+        return chosen
+    names = (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return language_of(next((name for name in names if name), ""))

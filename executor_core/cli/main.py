@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -10,26 +11,23 @@ import click
 from executor_core import __version__
 from executor_core.cli import verbs
 from executor_core.cli.context import Invocation
-from executor_core.cli.outcome import speaks_plainly
+from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.start import start
-from executor_core.texts import language_of, text, use_language
+from executor_core.cli.words import Verbs
+from executor_core.texts import text
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--mode", metavar="MODE", help="local: the only mode, and the default.")
-@click.option("--backend-url", metavar="URL", help="Address of the Wegent server.")
-@click.option("--token", metavar="TOKEN", help="Token of the server (visible to other users here).")
-@click.option("--no-gui", is_flag=True, help="Never open the tray application.")
-@click.option(
-    "--standalone", is_flag=True, help="Without a server: hub and console on this computer."
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Read this file instead of config.toml.",
-)
+@click.option("--mode", metavar="MODE")
+@click.option("--backend-url", metavar="URL")
+@click.option("--token", metavar="TOKEN")
+@click.option("--no-gui", is_flag=True)
+@click.option("--standalone", is_flag=True)
+@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE")
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
 @speaks_plainly
@@ -42,15 +40,6 @@ def cli(
     standalone: bool,
     config_file: Path | None,
 ) -> None:
-    """Turn this computer into a device that runs AI coding tasks.
-
-    Without a command the executor starts: connected to a Wegent server, or with --standalone on its
-    own. The commands speak to the executor that runs.
-
-    \b
-    $ wegent-executor --standalone
-    $ wegent-executor --backend-url https://wegent.example.com login
-    """
     given = {"mode": mode, "server.url": backend_url, "server.token": token}
     context.obj = Invocation(given, config_file)
     if context.invoked_subcommand is None:
@@ -63,24 +52,31 @@ for verb in verbs.ALL:
 
 def main() -> None:
     """The entry point of the console script."""
-    # Errors that come before any configuration are in the language of the terminal.
-    use_language(language_of(_locale()))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Rather a question mark than a failure where a terminal or a file takes no such sign.
+            stream.reconfigure(errors="replace")
     try:
         cli(prog_name="wegent-executor")
     except Exception as error:
         _last_resort(error)
 
 
-def _locale() -> str:
-    import locale
-
-    return locale.getlocale()[0] or ""
-
-
 def _last_resort(error: Exception) -> None:
-    """A bug of ours: its traceback goes to the log, a sentence to the person."""
-    import logging
+    """A bug of ours, or a system that fails us: a sentence for the person, a file with the rest."""
+    import os
+    import tempfile
+    import traceback
 
-    logging.getLogger("executor.cli").error("unexpected: %s", error, exc_info=error)
-    click.echo(text("cli.bug", kind=type(error).__name__), err=True)
-    sys.exit(1)
+    from executor_core.config.redaction import redact
+
+    lines = redact("".join(traceback.format_exception(error)))
+    kind = f"{type(error).__name__}: {redact(str(error))}"[:200]
+    try:
+        descriptor, name = tempfile.mkstemp(".txt", "wegent-executor-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(lines)
+        click.echo(text("cli.bug_in_file", kind=kind, file=name), err=True)
+    except OSError:
+        click.echo(text("cli.bug", kind=kind), err=True)
+    sys.exit(Exit.FAILED)

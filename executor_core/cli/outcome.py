@@ -27,14 +27,17 @@ class Exit(IntEnum):
     REJECTED = 5
     CONFIGURATION = 6
     ALREADY_RUNNING = 7
+    INTERRUPTED = 130
 
 
 _EXIT_BY_CODE = {
     "not_running": Exit.NOT_RUNNING,
+    "executor_lost": Exit.NOT_RUNNING,
     "already_running": Exit.ALREADY_RUNNING,
     "not_configured": Exit.CONFIGURATION,
     "no_server": Exit.CONFIGURATION,
     "port_taken": Exit.CONFIGURATION,
+    "acp_agent_invalid": Exit.CONFIGURATION,
 }
 
 
@@ -64,7 +67,8 @@ def speaks_plainly(command: Callable[_P, _T]) -> Callable[_P, _T]:
         except ExecutorError as error:
             say_error(error)
             sys.exit(exit_code(error))
-        except KeyboardInterrupt:
-            sys.exit(130)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            sys.exit(Exit.INTERRUPTED)
 
     return wrapper

@@ -29,6 +29,7 @@ _MARKS = {
     RunState.CANCELLED: "–",
 }
 _MAX_OUTPUT_LINES = 12
+MIB = 2**20
 
 
 def as_json(value: object) -> None:
@@ -52,7 +53,7 @@ def status(found: Status) -> None:
     if found.outbox_pending:
         click.echo(text("cli.status.outbox", count=found.outbox_pending))
     if found.paused:
-        click.echo(_pause_line(found))
+        click.echo(pause_line(found))
     if found.draining:
         click.echo(text("cli.status.draining"))
     for run in found.runs:
@@ -70,7 +71,8 @@ def _link_line(link: LinkStatus) -> str:
     return f"{sign} {words}{reason}{wait}"
 
 
-def _pause_line(found: Status) -> str:
+def pause_line(found: Status) -> str:
+    """What a pause means, until when, and why."""
     if found.paused_until is None:
         words = text("cli.status.paused")
     else:
@@ -96,12 +98,13 @@ def runs(found: Iterable[RunSummary]) -> None:
                 run.task_id or "",
                 local_time(run.accepted_at),
                 _took(run),
+                f"{run.resources.rss_bytes // MIB} MB" if run.resources else "",
                 run.error or run.title,
             )
             for run in found
         ),
         ["", *(text(f"cli.runs.{name}") for name in ("run", "state", "agent", "task"))]
-        + [text(f"cli.runs.{name}") for name in ("accepted", "took", "note")],
+        + [text(f"cli.runs.{name}") for name in ("accepted", "took", "memory", "note")],
     )
 
 
@@ -110,6 +113,11 @@ def run_detail(found: RunDetail) -> None:
     run = found.run
     click.echo(f"{_MARKS.get(run.state, '…')} {_run_line(run)}")
     click.echo(text("cli.run.times", accepted=local_time(run.accepted_at), took=_took(run) or "–"))
+    if run.resources is not None:
+        used = run.resources
+        memory, cpu = used.rss_bytes // MIB, f"{used.cpu_s:.1f}"
+        words = text("cli.run.resources", memory=memory, cpu=cpu, processes=used.processes)
+        click.echo(words)
     if found.delivered is not None:
         click.echo(text("cli.run.delivered" if found.delivered else "cli.run.not_delivered"))
     outcome = found.outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -10,11 +11,12 @@ import threading
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from executor_core.cli.context import Invocation
+from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
 if TYPE_CHECKING:
@@ -34,7 +36,10 @@ def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given
     from executor_core.app import check_configured, serve
 
     check_configured(config, standalone=standalone)
-    logs = _set_up_logs(config)
+    # Before the log, whose folder would make its parents readable by everybody.
+    config.home.create()
+    # A terminal gets sentences; a service's journal gets the log.
+    logs = set_up_logs(config, None if sys.stderr is None or sys.stderr.isatty() else sys.stderr)
     try:
         _say_warnings(config, token_given=token_given)
         asyncio.run(
@@ -46,6 +51,11 @@ def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given
                 on_leave=_leave_on_signals,
             )
         )
+    except ExecutorError:
+        raise
+    except Exception:
+        logging.getLogger("executor.app").exception("ended by an unexpected error")
+        raise
     finally:
         logs()
 
@@ -71,7 +81,8 @@ def _become_desktop_if_installed() -> None:
     click.echo(text("cli.no_desktop"))
 
 
-def _set_up_logs(config: Config) -> Callable[[], None]:
+def set_up_logs(config: Config, stderr: TextIO | None = None) -> Callable[[], None]:
+    """Write the log into its file, and to `stderr` too; returns what ends that."""
     from executor_core.config import options
     from executor_core.config.logs import LogFile, set_up_logging
 
@@ -81,14 +92,10 @@ def _set_up_logs(config: Config) -> Callable[[], None]:
         max_bytes=config[options.LOG_MAX_SIZE_BYTES],
         backup_count=config[options.LOG_BACKUP_COUNT],
     )
-    # A terminal gets sentences; a service's journal gets the log.
-    stderr = None if sys.stderr is None or sys.stderr.isatty() else sys.stderr
     return set_up_logging(file, config[options.LOG_LEVEL], stderr).close
 
 
 def _say_warnings(config: Config, *, token_given: bool) -> None:
-    import logging
-
     log = logging.getLogger("executor.app")
     for warning in config.warnings:
         log.warning("%s", warning.text("en"))

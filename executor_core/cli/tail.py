@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections import deque
 from pathlib import Path
 from typing import TextIO
@@ -17,27 +19,39 @@ _LOOK_EVERY_S = 0.3
 def print_tail(path: Path, lines: int, *, follow: bool) -> None:
     """Print the last lines; with `follow` go on, also over a rotation, until Ctrl-C."""
     try:
-        file = path.open(encoding="utf-8", errors="replace")
+        file = _open(path)
     except OSError as error:
         raise ExecutorError("no_log", path=path) from error
     with file:
         for line in deque(file, maxlen=lines):
             click.echo(line, nl=False)
         if follow:
-            _follow(file, path)
+            asyncio.run(_follow(file, path))
 
 
-def _follow(file: TextIO, path: Path) -> None:
-    import asyncio
-
+async def _follow(file: TextIO, path: Path) -> None:
     clock = SystemClock()
-
-    async def watch(file: TextIO) -> None:
+    try:
         while True:
+            # Asked for before reading: what was written up to a rotation is in the old file.
+            is_rotated = _is_rotated(file, path)
             while line := file.readline():
                 click.echo(line, nl=False)
-            await clock.sleep(_LOOK_EVERY_S)
-            if path.exists() and path.stat().st_size < file.tell():
-                file.seek(0)
+            if is_rotated:
+                file.close()
+                file = _open(path)
+            else:
+                await clock.sleep(_LOOK_EVERY_S)
+    finally:
+        file.close()
 
-    asyncio.run(watch(file))
+
+def _is_rotated(file: TextIO, path: Path) -> bool:
+    try:
+        return not os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:  # between the two steps of a rotation
+        return False
+
+
+def _open(path: Path) -> TextIO:
+    return path.open(encoding="utf-8", errors="replace")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from executor_core.config.errors import Phrase
 
@@ -201,6 +201,18 @@ def paths() -> Kind[tuple[Path, ...]]:
         return tuple(_path(item, where) for item in _items(raw, ","))
 
     return Kind(parse, Phrase("allowed.paths"))
+
+
+def tables() -> Kind[tuple[Any, ...]]:  # Any: tables as they stand in the file
+    """A table, or a list of them; what stands in them is the business of their reader."""
+
+    def parse(raw: object, _: Where) -> tuple[Any, ...]:
+        found = [raw] if isinstance(raw, dict) else raw
+        if not isinstance(found, list | tuple) or not all(isinstance(one, dict) for one in found):
+            raise ValueError(raw)
+        return tuple(found)
+
+    return Kind(parse, Phrase("allowed.tables"))
 
 
 def address() -> Kind[Address]:

@@ -19,7 +19,7 @@ from executor_core.config.home import Home, user_home
 from executor_core.config.kinds import Where
 from executor_core.config.options import OPTIONS, Option
 from executor_core.config.redaction import redact, register_secret
-from executor_core.texts import language_of
+from executor_core.texts import language_of, text
 
 T = TypeVar("T")
 
@@ -52,8 +52,8 @@ class Setting:
 
     @property
     def shown(self) -> str:
-        """The raw value for people; `set` instead of a secret."""
-        return "set" if self.option.sensitive else redact(str(self.raw))[:200]
+        """The raw value for people; that there is one instead of a secret."""
+        return text("value.set") if self.option.sensitive else redact(str(self.raw))[:200]
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def _values(settings: Iterable[Setting], where: _Where) -> dict[str, Any]:
             value = setting.option.kind.parse(setting.raw, where.of(setting.layer))
         except ValueError:
             raise _bad(setting, setting.option.kind.allowed) from None
-        if setting.option.sensitive:
+        if setting.option.sensitive and isinstance(value, str):
             register_secret(value)
         values[setting.option.name] = value
         winners[setting.option.name] = setting

@@ -155,6 +155,21 @@ WORKSPACE_ROOT = Option[Path](
 WORKSPACE_TRUSTED_FOLDERS = Option[tuple[Path, ...]](
     name="workspace.trusted_folders", kind=kinds.paths(), empty=()
 )
+# Servers encrypt git tokens with a pair of their own; these are what they take when none is set.
+GIT_TOKEN_AES_KEY = Option[str](
+    name="git.token_aes_key",
+    kind=kinds.word(r"[!-~]{32}", "allowed.aes_key"),
+    default="12345678901234567890123456789012",
+    environment=("GIT_TOKEN_AES_KEY",),
+    sensitive=True,
+)
+GIT_TOKEN_AES_IV = Option[str](
+    name="git.token_aes_iv",
+    kind=kinds.word(r"[!-~]{16}", "allowed.aes_iv"),
+    default="1234567890123456",
+    environment=("GIT_TOKEN_AES_IV",),
+    sensitive=True,
+)
 SKILLS_CLEAR_CACHE = Option[bool](
     name="skills.clear_cache",
     kind=kinds.switch(),
@@ -167,6 +182,10 @@ ANTHROPIC_API_KEY = Option[str](
     empty="",
     environment=("ANTHROPIC_API_KEY",),
     sensitive=True,
+)
+# What an entry means is known to the agents; here it may hold keys, so it is not shown.
+AGENTS_ACP = Option[tuple[Any, ...]](  # Any: tables as they stand in the file
+    name="agents.acp", kind=kinds.tables(), empty=(), sensitive=True
 )
 
 API_LISTEN = Option[Address](

@@ -79,7 +79,7 @@ def _invalid(raw: str) -> ConfigError:
 def _prefix(path: str) -> str:
     """The sub-path that a reverse proxy serves the server under, or nothing."""
     kept: list[str] = []
-    for segment in path.split("/"):
+    for segment in map(str.strip, path.split("/")):
         if segment in ("api", "socket.io"):
             break
         if segment not in ("", ".", ".."):

@@ -20,6 +20,7 @@ from executor_core.config.options import SERVER_TOKEN
 from executor_core.config.redaction import register_secret
 from executor_core.config.server_url import origin
 from executor_core.errors import ExecutorError
+from executor_core.texts import text
 
 _log = logging.getLogger("executor.config")
 
@@ -65,7 +66,7 @@ class TokenSources:
         chain = []
         for token in reversed(tokens):
             is_refused = _hash(token.value) in self._refused
-            shown = "refused" if is_refused else "set"
+            shown = text("value.refused" if is_refused else "value.set")
             chain.append(Explanation(token.layer, token.source, shown, token is winner))
         return tuple(chain)
 

@@ -14,9 +14,13 @@ from executor_core.model import (
     Availability,
     LinkStatus,
     Outcome,
+    Resources,
     RunState,
     Source,
 )
+
+LONGEST_RUN_S = 24 * 3600.0
+LONGEST_PAUSE_S = 30 * 24 * 3600.0
 
 
 class Slots(Struct, kw_only=True, frozen=True):
@@ -27,7 +31,7 @@ class Slots(Struct, kw_only=True, frozen=True):
 
 
 class RunSummary(Struct, kw_only=True, frozen=True):
-    """A run in a list."""
+    """A run in a list. `resources` only while processes of it live."""
 
     run_id: str
     source: Source
@@ -40,6 +44,7 @@ class RunSummary(Struct, kw_only=True, frozen=True):
     title: str = ""
     finished_at: datetime | None = None
     error: str | None = None
+    resources: Resources | None = None
 
 
 class RunDetail(Struct, kw_only=True, frozen=True):
@@ -70,7 +75,10 @@ class Status(Struct, kw_only=True, frozen=True):
 
 
 class Submission(Struct, kw_only=True, frozen=True):
-    """A run asked for on this computer. No `folder` means a fresh one."""
+    """A run asked for on this computer. No `folder` means a fresh one.
+
+    `time_limit_s` is more than nothing and at most `LONGEST_RUN_S`, which is also the default.
+    """
 
     prompt: str
     agent: str = "claude_code"
@@ -86,25 +94,35 @@ class Control(Protocol):
         """The executor at a glance."""
 
     async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
-        """Active runs and the newest ended ones, newest first."""
+        """All active runs and the newest `limit` of all, newest first."""
 
     async def run(self, run_id: str) -> RunDetail:
         """One run. `run_unknown` if there is none."""
 
     def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
-        """What happened and happens in a run, from `seq` > `after`, until RunEnded."""
+        """What happened and happens in a run, from `seq` > `after`, until RunEnded.
+
+        RunEnded comes in every case, also where `after` lies behind it. `run_unknown` if there is
+        no such run, `executor_lost` if the executor ended before the run did.
+        """
 
     async def submit(self, submission: Submission) -> str:
-        """Ask for a run; returns its run id."""
+        """Ask for a run; returns its run id.
+
+        Refused with `prompt_empty`, `agent_unknown`, `bad_value`, `queue_full` or `draining`.
+        """
 
     async def cancel(self, run_id: str) -> CancelAnswer:
-        """End a run."""
+        """End a run. `run_unknown` if there is none."""
 
     async def agents(self) -> tuple[Availability, ...]:
         """Which agents can work here."""
 
     async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
-        """Start nothing new, for a while or until `resume`."""
+        """Start nothing new, for a while (`LONGEST_PAUSE_S` at most) or until `resume`.
+
+        The last call counts.
+        """
 
     async def resume(self) -> Status:
         """Take back a pause."""

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
 from executor_core.clock import Clock
-from executor_core.control.control import RunDetail, RunSummary, Slots, Status, Submission
+from executor_core.control.control import (
+    LONGEST_PAUSE_S,
+    LONGEST_RUN_S,
+    RunDetail,
+    RunSummary,
+    Slots,
+    Status,
+    Submission,
+)
 from executor_core.errors import ExecutorError
 from executor_core.executor import ActiveRun, CancelAnswer, Executor, Refused
 from executor_core.jobs import Jobs
@@ -21,6 +32,7 @@ from executor_core.model import (
     Limits,
     LinkStatus,
     ModelConfig,
+    Resources,
     RunRequest,
     RunState,
     Source,
@@ -29,7 +41,7 @@ from executor_core.model import (
     new_run_id,
 )
 
-DEFAULT_TIME_LIMIT_S = 24 * 3600.0
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,199}")
 
 
 class Link(Protocol):
@@ -53,7 +65,10 @@ class Presence(Struct, kw_only=True, frozen=True):
 
 
 class LocalControl:
-    """Implements Control. `leave` ends the program in the way a SIGTERM does."""
+    """Implements Control. `leave` ends the program in the way a SIGTERM does.
+
+    `measure` tells what each run uses, by run id; it blocks for some milliseconds.
+    """
 
     def __init__(
         self,
@@ -65,6 +80,7 @@ class LocalControl:
         leave: Callable[[], None],
         reload_credentials: Callable[[], Awaitable[None]],
         console: Callable[[], str | None],
+        measure: Callable[[], Mapping[str, Resources]],
         clock: Clock,
     ) -> None:
         self._executor = executor
@@ -74,8 +90,10 @@ class LocalControl:
         self._leave = leave
         self._reload_credentials = reload_credentials
         self._console = console
+        self._measure = measure
         self._clock = clock
         self._jobs = Jobs("control")
+        self._timer: asyncio.Task[None] | None = None
         self._paused_until: datetime | None = None
         self._pause_reason: str | None = None
 
@@ -84,6 +102,7 @@ class LocalControl:
         await self._jobs.close()
 
     async def status(self) -> Status:
+        used = await self._resources()
         table = self._executor.table
         return Status(
             version=self._presence.version,
@@ -97,19 +116,21 @@ class LocalControl:
             queued=len(table.queued),
             outbox_pending=len(table.undelivered),
             api=self._api(),
-            runs=tuple(map(_active, self._executor.active)),
+            runs=tuple(_active(active, used) for active in self._executor.active),
             paused_until=self._paused_until,
             pause_reason=self._pause_reason,
         )
 
     async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
-        active = {a.request.run_id: _active(a) for a in self._executor.active}
-        rows = await self._executor.history(limit)
-        return tuple(active.get(row.run_id) or _recorded(row) for row in rows)
+        used = await self._resources()
+        found = {row.run_id: _recorded(row) for row in await self._executor.history(limit)}
+        found |= {a.request.run_id: _active(a, used) for a in self._executor.active}
+        return tuple(sorted(found.values(), key=lambda run: run.accepted_at, reverse=True))
 
     async def run(self, run_id: str) -> RunDetail:
+        used = await self._resources()
         row = await self._executor.recorded(run_id)
-        active = {a.request.run_id: _active(a) for a in self._executor.active}
+        active = {a.request.run_id: _active(a, used) for a in self._executor.active}
         is_asked_for = row.awaits_delivery or row.delivered_at is not None
         return RunDetail(
             run=active.get(run_id) or _recorded(row),
@@ -117,12 +138,16 @@ class LocalControl:
             delivered=not row.awaits_delivery if is_asked_for else None,
         )
 
+    async def _resources(self) -> Mapping[str, Resources]:
+        if not self._executor.active:
+            return {}
+        return await asyncio.to_thread(self._measure)
+
     def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
         return self._executor.follow(run_id, after)
 
     async def submit(self, submission: Submission) -> str:
-        if not submission.prompt.strip():
-            raise ExecutorError("prompt_empty")
+        _check(submission)
         self._executor.check_agent(submission.agent)
         run_id = new_run_id()
         workspace: Workspace = TaskFolder(name=run_id)
@@ -138,7 +163,7 @@ class LocalControl:
             prompt=submission.prompt,
             workspace=workspace,
             model=ModelConfig(model=submission.model),
-            limits=Limits(total_s=submission.time_limit_s or DEFAULT_TIME_LIMIT_S),
+            limits=Limits(total_s=submission.time_limit_s or LONGEST_RUN_S),
         )
         answer = await self._executor.submit(request)
         if isinstance(answer, Refused):
@@ -156,28 +181,32 @@ class LocalControl:
         return await self._executor.availability()
 
     async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
-        await self._end_timer()
+        if for_s is not None:
+            _check_duration("for_s", for_s, LONGEST_PAUSE_S)
+        self._end_timer()
         self._executor.pause()
         self._pause_reason = reason
         if for_s is not None:
             self._paused_until = self._clock.now() + timedelta(seconds=for_s)
-            self._jobs.spawn(self._resume_after(for_s), "end of pause")
+            self._timer = self._jobs.spawn(self._resume_after(for_s), "end of pause")
         return await self.status()
 
     async def resume(self) -> Status:
-        await self._end_timer()
+        self._end_timer()
         self._executor.resume()
         return await self.status()
 
     async def _resume_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
-        self._paused_until = self._pause_reason = None
+        self._paused_until = self._pause_reason = self._timer = None
         self._executor.resume()
 
-    async def _end_timer(self) -> None:
+    def _end_timer(self) -> None:
+        # Without waiting for it, so that of two calls at once one timer is left, not two.
         self._paused_until = self._pause_reason = None
-        await self._jobs.close()
-        self._jobs = Jobs("control")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def drain(self) -> Status:
         self._executor.drain()
@@ -195,7 +224,32 @@ class LocalControl:
             link.credential_changed()
 
 
-def _active(active: ActiveRun) -> RunSummary:
+def _check(submission: Submission) -> None:
+    """Raise ExecutorError for what no agent could be started with."""
+    if not submission.prompt.strip():
+        raise ExecutorError("prompt_empty")
+    if submission.folder is not None and not _is_path(submission.folder):
+        raise ExecutorError("folder_missing", path=submission.folder)
+    if submission.model is not None and not _MODEL.fullmatch(submission.model):
+        raise ExecutorError("bad_value", name="model", allowed=_MODEL.pattern)
+    if submission.time_limit_s is not None:
+        _check_duration("time_limit_s", submission.time_limit_s, LONGEST_RUN_S)
+
+
+def _check_duration(name: str, seconds: float, longest: float) -> None:
+    if not 0 < seconds <= longest:
+        raise ExecutorError("bad_value", name=name, allowed=f"0 < {name} ≤ {longest:g}")
+
+
+def _is_path(path: str) -> bool:
+    """Whether the system can look for it; what it finds there shows when the run starts."""
+    try:
+        return bool(Path(path).expanduser().parts) and "\0" not in path
+    except RuntimeError:  # the home of a user who does not exist
+        return False
+
+
+def _active(active: ActiveRun, used: Mapping[str, Resources]) -> RunSummary:
     request = active.request
     return RunSummary(
         run_id=request.run_id,
@@ -207,6 +261,7 @@ def _active(active: ActiveRun) -> RunSummary:
         started_at=active.run.started_at,
         accepted_at=active.run.accepted_at,
         title=request.title,
+        resources=used.get(request.run_id),
     )
 
 

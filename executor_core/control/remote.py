@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -15,12 +18,13 @@ from msgspec import Struct
 from executor_core.control.control import RunDetail, RunSummary, Status, Submission
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
-from executor_core.model import AgentEvent, Availability, ErrorInfo
+from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
 
 _T = TypeVar("_T")
 _events = msgspec.json.Decoder(AgentEvent)
 
 ANSWER_LIMIT_S = 30.0
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Address(Struct, kw_only=True, frozen=True):
@@ -46,7 +50,11 @@ class RemoteError(ExecutorError):
 
 
 class RemoteControl:
-    """Implements Control. An async context manager."""
+    """Implements Control. An async context manager.
+
+    Every call may also raise `not_running` (nobody answers; nothing was asked), `executor_lost`
+    (the answer did not come) and `executor_differs` (it came, and is of another version).
+    """
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -59,8 +67,7 @@ class RemoteControl:
             address = msgspec.json.decode(api_file.read_bytes(), type=Address)
         except (OSError, msgspec.MsgspecError) as error:
             raise ExecutorError("not_running") from error
-        # After a crash the port may be somebody else's by now, who must not get the token.
-        if not address.url or not psutil.pid_exists(address.pid):
+        if not address.url or not _listens(address):
             raise ExecutorError("not_running")
         return cls(address)
 
@@ -88,25 +95,29 @@ class RemoteControl:
         return await self._ask("GET", f"/api/runs?limit={limit}", tuple[RunSummary, ...])
 
     async def run(self, run_id: str) -> RunDetail:
-        return await self._ask("GET", f"/api/runs/{run_id}", RunDetail)
+        return await self._ask("GET", _path_of(run_id), RunDetail)
 
     async def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
-        path = f"/api/runs/{run_id}/agent-events"
+        path = _path_of(run_id) + "/agent-events"
         try:
             async with self._session().get(path, headers={"Last-Event-ID": str(after)}) as reply:
                 await _check(reply)
                 async for line in _lines(reply.content):
                     if line.startswith(b"data: "):
-                        yield _events.decode(line[6:])
-        except aiohttp.ClientConnectionError as error:
-            raise ExecutorError("not_running") from error
+                        event = _events.decode(line[6:])
+                        yield event
+                        if isinstance(event, RunEnded):
+                            return
+        except (aiohttp.ClientError, msgspec.MsgspecError) as error:
+            raise _in_words(error) from error
+        raise ExecutorError("executor_lost")
 
     async def submit(self, submission: Submission) -> str:
         answer = await self._ask("POST", "/api/submissions", dict[str, str], submission)
         return answer["run_id"]
 
     async def cancel(self, run_id: str) -> CancelAnswer:
-        answer = await self._ask("POST", f"/api/runs/{run_id}/cancel", dict[str, CancelAnswer])
+        answer = await self._ask("POST", _path_of(run_id) + "/cancel", dict[str, CancelAnswer])
         return answer["answer"]
 
     async def agents(self) -> tuple[Availability, ...]:
@@ -140,8 +151,8 @@ class RemoteControl:
             ) as reply:
                 await _check(reply)
                 return msgspec.json.decode(await reply.read(), type=kind)
-        except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise ExecutorError("not_running") from error
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            raise _in_words(error) from error
 
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -149,16 +160,43 @@ class RemoteControl:
         return self._http
 
 
+def _listens(address: Address) -> bool:
+    """Whether the process that wrote the address still listens there.
+
+    After a crash both the process id and the port may be somebody else's, who must not get the
+    token.
+    """
+    with suppress(psutil.Error, ValueError):
+        port = urlsplit(address.url).port
+        sockets = psutil.Process(address.pid).net_connections("tcp")
+        return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
+    return False
+
+
+def _path_of(run_id: str) -> str:
+    if not _RUN_ID.fullmatch(run_id):
+        raise ExecutorError("run_unknown", run_id=run_id)
+    return f"/api/runs/{run_id}"
+
+
+class _Refusal(Struct):
+    error: dict[str, str]
+
+
 async def _check(reply: aiohttp.ClientResponse) -> None:
-    if reply.status < 400:
-        return
-    try:
-        body = msgspec.json.decode(await reply.read(), type=dict[str, Any])
-        words = body["error"]
-        error: ExecutorError = RemoteError(words["code"], words)
-    except (msgspec.MsgspecError, KeyError, TypeError):
-        error = ExecutorError("not_running")
-    raise error
+    if reply.status >= 400:
+        words = msgspec.json.decode(await reply.read(), type=_Refusal).error
+        raise RemoteError(words.get("code", ""), words)
+
+
+def _in_words(error: Exception) -> ExecutorError:
+    match error:
+        case aiohttp.ClientConnectorError():
+            return ExecutorError("not_running")
+        case msgspec.MsgspecError():
+            return ExecutorError("executor_differs")
+        case _:
+            return ExecutorError("executor_lost")
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:

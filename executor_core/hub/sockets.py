@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import socketio
+from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from executor_core import texts
@@ -94,7 +95,13 @@ class Sockets:
 
     def attach(self, listener: Listener) -> None:
         """Serve `/socket.io/` there, and close all sockets when it stops."""
-        handle = self._server.handle_request
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if self._is_closing:
+                raise web.HTTPServiceUnavailable
+            response: web.StreamResponse = await self._server.handle_request(request)
+            return response
+
         listener.route("GET", "/socket.io/", handle, access=Access.OWN)
 
         async def close(_app: object) -> None:

@@ -3,6 +3,7 @@
 const TOKEN = "wegent.token";
 const LANGUAGE = "wegent.language";
 const RETRY_MS = [1000, 2000, 5000, 10000];
+const SHORT_REASONING = 300;
 const $ = (id) => document.getElementById(id);
 
 let texts = {};
@@ -13,6 +14,8 @@ let task = null;        // the open task with its messages; null is a new one
 let openId = null;      // what the user asked to see, while it is being fetched
 let problem = null;
 let loading = 0;
+let connection = "none";  // none, until the first one stands · up · lost
+let agents = [];        // what the executor says of its agents; empty where the hub has none
 
 const say = (key, values = {}) =>
   (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
@@ -124,7 +127,12 @@ function showDevices() {
     return option;
   }));
   $("device-choice").hidden = devices.size < 2 || task !== null;
-  $("device").replaceChildren(dot(chosen?.status ?? "offline"), chosen ? deviceWords(chosen) : say("console.no_device"));
+  const words = {
+    none: "",
+    up: chosen ? deviceWords(chosen) : say("console.no_device"),
+    lost: say("console.unreachable"),
+  }[connection];
+  $("device").replaceChildren(dot(connection === "up" && chosen ? chosen.status : "offline"), words);
 }
 
 async function loadDevices() {
@@ -137,8 +145,8 @@ async function loadAgents() {
   // Standalone executors name their agents here; other hubs need not.
   const response = await fetch("/health/agents").catch(() => null);
   const answer = response?.ok ? await response.json().catch(() => ({})) : {};
-  const agents = Array.isArray(answer.agents) ? answer.agents : [];
-  const usable = agents.filter((agent) => typeof agent.name === "string" && agent.usable !== false);
+  agents = Array.isArray(answer.agents) ? answer.agents.filter((agent) => typeof agent.name === "string") : [];
+  const usable = agents.filter((agent) => agent.usable !== false);
   const automatic = make("option", "", say("console.automatic"));
   automatic.value = "";
   $("agent").replaceChildren(automatic, ...usable.map((agent) => {
@@ -147,6 +155,16 @@ async function loadAgents() {
     return option;
   }));
   $("agent-choice").hidden = usable.length < 2 || task !== null;
+  showStandIn();
+}
+
+const titleOf = (name) => agents.find((agent) => agent.name === name)?.title ?? name;
+
+function showStandIn() {
+  const demo = agents.find((agent) => agent.name === "demo");
+  const missing = agents.filter((agent) => agent.usable === false).map((agent) => agent.title ?? agent.name);
+  $("stand-in").hidden = !demo || !missing.length;
+  $("stand-in").textContent = say("console.stand_in", { missing: missing.join(", ") });
 }
 
 // --- tasks ----------------------------------------------------------------------------------------
@@ -191,6 +209,7 @@ async function openTask(id) {
     showTask();
   } else {
     await attempt(reloadTask);
+    $("messages").scrollTop = $("messages").scrollHeight;
   }
   showTasks();
   showDevices();
@@ -225,10 +244,8 @@ function messageNode(message, isLast, unfolded) {
   const isUser = message.role === "USER";
   const node = make("article", isUser ? "user" : "agent");
   node.dataset.id = message.subtask_id;
-  node.append(make("h3", "", isUser ? say("console.you") : `${task.agent} · ${statusWords(message.status)}`));
-  if (message.reasoning) {
-    node.append(fold(`reasoning-${message.subtask_id}`, say("console.reasoning"), [message.reasoning], unfolded));
-  }
+  node.append(make("h3", "", isUser ? say("console.you") : `${titleOf(task.agent)} · ${statusWords(message.status)}`));
+  if (message.reasoning) node.append(reasoningNode(message, unfolded));
   for (const tool of message.tools) node.append(toolNode(tool, unfolded));
   node.append(make("div", "text", message.text));
   if (message.error) node.append(make("p", "error", message.error));
@@ -240,6 +257,12 @@ function messageNode(message, isLast, unfolded) {
     node.append(retry);
   }
   return node;
+}
+
+// A line or two is read at once: what the executor itself has to say comes this way as well.
+function reasoningNode({ subtask_id: id, reasoning }, unfolded) {
+  if (reasoning.length <= SHORT_REASONING) return make("p", "aside", reasoning.trim());
+  return fold(`reasoning-${id}`, say("console.reasoning"), [reasoning], unfolded);
 }
 
 const TOOL_SIGNS = { running: "⏳", done: "✓", failed: "✗", stopped: "■" };
@@ -387,7 +410,8 @@ async function follow() {
       }
       if (!response.ok) throw new Error(String(response.status));
       // The stream is open, so nothing that happens from here on is missed.
-      if (!lastId) await loadAll();
+      connection = "up";
+      await (lastId ? loadDevices() : loadAll());
       if (failures) showProblem(null);
       failures = 0;
       for await (const { id, event, data } of events(response.body)) {
@@ -397,6 +421,8 @@ async function follow() {
     } catch {
       // Said below; the next attempt goes on where this one stopped.
     }
+    connection = "lost";
+    showDevices();
     if (failures++) {
       showProblem(new Problem(0, { title: say("console.unreachable"), detail: say("console.unreachable_detail") }));
     }

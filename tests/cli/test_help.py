@@ -1,0 +1,81 @@
+"""Help and usage errors: complete in both languages, with examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from executor_core.cli.main import cli
+from executor_core.cli.words import visible_commands
+from executor_core.texts import LANGUAGES, catalogue
+from tests.cli.conftest import ZH, Cli
+
+COMMANDS = dict(visible_commands(cli))
+
+
+def keys() -> Iterator[str]:
+    """Every text that help needs."""
+    for key, command in COMMANDS.items():
+        yield key
+        for param in command.params:
+            if isinstance(param, click.Option) and param.name != "is_json":
+                yield f"{key}.{param.name}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_has_exactly_the_texts_that_the_commands_need(language: str) -> None:
+    found = {key for key in catalogue(language) if key.startswith("help.")}
+    assert found == set(keys())
+
+
+@pytest.mark.parametrize("key", COMMANDS)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_is_in_the_users_language_and_has_an_example(
+    command: Cli, key: str, language: str
+) -> None:
+    path = [] if key == "help.main" else key.split(".")[1:]
+    result = command(*path, "--help", env={"WEGENT_EXECUTOR_LANGUAGE": language})
+    assert result.exit_code == 0
+    first_line = catalogue(language)[key].split("\n")[0]
+    assert first_line in " ".join(result.stdout.split()).replace("- ", "-")
+    assert f"$ wegent-executor {' '.join(path)}".rstrip() in result.stdout.replace("| ", "$ ")
+    assert catalogue(language)["cli.help.options"] in result.stdout
+
+
+def test_an_english_line_of_help_ends_within_eighty_columns(command: Cli) -> None:
+    for key in COMMANDS:
+        path = [] if key == "help.main" else key.split(".")[1:]
+        assert all(len(line) <= 80 for line in command(*path, "--help").stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "english", "chinese"),
+    [
+        (["nonsense"], "There is no command nonsense.", "没有命令 nonsense。"),
+        (["runs", "nonsense"], "There is no command nonsense.", "没有命令 nonsense。"),
+        (["--nonsense"], "There is no option --nonsense.", "没有选项 --nonsense。"),
+        (["status", "--nonsense"], "There is no option --nonsense.", "没有选项 --nonsense。"),
+        (["exec"], "PROMPT is missing.", "缺少 PROMPT。"),
+        (["exec", "x", "--cwd"], "--cwd is not used like this.", "--cwd 的用法不对。"),
+        (["runs", "--limit", "0"], "from 1 to 500", "1 到 500"),
+        (["runs", "--limit", "x"], "from 1 to 500", "1 到 500"),
+        (["pause", "--for", "soon"], "such as 90s, 30m", "例如 90s、30m"),
+        (["pause", "--for", "0"], "such as 90s, 30m", "例如 90s、30m"),
+        (["pause", "--for", "9" * 400], "such as 90s, 30m", "例如 90s、30m"),
+        (["status", "a", "b"], "do not fit the command", "参数与命令不符"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_and_code_2(
+    command: Cli, arguments: list[str], english: str, chinese: str
+) -> None:
+    for words, env in ((english, {}), (chinese, ZH)):
+        result = command(*arguments, env=env)
+        assert result.exit_code == 2
+        assert words in result.stderr.splitlines()[-1]
+        assert result.stdout == ""
+
+
+def test_the_version_is_a_line_for_scripts(command: Cli) -> None:
+    assert command("--version").stdout.count(".") == 2

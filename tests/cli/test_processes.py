@@ -1,0 +1,251 @@
+"""The program as people start and end it: signals, pipes, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from executor_core.model import LinkState, RunState
+from tests.support.executor_process import ROOT, ExecutorProcess
+from tests.support.hub_server import HubServer
+from tests.support.stub_claude import StubClaude, gate, say, turn
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+
+
+@pytest.fixture
+def claude(tmp_path: Path) -> StubClaude:
+    return StubClaude(tmp_path / "agent")
+
+
+@pytest.fixture
+def executor(tmp_path: Path, claude: StubClaude) -> Iterator[ExecutorProcess]:
+    """An executor that finds that agent, not started."""
+    folder = tmp_path / "computer"
+    folder.mkdir()
+    executor = ExecutorProcess(folder, claude.bin)
+    yield executor
+    executor.clean_up()
+
+
+@asynccontextmanager
+async def begun(
+    executor: ExecutorProcess, *arguments: str, stdout: int = subprocess.PIPE
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command that goes on beside the test, ended with the block."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "executor_core",
+        *arguments,
+        env=executor.env,
+        cwd=executor.user_home,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line_with(process: asyncio.subprocess.Process, words: str) -> str:
+    """The next line of its output that has these words."""
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        while line := (await process.stdout.readline()).decode():
+            if words in line:
+                return line
+    raise AssertionError(f"it ended without {words!r}")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_alone"),
+    [
+        (signal.SIGINT, True),
+        (signal.SIGINT, False),
+        (signal.SIGTERM, True),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, True, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, False, marks=pytest.mark.slow),
+    ],
+)
+async def test_a_signal_to_exec_cancels_the_run_and_leaves_no_process(
+    executor: ExecutorProcess, claude: StubClaude, number: signal.Signals, is_alone: bool
+) -> None:
+    if not is_alone:
+        executor.start("--standalone", "--no-gui")
+        await executor.online()
+    async with begun(executor, "exec", turn(say("begun\n"), gate("in the middle"))) as process:
+        agent = await claude.reached("in the middle")
+        await line_with(process, "begun")
+        process.send_signal(number)
+        out, err = await asyncio.wait_for(process.communicate(), 15)
+        assert process.returncode == 130, (out, err)
+    assert b"Traceback" not in err
+    assert not Path(f"/proc/{agent}").exists() if sys.platform == "linux" else True
+    if is_alone:
+        await executor.until_alone()
+    else:
+        [run] = await executor.runs()
+        assert run.run.state is RunState.CANCELLED
+
+
+@pytest.mark.slow
+async def test_exec_whose_reader_leaves_cancels_the_run(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    reading, writing = os.pipe()
+    prompt = turn(say("begun\n"), gate("first"), say("more"), gate("second"))
+    async with begun(executor, "exec", prompt, stdout=writing) as process:
+        os.close(writing)
+        await claude.reached("first")
+        os.close(reading)
+        claude.open("first")
+        _, err = await asyncio.wait_for(process.communicate(), 15)
+    assert err == b""
+    [run] = await executor.runs()
+    assert run.run.state is RunState.CANCELLED
+
+
+async def test_exec_that_loses_its_executor_says_so_and_does_not_ask_twice(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    async with begun(executor, "exec", turn(say("begun\n"), gate("here"))) as process:
+        await claude.reached("here")
+        await line_with(process, "begun")
+        await executor.kill()
+        out, err = await asyncio.wait_for(process.communicate(), 15)
+    assert process.returncode == 3
+    assert "ended meanwhile" in err.decode()
+    assert b"begun" not in out
+
+
+async def test_exec_alone_answers_and_leaves_nothing_but_the_record(
+    executor: ExecutorProcess,
+) -> None:
+    done = await executor.command("exec", turn(say("alone")))
+    assert (done.code, done.err) == (0, "")
+    assert "alone" in done.out
+    await executor.until_alone()
+    assert (await executor.command("status")).code == 3
+    assert "completed" in executor.log
+
+
+async def test_exec_without_any_agent_says_what_to_install(executor: ExecutorProcess) -> None:
+    executor.env["PATH"] = "/usr/bin:/bin"
+    done = await executor.command("exec", "hello")
+    assert done.code == 1
+    assert "npm install" in done.err
+    assert done.err.count("\n") == 1
+
+
+async def test_stop_returns_when_the_executor_and_its_runs_are_gone(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    async with begun(executor, "exec", turn(gate("here"))) as process:
+        await claude.reached("here")
+        stopped = await executor.command("stop")
+        assert (stopped.code, stopped.out) == (0, "Stopped.\n")
+        assert not executor.is_alive
+        await asyncio.wait_for(process.communicate(), 15)
+        assert process.returncode == 1
+    assert (await executor.command("status")).code == 3
+    assert (await executor.command("stop")).code == 3
+    await executor.until_alone()
+
+
+@pytest.mark.slow
+async def test_drain_lets_the_run_end_and_then_the_executor(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    async with begun(executor, "exec", turn(gate("here"), say("finished\n"))) as process:
+        await claude.reached("here")
+        assert (await executor.command("drain")).code == 0
+        refused = await executor.command("exec", "one more")
+        assert refused.code == 1
+        claude.open("here")
+        await line_with(process, "finished")
+        await asyncio.wait_for(process.wait(), 15)
+        assert process.returncode == 0
+    assert await executor.gone() == 0
+
+
+async def test_logs_go_on_over_rotations_and_repeat_nothing(executor: ExecutorProcess) -> None:
+    log = executor.home / "logs" / "executor.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("old 1\nold 2\n")
+    async with begun(executor, "logs", "-f", "-n", "1") as process:
+        assert await line_with(process, "") == "old 2\n"
+        for number in range(3):
+            with log.open("a") as file:
+                file.write(f"before {number}\n")
+            log.rename(log.with_suffix(f".{number}"))
+            log.write_text(f"after {number}\n")
+            assert await line_with(process, "") == f"before {number}\n"
+            assert await line_with(process, "") == f"after {number}\n"
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(process.communicate(), 10)
+    assert (out, err.strip(), process.returncode) == (b"", b"", 130)
+
+
+async def test_a_reader_that_leaves_early_is_no_error(executor: ExecutorProcess) -> None:
+    log = executor.home / "logs" / "executor.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("x" * 200_000 + "\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "-m", "executor_core", "logs"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        argv,
+        env=executor.env,
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == b""
+
+
+@pytest.mark.slow
+async def test_a_login_is_used_by_the_running_executor_at_once(
+    executor: ExecutorProcess, tmp_path: Path
+) -> None:
+    hub = HubServer(tmp_path)
+    await hub.start()
+    executor.env["WEGENT_BACKEND_URL"] = hub.url
+    login = ("login", "--file", "--token", "-")
+    assert (await executor.command(*login, stdin="a-wrong-token")).code == 0
+    executor.start()
+    await executor.until_status(
+        lambda status: status.links[0].state is LinkState.REJECTED, "rejected"
+    )
+    assert (await executor.command("status")).code == 5
+    done = await executor.command(*login, stdin=hub.hub.device_token())
+    assert done.code == 0
+    assert "restart" not in done.out
+    await executor.online()
+    assert (await executor.command("status")).code == 0
+    executor.clean_up()
+    await hub.stop()
