@@ -9,7 +9,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow lint types fmt bundle install lock npm
+.PHONY: run test test-slow lint types fmt bundle install lock npm browser
 
 install:
 	@.ci/install $(PYTHON)
@@ -20,7 +20,7 @@ run: install
 test: lint types
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-test-slow: install npm
+test-slow: install npm browser
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 lint: install
@@ -41,6 +41,10 @@ bundle:
 # Without npm the slow tests skip themselves; in CI they must run.
 npm:
 	@[ "$$CI" != true ] || command -v npm >/dev/null || .ci/install --debian nodejs npm
+
+# Without Chromium the console's tests skip themselves; in CI they must run.
+browser:
+	@[ "$$CI" != true ] || command -v chromium >/dev/null || .ci/install --debian chromium
 
 lock: install
 	@.ci/lock $(BIN)/python

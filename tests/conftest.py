@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import home, leftovers
@@ -21,6 +22,9 @@ _patch = pytest.MonkeyPatch()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The same examples every time: a failure is about the change, not about luck.
+    hypothesis.settings.register_profile("tests", derandomize=True, deadline=None)
+    hypothesis.settings.load_profile("tests")
     folder = Path(tempfile.mkdtemp(prefix="wegent-tests-")).resolve()
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     home.move_into(folder, _patch)
@@ -88,6 +92,18 @@ def clock() -> JumpingClock:
 def claude_cli() -> Path:
     """The real Claude Code, pinned. Where npm is missing the test is skipped; in CI it fails."""
     return _installed("claude_code")
+
+
+@pytest.fixture(scope="session")
+def codex_cli() -> Path:
+    """The real Codex, pinned; see `claude_cli`."""
+    return _installed("codex")
+
+
+@pytest.fixture(scope="session")
+def opencode_cli() -> Path:
+    """The real OpenCode, pinned; see `claude_cli`."""
+    return _installed("opencode")
 
 
 def _installed(name: str) -> Path:

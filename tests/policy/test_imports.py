@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
         "agents", "api", "config", "control", "executor", "health",
         "hub", "journal", "links", "process", "web", "workspace",
     },
-    # Of the agents only the demo agent's process, which is a hidden verb of this program.
+    # Of the agents the demo agent's process, which is a hidden verb, and what can be installed.
     "cli": {"agents", "app", "config", "control", "health"},
     "__main__": {"cli"},
 }  # fmt: skip
@@ -41,6 +41,7 @@ LEAVES: dict[str, set[str]] = {
     "clock": set(),
     "jobs": set(),
     "resources": set(),
+    "unicode": set(),
     "texts": {"resources"},
     "errors": {"model", "texts"},
 }

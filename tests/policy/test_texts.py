@@ -13,7 +13,7 @@ from tests.policy.code import ROOT, python_files, repository_files, tree
 
 PARTS = ("title", "detail", "hint")
 # Keys that are put together at run time, by what a value is called; all of them count as used.
-DYNAMIC_PREFIXES = ("console.", "option.")
+DYNAMIC_PREFIXES = ("console.", "help.", "option.")
 
 
 @dataclass(frozen=True)
