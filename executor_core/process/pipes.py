@@ -36,6 +36,7 @@ class Pipes(asyncio.SubprocessProtocol):
         self._lines: deque[bytes] = deque()
         self._weight = 0
         self._limit = _BUFFER
+        self._is_reading = True
         self._open = {_STDIN, _STDOUT, _STDERR}
         self._news = asyncio.Event()
         self._writable = asyncio.Event()
@@ -141,11 +142,15 @@ class Pipes(asyncio.SubprocessProtocol):
         return line
 
     def _set_reading(self, wanted: bool) -> None:
+        if wanted is self._is_reading:
+            return
         pipe = self._transport.get_pipe_transport(_STDOUT) if self._transport else None
         if isinstance(pipe, asyncio.ReadTransport) and not pipe.is_closing():
-            if wanted and not pipe.is_reading():
+            # Noted here, because pipes cannot tell it themselves before Python 3.11.4.
+            self._is_reading = wanted
+            if wanted:
                 pipe.resume_reading()
-            elif not wanted and pipe.is_reading():
+            else:
                 pipe.pause_reading()
 
     def _stdin(self) -> asyncio.WriteTransport | None:

@@ -30,8 +30,9 @@ _log = logging.getLogger("executor.process")
 DRAIN_S = 2.0
 """How long stdout may stay open after the process has ended."""
 
-END_S = 8.0
-"""The whole ladder: up to three patient steps, then force."""
+FORCE_LIMIT_S = 30.0
+"""How long force may go on behind six patient seconds. It takes one or two, but on a machine that is
+too busy for that, leaving processes would be worse."""
 
 _starts = Jobs("process")
 
@@ -180,7 +181,7 @@ class ProcessTree:
         """End the tree: `interrupt` → SIGINT → SIGTERM (2 s each) → SIGKILL for all that remains.
 
         Steps stop once the program has exited; then, as after a normal exit, only the rest is
-        killed. Takes 8 s at most. May be called again and concurrently: all callers wait for the
+        killed. Takes 8 s, more only on a very busy machine. May be called again and concurrently: all callers wait for the
         first call's work, and a cancelled caller does not stop it.
         """
         if self._ending is None:
@@ -188,11 +189,9 @@ class ProcessTree:
         await asyncio.shield(self._ending)
 
     async def _end(self, interrupt: Callable[[], Awaitable[None]] | None) -> None:
-        started = self._clock.monotonic()
         try:
             await self._ask_to_end(interrupt)
-            left_s = started + END_S - _FORCE_S - self._clock.monotonic()
-            if await until_clean(self._kill, self._clock, max(left_s, _FORCE_S)):
+            if await until_clean(self._kill, self._clock, FORCE_LIMIT_S):
                 await wait_or(self._pipes.closed, self._clock, _FORCE_S)
         except asyncio.CancelledError:
             self._kill()  # The loop is closing and will not come back: one pass without it.

@@ -210,7 +210,7 @@ async def test_processes_that_keep_forking_do_not_outrun_the_end(code: str) -> N
     started = time.monotonic()
     await tree.end()
 
-    assert time.monotonic() - started <= 8
+    assert time.monotonic() - started <= 20  # gross: 6.5 s of patience, and a machine under storm
     for _ in range(3):
         assert not carriers_of(marker)
 
