@@ -31,8 +31,8 @@ DRAIN_S = 2.0
 """How long stdout may stay open after the process has ended."""
 
 FORCE_LIMIT_S = 30.0
-"""How long force may go on behind six patient seconds. It takes one or two, but on a machine that is
-too busy for that, leaving processes would be worse."""
+"""How long force may go on behind six patient seconds. It takes one or two; on a machine too busy
+for that, leaving processes would be worse."""
 
 _starts = Jobs("process")
 
@@ -181,8 +181,8 @@ class ProcessTree:
         """End the tree: `interrupt` → SIGINT → SIGTERM (2 s each) → SIGKILL for all that remains.
 
         Steps stop once the program has exited; then, as after a normal exit, only the rest is
-        killed. Takes 8 s, more only on a very busy machine. May be called again and concurrently: all callers wait for the
-        first call's work, and a cancelled caller does not stop it.
+        killed. Takes 8 s, more only on a very busy machine. May be called again and concurrently:
+        all callers wait for the first call's work, and a cancelled caller does not stop it.
         """
         if self._ending is None:
             self._ending = self._jobs.spawn(self._end(interrupt), "end")

@@ -105,8 +105,7 @@ async def test_a_late_reader_gets_all_of_a_program_whose_pipe_a_grandchild_holds
 
 
 def is_full(tree: ProcessTree) -> bool:
-    pipe = tree._transport.get_pipe_transport(1)
-    return isinstance(pipe, asyncio.ReadTransport) and not pipe.is_reading()
+    return not tree._pipes._is_reading
 
 
 async def test_a_program_that_nobody_listens_to_is_made_to_wait() -> None:
