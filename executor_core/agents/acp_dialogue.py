@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from executor_core import __version__
 from executor_core.agents.agent import Assignment
-from executor_core.agents.claude_code import MAX_TOOL_OUTPUT, cut_middle
+from executor_core.agents.tool_output import cut_output
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
@@ -454,7 +454,7 @@ def _output(call: _Call) -> str:
     ]
     if not words and isinstance(call.output, str):
         words = [call.output]
-    return cut_middle("\n".join(words), MAX_TOOL_OUTPUT)
+    return cut_output("\n".join(words))
 
 
 def _error(code: str, /, **values: object) -> ErrorInfo:

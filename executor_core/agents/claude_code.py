@@ -16,6 +16,7 @@ import msgspec
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe
+from executor_core.agents.tool_output import cut_output
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
@@ -42,7 +43,6 @@ _Json = dict[str, Any]
 NAME = "claude_code"
 TITLE = "Claude Code"
 MINIMUM_VERSION = (2, 0, 0)
-MAX_TOOL_OUTPUT = 64 * 1024
 MAX_REFUSED_RETRIES = 2
 """The CLI tries a refused key ten times in three minutes; this often is enough."""
 
@@ -296,7 +296,7 @@ class ClaudeDialogue:
                 continue
             call_id = _str(block.get("tool_use_id"))
             is_error = bool(block.get("is_error"))
-            output = cut_middle(_plain(block.get("content")), MAX_TOOL_OUTPUT)
+            output = cut_output(_plain(block.get("content")))
             yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
             changed = self._file_tools.pop(call_id, None)
             if changed is not None and not is_error:
@@ -344,15 +344,6 @@ class ClaudeDialogue:
             cached_tokens=cached,
             cost_usd=float(cost) if is_priced and cost is not None else None,
         )
-
-
-def cut_middle(words: str, limit: int) -> str:
-    """About `limit` characters of `words`: four fifths from its head, the rest from its tail."""
-    if len(words) <= limit:
-        return words
-    tail = limit // 5
-    left_out = len(words) - limit
-    return f"{words[: limit - tail]}\n[… {left_out} …]\n{words[-tail:]}"
 
 
 def _api_error(status: int, words: str) -> ErrorInfo:

@@ -21,9 +21,9 @@ import msgspec
 
 from executor_core import __version__
 from executor_core.agents.agent import Agent, Assignment, Emit
-from executor_core.agents.claude_code import MAX_TOOL_OUTPUT, cut_middle
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe
+from executor_core.agents.tool_output import cut_output
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
@@ -476,7 +476,7 @@ class CodexDialogue:
             yield from self._tool_started(item)
         self._running_tools.discard(call_id)
         is_error = item.get("status") in ("failed", "declined")
-        output = cut_middle(_output(item), MAX_TOOL_OUTPUT)
+        output = cut_output(_output(item))
         yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
         if item.get("type") == "fileChange" and not is_error:
             yield from _file_changes(item)
@@ -605,7 +605,7 @@ def _changes(item: _Json) -> list[_Json]:
 
 
 def _change(change: _Json) -> _Json:
-    diff = cut_middle(_str(change.get("diff")), MAX_TOOL_OUTPUT)
+    diff = cut_output(_str(change.get("diff")))
     return {"path": change.get("path"), "kind": _dict(change.get("kind")).get("type"), "diff": diff}
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from executor_core import texts
 from executor_core.agents import Assignment
-from executor_core.agents.claude_code import MAX_TOOL_OUTPUT, ClaudeDialogue, cut_middle
+from executor_core.agents.claude_code import ClaudeDialogue
+from executor_core.agents.tool_output import MAX_CHARS, cut_output
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -186,14 +187,14 @@ def test_a_huge_tool_output_is_cut_in_the_middle() -> None:
     block = {"type": "tool_result", "tool_use_id": "1", "content": "a" * 100_000 + "END"}
     [event] = heard({"type": "user", "message": {"content": [block]}})
     assert isinstance(event, ToolFinished)
-    assert len(event.output) < MAX_TOOL_OUTPUT + 50
+    assert len(event.output) < MAX_CHARS + 50
     assert event.output.startswith("aaa")
     assert event.output.endswith("END")
 
 
 def test_what_is_cut_says_how_much_is_missing() -> None:
-    assert cut_middle("0123456789", 10) == "0123456789"
-    assert cut_middle("0123456789ab", 10) == "01234567\n[… 2 …]\nab"
+    assert cut_output("0123456789", 10) == "0123456789"
+    assert cut_output("0123456789ab", 10) == "01234567\n[… 2 …]\nab"
 
 
 @pytest.mark.parametrize("is_error", [True, False])
