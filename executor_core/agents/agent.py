@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -85,6 +85,3 @@ class ReadsStderr(Protocol):
 
     def feed_stderr(self, line: bytes) -> Iterable[AgentEvent]:
         """The events in one line of stderr. An AgentResult among them is the last word."""
-
-
-Environment: TypeAlias = Mapping[str, str]
