@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import secrets
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,33 +21,43 @@ from executor_core import __version__, api
 from executor_core.agents import AgentHost, Agents, DemoAgent, agents_here
 from executor_core.clock import Clock, SystemClock
 from executor_core.config import options
-from executor_core.config.claims import claims_of
+from executor_core.config.accounts import AccountPins
 from executor_core.config.files import write_private
-from executor_core.config.home import Home, InstanceLock
+from executor_core.config.home import Home, InstanceLock, user_home
 from executor_core.config.identity import device_id, device_name
-from executor_core.config.layers import Config
-from executor_core.config.redaction import redact, register_secret
+from executor_core.config.layers import Config, Layer
+from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
-from executor_core.config.token import Token, TokenSources
-from executor_core.control import Address, LocalControl, Presence
+from executor_core.config.token import TokenSources
+from executor_core.control import Address, Control, LocalControl, Presence
+from executor_core.desk.computer import make_host
+from executor_core.desk.credentials import HubCredentials, ServerCredentials
+from executor_core.desk.opening import open_desk
+from executor_core.desk.reach import Load
+from executor_core.desk.workspaces import clean_daily
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
 from executor_core.journal import Journal
 from executor_core.links.device import (
-    Credential,
     Credentials,
     DeviceLink,
     LinkTiming,
     Registration,
 )
-from executor_core.model import Availability
 from executor_core.process import login_shell_path, resources_by_run, sweep
-from executor_core.web import Listener
-from executor_core.workspace import Cloner, GitAccess, Workspaces
+from executor_core.web import OWNER, Listener, Users
+from executor_core.workspace import (
+    Cloner,
+    GitAccess,
+    Inventory,
+    Recorder,
+    Supplies,
+    Workspaces,
+    sweep_skills,
+)
 
 if TYPE_CHECKING:
-    from executor_core.agents.install import Installer
     from executor_core.hub import Hub
 
 _log = logging.getLogger("executor.app")
@@ -73,10 +81,15 @@ class Application:
         standalone: bool = False,
         with_links: bool = True,
         own_command: Sequence[str],
+        load: Load | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`own_command` starts this program again (the demo agent runs as a process of it)."""
+        """`own_command` starts this program again (the demo agent runs as a process of it).
+
+        `load` reads the configuration anew.
+        """
         self._config = config
+        self._load = load or (lambda: config)
         self._home: Home = config.home
         self._standalone = standalone
         self._with_links = with_links
@@ -85,17 +98,28 @@ class Application:
         self._leaving = asyncio.Event()
         self._host = make_host(config, self._clock)
         self._journal = Journal(self._home.journal_db, self._clock)
-        self._tokens = _ServerCredentials(TokenSources(config), config[options.SERVER_URL])
+        self._tokens = ServerCredentials(
+            TokenSources(config), config[options.SERVER_URL], AccountPins(self._home.accounts)
+        )
         trusted = (*config[options.WORKSPACE_TRUSTED_FOLDERS], _temporary_folder())
         self._executor = Executor(
             journal=self._journal,
             agents=self._make_agents(own_command),
             workspaces=Workspaces(
-                config[options.WORKSPACE_ROOT], trusted, Cloner(self._host, _git_access(config))
+                config[options.WORKSPACE_ROOT],
+                trusted,
+                Cloner(self._host, _git_access(config)),
+                Supplies(
+                    self._home.skills_cache,
+                    clears_cache=config[options.SKILLS_CLEAR_CACHE],
+                    clock=self._clock,
+                ),
+                self._recorder(),
             ),
             runs_folder=self._home.runs,
             slots=config[options.DEVICE_MAX_CONCURRENT_TASKS],
             clock=self._clock,
+            secrets=known_secrets(),
         )
         self._presence = Presence(
             version=__version__,
@@ -107,6 +131,8 @@ class Application:
         self._listener: Listener | None = None
         self._hub: Hub | None = None
         self._undo = contextlib.AsyncExitStack()
+        self.new_password: Path | None = None
+        """Where the owner's first password is, if this start made it."""
         self.control = LocalControl(
             executor=self._executor,
             links=self._links,
@@ -116,6 +142,7 @@ class Application:
             reload_credentials=self._tokens.reload,
             console=self.console_url,
             measure=partial(resources_by_run, self._host.owner),
+            program_path=lambda: self._host.path,
             clock=self._clock,
         )
 
@@ -139,6 +166,8 @@ class Application:
         await self._journal.open()
         undo.push_async_callback(self._journal.close)
         undo.push_async_callback(self._jobs.close)
+        # Before the first run: it could be one that puts the same skills in the same place.
+        await asyncio.to_thread(sweep_skills, self._home.runs)
         await self._executor.start()
         undo.push_async_callback(self.control.close)
         if self._with_links:
@@ -150,6 +179,10 @@ class Application:
         # Last to be started, first to be ended: links report the ends of runs.
         undo.push_async_callback(self._executor.stop, END_RUNS_S)
         self._jobs.spawn(self._look_around(), "look around")
+        if days := self._config[options.WORKSPACE_KEEP_DAYS]:
+            inventory = Inventory(self._config[options.WORKSPACE_ROOT], self._host)
+            cleaning = clean_daily(inventory, days, self.control.folders_in_use, self._clock)
+            self._jobs.spawn(cleaning, "clean workspaces")
         self._jobs.spawn(self._leave_when_drained(), "leave when drained")
         _log.info("started: version %s, device %s", __version__, self._presence.device_id)
 
@@ -170,6 +203,7 @@ class Application:
         address = self._config[options.API_LISTEN]
         is_default = len(self._config.settings_of(options.API_LISTEN)) == 1
         token = await asyncio.to_thread(self._owner_token)
+        register_secret(token)
         listener = Listener(
             host=address.host,
             port=address.port,
@@ -178,7 +212,18 @@ class Application:
             allow_remote=self._config[options.API_ALLOW_REMOTE],
             clock=self._clock,
         )
-        api.attach(listener, self.control)
+        users = users_of(self._home, self._clock)
+        if await asyncio.to_thread(_first_user, users, self._home):
+            self.new_password = self._home.first_password
+        desk = open_desk(self._load, self._reach, self._clock, control=self.control)
+        api.attach(
+            listener,
+            self.control,
+            users=users,
+            devices=None if self._standalone else desk.devices,  # there the hub has them
+            health=desk.health,
+            log=desk.log,
+        )
         if self._standalone:
             from executor_core.hub import Hub  # only standalone pays for the server side
 
@@ -188,9 +233,10 @@ class Application:
                 clock=self._clock,
                 dialect="progress" if is_p else "responses",
             )
-            await self._hub.start()
             self._undo.push_async_callback(self._hub.stop)
+            await self._hub.start()
             self._hub.attach(listener)
+            users.on_login.append(self._hub.add_user)
         await listener.start()
         self._undo.push_async_callback(listener.stop)
         self._listener = listener
@@ -200,11 +246,15 @@ class Application:
         # The token stays, so that pages which are open survive a restart; the address goes.
         self._undo.callback(self._write_api_file, "", token)
 
+    @contextlib.asynccontextmanager
+    async def _reach(self) -> AsyncIterator[Control]:
+        yield self.control
+
     def _owner_token(self) -> str:
         """The token of the last time, else a new one."""
         try:
             return msgspec.json.decode(self._home.api_json.read_bytes(), type=Address).token
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return secrets.token_urlsafe(32)
 
     def _write_api_file(self, url: str, token: str) -> None:
@@ -214,9 +264,11 @@ class Application:
     def _make_links(self) -> Sequence[DeviceLink]:
         if self._hub is not None and self._listener is not None:
             server, name = self._listener.base_url, STANDALONE_ORIGIN
-            credentials: Credentials = _HubCredentials(self._hub.device_token)
+            credentials: Credentials = HubCredentials(self._hub.device_token)
         else:
             server = self._config[options.SERVER_URL]
+            if not server:  # under a window, where the person can say which
+                return ()
             name, credentials = origin(server), self._tokens
         timing = LinkTiming(
             heartbeat_interval_s=self._config[options.HEARTBEAT_INTERVAL_S],
@@ -243,6 +295,12 @@ class Application:
         )
         return (link,)
 
+    def _recorder(self) -> Recorder:
+        """Records what runs change. A home folder under git is not the project of all in it."""
+        home = user_home(self._config.environment)
+        secrets = known_secrets()
+        return Recorder(self._host, secrets.holds_one, (home, self._config[options.WORKSPACE_ROOT]))
+
     def _make_agents(self, own_command: Sequence[str]) -> Agents:
         demo = DemoAgent(self._host, [*own_command, "demo-agent"]) if self._standalone else None
         return agents_here(self._host, self._config[options.AGENTS_ACP], stand_in=demo)
@@ -257,9 +315,14 @@ class Application:
         finally:
             # Runs wait for this where a program is not on our own PATH.
             self._host.use_path(path)
+        await asyncio.to_thread(_clear_leftovers, self._host)
         for agent in await self.control.agents():
-            problem = f": {agent.problem.code}" if agent.problem else ""
-            _log.info("agent %s %s%s", agent.name, agent.version or "", problem)
+            problem = f"cannot be used: {agent.problem.code}" if agent.problem else "can be used"
+            _log.info(
+                "agent %s %s",
+                agent.name,
+                f"{agent.version} {problem}" if agent.version else problem,
+            )
 
     async def _leave_when_drained(self) -> None:
         await self._executor.left.wait()
@@ -272,63 +335,32 @@ class Application:
         return f"{self._listener.base_url}/#ticket={self._listener.ticket()}"
 
 
-class _HubCredentials(Credentials):
-    """The embedded hub gives its own device a fresh token for every connection."""
-
-    def __init__(self, make: Callable[[], str]) -> None:
-        self._make = make
-
-    async def current(self) -> Credential:
-        return Credential(self._make())
-
-    def refused(self, credential: Credential) -> None:
-        """The next connection brings another token anyway."""
+def users_of(home: Home, clock: Clock | None = None) -> Users:
+    """Who may sign in to the local API of this home."""
+    return Users(home.users_json, write_private, clock or SystemClock())
 
 
-class _ServerCredentials(Credentials):
-    """The configured token sources, asked in a thread: a keychain may block."""
-
-    def __init__(self, sources: TokenSources, server: str) -> None:
-        self._sources = sources
-        self._server = server
-        self._last: Token | None = None
-        self._refused: Credential | None = None
-
-    async def current(self) -> Credential | None:
-        token = await asyncio.to_thread(self._sources.current, self._server)
-        if token is None:
-            return self._refused
-        self._last = token
-        user_id = claims_of(token.value).get("user_id")
-        return Credential(token.value, account=None if user_id is None else str(user_id))
-
-    def refused(self, credential: Credential) -> None:
-        if self._last is not None and self._last.value == credential.value:
-            self._sources.refused(self._last)
-            self._refused = credential
-
-    async def reload(self) -> None:
-        """A token was entered or removed by another process of this user."""
-        self._refused = None
-        if self._server:
-            await asyncio.to_thread(self._sources.reload, self._server)
+def forget_first_password(home: Home, name: str) -> None:
+    """The owner has a password of their own: the first one is of no use any more."""
+    if name == OWNER:
+        home.first_password.unlink(missing_ok=True)
 
 
-def make_host(config: Config, clock: Clock) -> AgentHost:
-    """This computer, as agents see it. Looks up nothing yet."""
-    settings = {}
-    if key := config[options.ANTHROPIC_API_KEY]:
-        settings["ANTHROPIC_API_KEY"] = key
-    return AgentHost(
-        base=config.environment,
-        settings=settings,
-        path=config.environment.get("PATH", os.defpath),
-        platform=sys.platform,
-        owner=hashlib.sha256(str(config.home.path.resolve()).encode()).hexdigest()[:16],
-        is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
-        folder=config.home.path,
-        clock=clock,
-    )
+def _first_user(users: Users, home: Home) -> bool:
+    """At the first start give the owner a password, and say where it is; if it did. Blocks.
+
+    Where the disk does not take it the executor works all the same, and tries at its next start.
+    """
+
+    def tell(password: str) -> None:
+        write_private(home.first_password, password.encode() + b"\n")
+        _log.info("user %s was made; the password is in %s", OWNER, home.first_password)
+
+    try:
+        return users.make_owner(tell)
+    except (ExecutorError, OSError) as error:
+        _log.error("nobody can sign in with a password: %s", error)
+        return False
 
 
 def _git_access(config: Config) -> GitAccess:
@@ -336,37 +368,31 @@ def _git_access(config: Config) -> GitAccess:
         token_key=config[options.GIT_TOKEN_AES_KEY],
         token_iv=config[options.GIT_TOKEN_AES_IV],
         allow_plain_http=config[options.SERVER_ALLOW_PLAIN_HTTP],
-        register_secret=register_secret,
+        register_secret=known_secrets().register,
         redact=redact,
     )
 
 
-async def look_for_agents(config: Config) -> tuple[Availability, ...]:
-    """Which agents can work here, without a running executor."""
-    host = await _host_of_user(config)
-    return await agents_here(host, config[options.AGENTS_ACP]).availability()
+def _clear_leftovers(host: AgentHost) -> None:
+    from executor_core.agents.install import clear_leftovers
 
-
-async def find_installer(config: Config) -> Installer:
-    """What installs agents for this user. Raises ExecutorError("npm_missing")."""
-    from executor_core.agents.install import Installer
-
-    return await Installer.find(await _host_of_user(config))
-
-
-async def _host_of_user(config: Config) -> AgentHost:
-    """This computer, with the PATH of the user's login shell."""
-    config.home.create()
-    clock = SystemClock()
-    host = make_host(config, clock)
-    host.use_path(await login_shell_path(config.environment, clock))
-    return host
+    clear_leftovers(host)
 
 
 def _temporary_folder() -> Path:
     import tempfile
 
     return Path(tempfile.gettempdir())
+
+
+def is_standalone(config: Config, asked: bool) -> bool:
+    """Whether the hub takes the server's place: asked for now, or chosen for every start.
+
+    Whoever names a server on the command line means that server.
+    """
+    said = config.settings_of(options.SERVER_URL)
+    is_named = bool(said) and said[-1].layer is Layer.COMMAND_LINE
+    return asked or (config[options.HUB_ENABLED] and not is_named)
 
 
 def check_configured(config: Config, *, standalone: bool) -> None:
@@ -383,6 +409,7 @@ async def serve(
     *,
     standalone: bool,
     own_command: Sequence[str],
+    load: Load,
     on_ready: Callable[[Application], None],
     on_leave: Callable[[Callable[[], None]], None],
 ) -> None:
@@ -392,7 +419,7 @@ async def serve(
     """
     config.home.create()
     with InstanceLock.acquire(config.home):
-        application = Application(config, standalone=standalone, own_command=own_command)
+        application = Application(config, standalone=standalone, own_command=own_command, load=load)
         on_leave(application.leave)
         await application.start()
         try:

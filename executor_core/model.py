@@ -13,6 +13,10 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct, field
 
+_SECRET_NAME = re.compile(
+    "AUTH(?!OR(?!I[SZ]))|COOKIE|CREDENTIAL|KEY|PASSWORD|SECRET|TOKEN",  # authors are no secret
+    re.IGNORECASE,
+)
 _HAN = re.compile("[\u4e00-\u9fff]")
 
 
@@ -63,13 +67,15 @@ class ModelConfig(Value, kw_only=True, frozen=True):
     """The model a task brings. All empty: the user's own login and the agent's own default.
 
     A configuration that names a key or a base URL replaces the user's whole group of settings for
-    that vendor; the two are never mixed.
+    that vendor; the two are never mixed. `protocol` is what the service speaks, where that is
+    known: `anthropic`, `openai` (chat completions), `openai-responses` or `gemini`.
     """
 
     model: str | None = None
     small_model: str | None = None
     api_key: str | None = None
     base_url: str | None = None
+    protocol: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
 
@@ -147,6 +153,46 @@ class GitClone(Value, kw_only=True, frozen=True, tag="git"):
 Workspace: TypeAlias = TaskFolder | Folder | GitClone
 
 
+class Attachment(Value, kw_only=True, frozen=True):
+    """A file that a person put beside the prompt. `name` is as it came, so it may be anything."""
+
+    id: int
+    name: str = ""
+    size_bytes: int | None = None
+    media_type: str = ""
+
+
+class SkillRef(Value, kw_only=True, frozen=True):
+    """A skill on the server. Without `skill_id` the server is asked for it by name.
+
+    `version` changes when the skill does, where the server says so.
+    """
+
+    name: str
+    namespace: str = "default"
+    skill_id: int | None = None
+    version: str = ""
+
+
+class Materials(Value, kw_only=True, frozen=True):
+    """What a task brings besides words, to be fetched from `server` before the agent starts.
+
+    `token` opens it: a secret that is never printed, logged or kept on disk, and that no other host
+    gets. `preferred_skills` are the names of those that the person picked for this message.
+    """
+
+    server: str = ""
+    token: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    skills: tuple[SkillRef, ...] = ()
+    preferred_skills: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        ids = [attachment.id for attachment in self.attachments]
+        names = [skill.name for skill in self.skills]
+        return f"Materials({self.server!r}, attachments={ids}, skills={names})"
+
+
 class Permission(StrEnum):
     """What the agent may do without asking."""
 
@@ -168,6 +214,9 @@ class RunRequest(Value, kw_only=True, frozen=True):
     two requests with one key are the same request until its outcome was delivered. `reply_to` is
     read by that door alone and must hold no secret: it is kept on disk to answer after a restart.
     `address` is the server and account that the outcome belongs to; None means nobody waits for it.
+    `mcp_servers` by name: `type` is `stdio` (with `command`, `args`, `env`), `http` or `sse` (both
+    with `url`, `headers`). `remarks` are what the person is told first, such as what was left out.
+    `other_secrets` stand in it where their place does not tell that they are secret.
     """
 
     run_id: str = field(default_factory=new_run_id)
@@ -187,11 +236,42 @@ class RunRequest(Value, kw_only=True, frozen=True):
     system_prompt: str = ""
     new_session: bool = False
     mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    materials: Materials = Materials()
+    remarks: tuple[Notice, ...] = ()
     permission: Permission = Permission.UNATTENDED
     limits: Limits = Limits()
+    extra_args: tuple[str, ...] = ()
+    other_secrets: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be seen of this request: keys, tokens, and what servers of tools want."""
+        found = [self.model.api_key or "", self.materials.token, *self.other_secrets]
+        named: list[object] = [self.model.env, self.model.headers]
+        if isinstance(self.workspace, GitClone) and self.workspace.credential is not None:
+            found.append(self.workspace.credential.token)
+        for server in self.mcp_servers.values():
+            named += [server.get("headers"), server.get("env")]
+        for values in named:
+            found += secret_values(values)
+        return tuple(value for value in found if value)
 
     def __repr__(self) -> str:
         return f"RunRequest({self.run_id}, {self.source}, {self.request_key!r}, {self.agent})"
+
+
+def secret_values(values: object) -> list[str]:
+    """The values whose names say that they are secret, without a scheme in front of them."""
+    return [
+        value.rpartition(" ")[2]
+        for name, value in (values.items() if isinstance(values, dict) else ())
+        if isinstance(value, str) and is_secret_name(str(name))
+    ]
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what goes by that name must not be shown."""
+    return _SECRET_NAME.search(name) is not None
 
 
 # --- what is answered --------------------------------------------------------------------------
@@ -294,7 +374,10 @@ class LinkState(StrEnum):
 
 
 class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
-    """A link as people see it. `reason` is a sentence; `next_attempt_in_s` counts from now."""
+    """A link as people see it. `reason` is a sentence; `next_attempt_in_s` counts from now.
+
+    `token_warning_h` is 48, 24 or 1 when the token ends within so many hours, and 0 once it ended.
+    """
 
     kind: str
     state: LinkState
@@ -303,6 +386,8 @@ class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
     dialect: str | None = None
     reason: str | None = None
     next_attempt_in_s: float | None = None
+    token_expires_at: datetime | None = None
+    token_warning_h: int | None = None
 
 
 # --- what happens in between -------------------------------------------------------------------
@@ -381,6 +466,13 @@ class Notice(Event, kw_only=True, frozen=True, tag="notice"):
     text: str
 
 
+class RawEvent(Event, kw_only=True, frozen=True, tag="raw"):
+    """One event of the agent's own, as it wrote it, whatever it means; only `raw` counts.
+
+    Agents that tell these tell them for every line. What a line means follows as events without.
+    """
+
+
 class AgentResult(Event, kw_only=True, frozen=True, tag="result"):
     """The agent's own last word. Once it is seen, a cancel comes too late.
 
@@ -409,6 +501,7 @@ AgentEvent: TypeAlias = (
     | FileChanged
     | UsageReported
     | Notice
+    | RawEvent
     | AgentResult
     | RunEnded
 )

@@ -32,6 +32,11 @@ def use_language(language: str) -> None:
     _current = language
 
 
+def current_language() -> str:
+    """The language of the process, one of `LANGUAGES`."""
+    return _current
+
+
 def has_text(key: str) -> bool:
     """Whether there is such a sentence."""
     return key in catalogue(_current)

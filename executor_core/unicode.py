@@ -7,11 +7,11 @@ no text. Python keeps both inside a str; UTF-8, and so JSON and SQLite, refuse t
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-_S = TypeVar("_S", bound=msgspec.Struct)
+_S = TypeVar("_S", bound=msgspec.Struct | dict[str, Any])
 
 
 def encodable(value: _S) -> _S:
@@ -20,7 +20,8 @@ def encodable(value: _S) -> _S:
         msgspec.json.encode(value)
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
-        return msgspec.json.decode(text.encode(errors="replace"), type=type(value))
+        mended: _S = msgspec.json.decode(text.encode(errors="replace"), type=type(value))
+        return mended
     return value
 
 

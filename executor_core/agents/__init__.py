@@ -8,6 +8,7 @@ from executor_core.agents.claude_code import ClaudeCode
 from executor_core.agents.demo import DemoAgent
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.registry import Agents, agents_here
+from executor_core.agents.scratch import forget_secrets
 
 __all__ = [
     "Agent",
@@ -20,4 +21,5 @@ __all__ = [
     "Emit",
     "Probe",
     "agents_here",
+    "forget_secrets",
 ]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from executor_core.agents.acp_dialogue import AcpDialogue
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-_BUILT_IN = frozenset({"claude_code", "codex", "demo", "opencode"})
+_BUILT_IN = frozenset({"claude_code", "codex", "codex_exec", "demo", "opencode"})
 _KEYS = frozenset({"name", "title", "command", "env"})
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from executor_core import __version__
 from executor_core.agents.agent import Assignment
+from executor_core.agents.mcp import McpServer, mcp_servers
 from executor_core.agents.tool_output import cut_output
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -107,6 +108,7 @@ class AcpDialogue:
         self._requests = 0
         self._on_answer: Callable[[object], Iterator[AgentEvent]] = self._initialized
         self._takes_images = False
+        self._notices: list[Notice] = []
         self._session_id = assignment.session_id
         self._is_prompted = False
         self._message_id: str | None = None
@@ -185,14 +187,20 @@ class AcpDialogue:
         prompts, sessions = abilities.prompt_capabilities, abilities.session_capabilities
         self._takes_images = prompts is not None and bool(prompts.image)
         known, folder = self._assignment.session_id, str(self._assignment.folder)
+        found, self._notices = mcp_servers(
+            self._assignment.mcp_servers,
+            agent=self._title,
+            takes=_kinds(abilities.mcp_capabilities or schema.McpCapabilities()),
+        )
+        servers = [_mcp_server(server) for server in found]
         if known is None:
-            new = schema.NewSessionRequest(cwd=folder, mcp_servers=[])
+            new = schema.NewSessionRequest(cwd=folder, mcp_servers=servers)
             self._request("session/new", new, self._session_opened)
         elif sessions is not None and sessions.resume is not None:
-            resume = schema.ResumeSessionRequest(cwd=folder, mcp_servers=[], session_id=known)
+            resume = schema.ResumeSessionRequest(cwd=folder, mcp_servers=servers, session_id=known)
             self._request("session/resume", resume, self._session_opened)
         elif abilities.load_session:
-            load = schema.LoadSessionRequest(cwd=folder, mcp_servers=[], session_id=known)
+            load = schema.LoadSessionRequest(cwd=folder, mcp_servers=servers, session_id=known)
             self._request("session/load", load, self._session_opened)
         else:
             yield self._failed("session_not_found", session_id=known)
@@ -210,6 +218,7 @@ class AcpDialogue:
             yield AgentResult(error=problem)
             return
         yield SessionStarted(session_id=self._session_id, model=model)
+        yield from self._notices
         if self._assignment.images and not self._takes_images:
             words = text("notice.images_ignored", agent=self._title)
             yield Notice(code="images_ignored", text=words)
@@ -417,6 +426,28 @@ def model_failure(words: str, title: str) -> ErrorInfo:
             status = text("acp.answered_with_error")
             return _error(code, status=status, reason=words, agent=title)
     return _error("agent_failed", agent=title, reason=words)
+
+
+def _kinds(abilities: schema.McpCapabilities) -> set[str]:
+    """The kinds of tool servers that the agent takes; every agent starts programs."""
+    return {"stdio"} | {kind for kind in ("http", "sse") if getattr(abilities, kind)}
+
+
+def _mcp_server(server: McpServer) -> Any:  # one of a union that the library does not name
+    headers = [schema.HttpHeader(name=n, value=value) for n, value in server.headers.items()]
+    match server.kind:
+        case "http":
+            return schema.HttpMcpServer(
+                type="http", name=server.name, url=server.url, headers=headers
+            )
+        case "sse":
+            return schema.SseMcpServer(
+                type="sse", name=server.name, url=server.url, headers=headers
+            )
+    env = [schema.EnvVariable(name=n, value=value) for n, value in server.env.items()]
+    return schema.McpServerStdio(
+        name=server.name, command=server.command, args=list(server.args), env=env
+    )
 
 
 def _models(options: list[Any]) -> tuple[str | None, frozenset[str]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from executor_core.agents.extra_args import ExtraArgs
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -27,6 +28,7 @@ class Assignment(Struct, kw_only=True, frozen=True):
     `scratch` is the run's private folder (0700) for files that the agent's command names.
     `private_home` is where the agent keeps its state when the task brings its own model access;
     None leaves the user's own home and login in force. `session_id` resumes a conversation.
+    `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command.
     """
 
     run_id: str
@@ -39,10 +41,15 @@ class Assignment(Struct, kw_only=True, frozen=True):
     model: ModelConfig = ModelConfig()
     system_prompt: str = ""
     permission: Permission = Permission.UNATTENDED
+    mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extra_args: tuple[str, ...] = ()
 
 
 class Agent(Protocol):
     """A coding agent on this computer."""
+
+    extra_args: ClassVar[ExtraArgs] = {}
+    """The further arguments that its command takes."""
 
     @property
     def name(self) -> str:

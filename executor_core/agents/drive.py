@@ -36,8 +36,11 @@ async def drive(
     clock: Clock,
     emit: Emit,
     stop: asyncio.Event,
+    closes_input: bool = False,
 ) -> AgentResult:
     """Start `argv`, hold the dialogue, end the whole tree; returns the agent's last word.
+
+    `closes_input` is for an agent that reads its input to the end before it begins.
 
     A process that ends without one gives `dialogue.without_result`. Returns within 8 s of `stop`.
     """
@@ -66,6 +69,11 @@ async def drive(
         on_stderr=hear if isinstance(dialogue, ReadsStderr) else None,
     )
     jobs = Jobs(f"run {marker}")
+
+    async def open_talk() -> None:
+        await tree.write(dialogue.outgoing())
+        if closes_input:
+            tree.close_stdin()
 
     async def listen() -> None:
         count = itertools.count(1)
@@ -98,7 +106,7 @@ async def drive(
     try:
         listening = jobs.spawn(listen(), "listen")
         jobs.spawn(watch_stop(), "watch stop")
-        jobs.spawn(tree.write(dialogue.outgoing()), "open")
+        jobs.spawn(open_talk(), "open")
         await over.wait()
         if stop.is_set():
             await tree.end(interrupt=interrupt)

@@ -91,6 +91,11 @@ class AgentHost:
         self._path = path
         self._path_is_final.set()
 
+    @property
+    def path(self) -> str:
+        """Where programs are looked up, as a PATH."""
+        return self._path
+
     async def find(self, program: str) -> Path | None:
         """The absolute path of `program`, where the user's own shell would find it.
 
@@ -147,11 +152,10 @@ class AgentHost:
     async def _look(self, probe: Probe, program: Path) -> Availability:
         found = msgspec.structs.replace(_unseen(probe), path=str(program))
         code, output = await self._ask(program, "--version")
-        digits = re.search(r"\d+(\.\d+)+", output)
-        if code != 0 or digits is None:
+        version = version_in(output)
+        if code != 0 or version is None:
             problem = ExecutorError("agent_broken", agent=probe.title, path=program).info
             return msgspec.structs.replace(found, problem=problem)
-        version = digits.group()
         found = msgspec.structs.replace(found, version=version)
         if tuple(map(int, version.split("."))) < probe.minimum_version:
             error = ExecutorError(
@@ -210,6 +214,12 @@ class AgentHost:
             await jobs.close()
             await tree.end()
         return Answer(code, b"\n".join(lines).decode(errors="replace"), tree.stderr_tail)
+
+
+def version_in(output: str) -> str | None:
+    """The first version number in what a program printed."""
+    found = re.search(r"\d+(\.\d+)+", output)
+    return found.group() if found else None
 
 
 def _unseen(probe: Probe) -> Availability:

@@ -11,14 +11,15 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
 from msgspec import Struct
 
-from executor_core.agents.host import AgentHost, Answer
+from executor_core.agents.host import AgentHost, Answer, version_in
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.texts import text
@@ -28,7 +29,13 @@ Say: TypeAlias = Callable[[str], None]
 INSTALL_LIMIT_S = 15 * 60.0
 SHORT_LIMIT_S = 60.0
 PROGRESS_EVERY_S = 5.0
+LEFTOVER_AGE_S = 2 * INSTALL_LIMIT_S
+"""What is younger may belong to an installation that is at work."""
 MIB = 2**20
+
+_PARTIAL = ".wegent-install-"
+_BEFORE, _PLACES = "before", "places.json"
+"""Inside such a folder: what was replaced, by number, and where it belongs."""
 
 _NPM = ("install", "--global", "--no-audit", "--no-fund", "--no-update-notifier")
 # Scripts of packages run meanwhile; they need none of the user's keys.
@@ -147,8 +154,9 @@ class Installer:
         `say` is told each step in a sentence. Raises ExecutorError, and then everything is as it
         was: `install_failed`, or `install_in_the_way` where another installer put the program.
         """
+        await asyncio.to_thread(_clear, [self.prefix.folder], self._host.clock.now().timestamp())
         self._check_free(package)
-        partial = self.prefix.folder / f".wegent-install-{secrets.token_hex(4)}"
+        partial = self.prefix.folder / f"{_PARTIAL}{secrets.token_hex(4)}"
         made: list[Path] = []
         version = None
         try:
@@ -220,16 +228,17 @@ class Installer:
 
     async def _version(self, program: Path) -> str | None:
         answer = await self._run([str(program), "--version"], SHORT_LIMIT_S)
-        found = re.search(r"\d+(\.\d+)+", answer.output)
-        return found.group() if answer.code == 0 and found else None
+        return version_in(answer.output) if answer.code == 0 else None
 
     async def _replace(self, package: Package, fresh: Prefix, made: list[Path]) -> str:
         """Put what is in `fresh` in its place; what was there returns where that fails."""
         target = self.prefix
         moves = [(fresh.package(package), target.package(package))]
         moves += zip(fresh.launchers(package), target.launchers(package), strict=True)
-        kept = fresh.folder / "before"
+        kept = fresh.folder / _BEFORE
         kept.mkdir()
+        # If we are killed on the way, the next installation or start can put it back.
+        (kept / _PLACES).write_bytes(msgspec.json.encode([str(place) for _, place in moves]))
         version = None
         done: list[tuple[Path, Path]] = []
         try:
@@ -253,6 +262,39 @@ class Installer:
 
     async def _run(self, argv: Sequence[str], limit_s: float) -> Answer:
         return await self._host.ask(argv, _environment(self._host), limit_s)
+
+
+def clear_leftovers(host: AgentHost) -> None:
+    """Put right what installations left that were killed, wherever ours may have been. Blocks."""
+    env = _environment(host)
+    home = Path(env.get("USERPROFILE") or env.get("HOME") or Path.home())
+    folders = {home / ".local"}
+    for place in map(Path, env["PATH"].split(os.pathsep)):
+        folder = place if host.platform == "win32" else place.parent
+        if folder.is_relative_to(home):
+            folders.add(folder)
+    _clear(folders, host.clock.now().timestamp())
+
+
+def _clear(folders: Iterable[Path], now_s: float) -> None:
+    for folder in folders:
+        for partial in folder.glob(f"{_PARTIAL}*"):
+            with suppress(OSError):  # somebody else clears it as well, or it is not ours
+                if now_s - partial.stat().st_mtime > LEFTOVER_AGE_S:
+                    _return_what_was_there(partial / _BEFORE)
+                    shutil.rmtree(partial)
+
+
+def _return_what_was_there(kept: Path) -> None:
+    """The old version goes back to each place that stands empty."""
+    try:
+        places = msgspec.json.decode((kept / _PLACES).read_bytes(), type=list[str])
+    except (OSError, msgspec.MsgspecError):
+        return  # it was killed before it replaced anything
+    for number, place in enumerate(map(Path, places)):
+        old = kept / str(number)
+        if os.path.lexists(old) and not os.path.lexists(place):
+            old.rename(place)
 
 
 def _put_back(done: Sequence[tuple[Path, Path]], withdrawn: Path) -> None:

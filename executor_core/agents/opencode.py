@@ -57,6 +57,19 @@ _SEES: _Json = {
     "modalities": {"input": ["text", "image"], "output": ["text"]},
 }
 """Without this it keeps images from a model that it does not know."""
+_PACKAGES = {
+    "anthropic": "@ai-sdk/anthropic",
+    "openai": "@ai-sdk/openai-compatible",
+    "openai-responses": "@ai-sdk/openai",
+    "gemini": "@ai-sdk/google",
+}
+"""What speaks each kind of API; all are built in, so that nothing is fetched."""
+_VENDOR_URLS = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
+    "openai-responses": "https://api.openai.com/v1",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta",
+}
 _VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|OPENAI_|OPENCODE_")
 _HOMES = ("CONFIG", "DATA", "STATE", "CACHE")
 _QUIET = {
@@ -205,12 +218,9 @@ def _own_model(model: ModelConfig) -> str | None:
 
 
 def _provider(model: ModelConfig, traits: _Json) -> _Json:
-    """The task's model access. Both kinds of API are built into OpenCode."""
-    is_claude = (
-        "anthropic" in (model.base_url or "")
-        or (model.model or "").startswith("claude")
-        or any(name.startswith("ANTHROPIC_") for name in model.env)
-    )
+    """The task's model access."""
+    protocol = model.protocol if model.protocol in _PACKAGES else _guessed(model)
+    is_claude = protocol == "anthropic"
     vendor = "ANTHROPIC" if is_claude else "OPENAI"
     given = {name: model.env.get(f"{vendor}_{name}", "") for name in ("API_KEY", "AUTH_TOKEN")}
     key = model.api_key or given["API_KEY"] or given["AUTH_TOKEN"]
@@ -220,16 +230,26 @@ def _provider(model: ModelConfig, traits: _Json) -> _Json:
         if url and key and "api.anthropic.com" not in url:
             # The vendor takes its keys in a header of their own, gateways take bearer tokens.
             headers.setdefault("Authorization", f"Bearer {key}")
-        url = (url or "https://api.anthropic.com").removesuffix("/v1") + "/v1"
-    options: _Json = {"baseURL": url or "https://api.openai.com/v1", "headers": headers}
+        url = (url or _VENDOR_URLS[protocol]).removesuffix("/v1") + "/v1"
+    options: _Json = {"baseURL": url or _VENDOR_URLS[protocol], "headers": headers}
     options |= {"apiKey": key} if key else {}
     models = {name for name in (model.model, model.small_model) if name}
     return {
-        "npm": "@ai-sdk/anthropic" if is_claude else "@ai-sdk/openai-compatible",
+        "npm": _PACKAGES[protocol],
         "name": "Task",
         "options": options,
         "models": dict.fromkeys(sorted(models), traits),
     }
+
+
+def _guessed(model: ModelConfig) -> str:
+    """The kind of API where the task does not say it."""
+    is_claude = (
+        "anthropic" in (model.base_url or "")
+        or (model.model or "").startswith("claude")
+        or any(name.startswith("ANTHROPIC_") for name in model.env)
+    )
+    return "anthropic" if is_claude else "openai"
 
 
 def _seed(folder: Path) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from executor_core.agents.acp import AcpAgent, definitions_from, known_definitions
 from executor_core.agents.agent import Agent
 from executor_core.agents.claude_code import ClaudeCode
-from executor_core.agents.codex import Codex
+from executor_core.agents.codex import EXEC_NAME, Codex, CodexExec
+from executor_core.agents.extra_args import checked_extra_args
 from executor_core.agents.host import AgentHost
 from executor_core.agents.opencode import OpenCode
 from executor_core.errors import ExecutorError
@@ -31,7 +32,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 class Agents:
     """All agents, and which one stands in (standalone mode only) where one cannot work.
 
-    Those of `only_if_found` may be asked for by name, but are listed only where they are installed.
+    Those of `only_if_found` may be asked for by name, but are listed only where they are installed;
+    those of `hidden` are not listed at all.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class Agents:
         agents: Iterable[Agent],
         stand_in: str | None = None,
         only_if_found: Collection[str] = (),
+        hidden: Collection[str] = (),
     ) -> None:
         self._agents = {agent.name: agent for agent in agents}
         self._stand_in = stand_in
         self._only_if_found = frozenset(only_if_found)
+        self._hidden = frozenset(hidden)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,9 +55,16 @@ class Agents:
     def get(self, name: str) -> Agent:
         """The agent `name`, usable or not. Raises ExecutorError("agent_unknown")."""
         if name not in self._agents:
-            known = (known for known in self._agents if known not in self._only_if_found)
+            unnamed = self._only_if_found | self._hidden
+            known = (known for known in self._agents if known not in unnamed)
             raise ExecutorError("agent_unknown", agent=name, known=", ".join(known))
         return self._agents[name]
+
+    def check_extra_args(self, name: str, given: Sequence[str]) -> None:
+        """Raises ExecutorError("agent_unknown") or ("extra_arg_refused")."""
+        # Agents of other packages need not have a table.
+        table = getattr(self.get(name), "extra_args", {})
+        checked_extra_args(name, table, given)
 
     async def stand_in_for(self, name: str) -> tuple[Agent, Availability] | None:
         """The agent to use instead of `name` and what is wrong with that; None: use it itself."""
@@ -64,7 +75,8 @@ class Agents:
 
     async def availability(self) -> tuple[Availability, ...]:
         """Every agent, probed side by side."""
-        found = await asyncio.gather(*map(_look, self._agents.values()))
+        listed = [agent for name, agent in self._agents.items() if name not in self._hidden]
+        found = await asyncio.gather(*map(_look, listed))
         return tuple(one for one in found if one.path or one.name not in self._only_if_found)
 
 
@@ -91,7 +103,7 @@ def agents_here(
     own = definitions_from(list(configured))
     replaced = {definition.name for definition in own}
     known = [definition for definition in known_definitions() if definition.name not in replaced]
-    agents: list[Agent] = [ClaudeCode(host), Codex(host), OpenCode(host)]
+    agents: list[Agent] = [ClaudeCode(host), Codex(host), OpenCode(host), CodexExec(host)]
     agents += [AcpAgent(host, definition) for definition in own]
     if stand_in is not None:
         agents.append(stand_in)
@@ -103,6 +115,7 @@ def agents_here(
         agents + found,
         stand_in=stand_in.name if stand_in else None,
         only_if_found=[agent.name for agent in found],
+        hidden=[EXEC_NAME],
     )
 
 

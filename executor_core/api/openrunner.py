@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from executor_core.model import (
     AgentEvent,
     AgentResult,
     FileChanged,
     Notice,
+    RawEvent,
     ReasoningDelta,
     RunEnded,
     RunStarted,
@@ -21,6 +23,24 @@ from executor_core.model import (
     ToolStarted,
     UsageReported,
 )
+
+
+class OpenRunnerEvent(Struct):
+    """The data of one event; the fields beside `type`, which repeats its name, are its kind's."""
+
+    type: Literal[
+        "started",
+        "token",
+        "reasoning",
+        "tool_call",
+        "tool_result",
+        "file_change",
+        "usage",
+        "notice",
+        "error",
+        "done",
+    ]
+
 
 _Named = tuple[str, dict[str, Any]]
 
@@ -53,7 +73,7 @@ def as_openrunner(event: AgentEvent) -> list[_Named]:
             return _one("notice", code="session", content=event.session_id)
         case RunEnded():
             return _ended(event)
-        case AgentResult():
+        case AgentResult() | RawEvent():
             return []
 
 

@@ -1,219 +1,188 @@
-"""The routes: OpenRunner's, and our own beyond them."""
+"""The table of routes: OpenRunner's, and our own beyond them.
+
+What is in it is served, stands in `/openapi.json`, and is tried by the tests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
-from aiohttp import web
-from msgspec import UNSET, Struct, UnsetType, field
 
-from executor_core.api.openrunner import as_openrunner
-from executor_core.control import Control, Submission
-from executor_core.errors import ExecutorError
-from executor_core.model import RunEnded
-from executor_core.web import (
-    OWNER,
-    Access,
-    Listener,
-    ServerEvent,
-    last_event_id,
-    read_json,
-    user_of,
+from executor_core import __version__
+from executor_core.api import answers, runs
+from executor_core.api.openapi import document
+from executor_core.api.openrunner import OpenRunnerEvent
+from executor_core.api.route import Call, Parts, Route, Stream
+from executor_core.control import (
+    Control,
+    RunChanges,
+    RunDetail,
+    RunSummary,
+    Status,
+    Submission,
 )
+from executor_core.control.desk import Check, DeviceDesk, HealthDesk, LogDesk, LogLine
+from executor_core.model import AgentEvent, Availability
+from executor_core.web import Access, Listener, Users
 
-OPENRUNNER_TIME_LIMIT_S = 300.0
-MAX_LIST = 500
-
-_Answer = Callable[[Control, web.Request], Awaitable[object]]
-
-
-class _Input(Struct):
-    text: str
-
-
-class _Metadata(Struct):
-    agent_type: str = "claude_code"
-    cwd: str | None = None
-    working_dir: str | None = None
-    timeout_secs: float = OPENRUNNER_TIME_LIMIT_S
-    model: str | None = None
-    extra_args: list[str] | UnsetType = UNSET
-
-
-class _NewRun(Struct):
-    input: _Input
-    metadata: _Metadata = field(default_factory=_Metadata)
+STATUSES = {
+    "artifact_unknown": 404,
+    "draining": 503,
+    "login_failed": 400,
+    "login_slowed": 429,
+    "owner_only": 403,
+    "queue_full": 503,
+    "retry_elsewhere": 409,
+    "retry_not_kept": 409,
+    "retry_too_early": 409,
+    "run_unknown": 404,
+    "server_unreachable": 502,
+    "users_unreadable": 409,
+}
 
 
-class _Pause(Struct):
-    for_s: float | None = None
-    reason: str | None = None
+class Health(msgspec.Struct):
+    """It listens."""
+
+    status: str = "ok"
 
 
-def attach(listener: Listener, control: Control) -> None:
-    """Register every route of the table on `listener`."""
-    listener.statuses.update(owner_only=403, run_unknown=404, queue_full=503, draining=503)
-    for method, path, answer in _TABLE:
-        is_public = path in _PUBLIC
-        access = Access.PUBLIC if is_public else Access.TOKEN
-        answers = _handler(answer, control, is_public=is_public)
-        listener.route(method, path, answers, access=access)
-    for path, own in (("events", False), ("agent-events", True)):
-        handler = _stream(listener, control, is_own_format=own)
-        listener.route("GET", f"/api/runs/{{run_id}}/{path}", handler, access=Access.STREAM)
+class UsableAgent(msgspec.Struct):
+    """What everybody may know of an agent."""
+
+    name: str
+    title: str
+    usable: bool
 
 
-def _handler(
-    answer: _Answer, control: Control, *, is_public: bool
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handle(request: web.Request) -> web.Response:
-        if not is_public:
-            _check_owner(request)
-        body = msgspec.json.encode(await answer(control, request))
-        return web.Response(body=body, content_type="application/json")
+class UsableAgents(msgspec.Struct):
+    """The agents of this computer."""
 
-    return handle
+    agents: tuple[UsableAgent, ...]
 
 
-def _check_owner(request: web.Request) -> None:
-    # The hub lets its other users in as well; this computer is not theirs.
-    if user_of(request) != OWNER:
-        raise ExecutorError("owner_only")
-
-
-async def _body(request: web.Request, kind: type[Any]) -> Any:
-    """The JSON body as `kind`; a wrong one is answered with what is wrong in it."""
-    try:
-        return msgspec.convert(await read_json(request), kind)
-    except msgspec.ValidationError as error:
-        raise ExecutorError("bad_body", reason=error) from error
-
-
-# --- answers -----------------------------------------------------------------------------------
-
-
-async def _health(_control: Control, _request: web.Request) -> object:
-    return {"status": "ok"}
-
-
-async def _health_agents(control: Control, _request: web.Request) -> object:
-    found = await control.agents()
-    return {"agents": [{"name": a.name, "title": a.title, "usable": a.is_usable} for a in found]}
-
-
-async def _status(control: Control, _request: web.Request) -> object:
-    return await control.status()
-
-
-async def _runs(control: Control, request: web.Request) -> object:
-    raw = request.query.get("limit", "50")
-    limit = int(raw) if raw.isdecimal() and len(raw) < 10 else 0
-    if not 1 <= limit <= MAX_LIST:
-        raise ExecutorError("bad_value", name="limit", allowed=f"1 … {MAX_LIST}")
-    return await control.runs(limit)
-
-
-async def _run(control: Control, request: web.Request) -> object:
-    return await control.run(request.match_info["run_id"])
-
-
-async def _new_run(control: Control, request: web.Request) -> object:
-    wanted = await _body(request, _NewRun)
-    if wanted.metadata.extra_args:
-        raise ExecutorError("extra_args_refused")
-    submission = Submission(
-        prompt=wanted.input.text,
-        agent=wanted.metadata.agent_type,
-        folder=wanted.metadata.cwd or wanted.metadata.working_dir,
-        model=wanted.metadata.model,
-        time_limit_s=wanted.metadata.timeout_secs,
+def attach(
+    listener: Listener,
+    control: Control,
+    *,
+    users: Users | None = None,
+    devices: DeviceDesk | None = None,
+    health: HealthDesk | None = None,
+    log: LogDesk | None = None,
+) -> None:
+    """Register the routes of every part that is given."""
+    parts = Parts(
+        listener=listener,
+        control=control,
+        users=users,
+        devices=devices,
+        health=health,
+        log=log,
     )
-    return {"run_id": await control.submit(submission)}
+    listener.statuses.update(STATUSES)
+    if users is not None:
+        listener.accept(users.verify)
+    for route in _served(parts):
+        listener.route(route.method, route.path, route.handler(parts), access=route.access)
 
 
-async def _submit(control: Control, request: web.Request) -> object:
-    return {"run_id": await control.submit(await _body(request, Submission))}
+def _served(parts: Parts) -> list[Route | Stream]:
+    return [route for route in ROUTES if getattr(parts, route.part) is not None]
 
 
-async def _cancel(control: Control, request: web.Request) -> object:
-    return {"answer": await control.cancel(request.match_info["run_id"])}
+async def _describe(call: Call) -> dict[str, Any]:
+    return document(_served(call.parts), __version__)
 
 
-async def _agents(control: Control, _request: web.Request) -> object:
-    return await control.agents()
+async def _health(_call: Call) -> Health:
+    return Health()
 
 
-async def _pause(control: Control, request: web.Request) -> object:
-    wanted = await _body(request, _Pause)
-    return await control.pause(wanted.for_s, wanted.reason)
+async def _health_agents(call: Call) -> UsableAgents:
+    found = await call.control.agents()
+    return UsableAgents(tuple(UsableAgent(a.name, a.title, a.is_usable) for a in found))
 
 
-async def _resume(control: Control, _request: web.Request) -> object:
-    return await control.resume()
+_PUBLIC = Access.PUBLIC
 
-
-async def _drain(control: Control, _request: web.Request) -> object:
-    return await control.drain()
-
-
-async def _stop(control: Control, _request: web.Request) -> object:
-    await control.stop()
-    return {"stopping": True}
-
-
-async def _console(control: Control, _request: web.Request) -> object:
-    return {"url": await control.console()}
-
-
-async def _credential(control: Control, _request: web.Request) -> object:
-    await control.credential_changed()
-    return {"changed": True}
-
-
-def _stream(
-    listener: Listener, control: Control, *, is_own_format: bool
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def events(run_id: str, after: int) -> AsyncGenerator[ServerEvent, None]:
-        async for event in control.events(run_id, after):
-            if is_own_format:
-                data = msgspec.to_builtins(event)
-                yield ServerEvent(event.seq, data["kind"], data)
-            else:
-                named = as_openrunner(event)
-                # Only the last one carries the number, so that a resume repeats rather than loses.
-                for number, (name, data) in enumerate(named, start=1):
-                    yield ServerEvent(event.seq - (number < len(named)), name, data)
-            if isinstance(event, RunEnded):
-                return
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        _check_owner(request)
-        run_id = request.match_info["run_id"]
-        # Not the stream but the answer says that there is no such run.
-        await control.run(run_id)
-        return await listener.stream(request, events(run_id, last_event_id(request) or 0))
-
-    return handle
-
-
-_PUBLIC = ("/health", "/health/agents")
-
-_TABLE: tuple[tuple[str, str, _Answer], ...] = (
-    ("GET", "/health", _health),
-    ("GET", "/health/agents", _health_agents),
-    ("GET", "/api/status", _status),
-    ("GET", "/api/runs", _runs),
-    ("POST", "/api/runs", _new_run),
-    ("GET", "/api/runs/{run_id}", _run),
-    ("POST", "/api/runs/{run_id}/cancel", _cancel),
-    ("POST", "/api/submissions", _submit),
-    ("GET", "/api/agents", _agents),
-    ("POST", "/api/pause", _pause),
-    ("POST", "/api/resume", _resume),
-    ("POST", "/api/drain", _drain),
-    ("POST", "/api/stop", _stop),
-    ("POST", "/api/console", _console),
-    ("POST", "/api/credential", _credential),
-)
+ROUTES: tuple[Route | Stream, ...] = (
+    Route("GET", "/health", "Whether it listens", _health, Health, access=_PUBLIC),
+    Route(
+        "GET", "/health/agents", "Which agents can work", _health_agents, UsableAgents,
+        access=_PUBLIC,
+    ),
+    Route("GET", "/openapi.json", "This description", _describe, dict[str, Any]),
+    Route(
+        "POST", "/api/auth/login", "A token for a name and a password", answers.login,
+        answers.SignedIn, answers.Login, access=_PUBLIC, part="users",
+    ),
+    # --- runs -----------------------------------------------------------------------------------
+    Route("POST", "/api/runs", "Ask for a run", runs.new_run, answers.RunId, runs.NewRun),
+    Route("POST", "/api/chat", "Ask, and wait", runs.chat, runs.ChatAnswer, runs.Chat),
+    Route(
+        "GET", "/api/runs", "The active runs and the newest", answers.runs,
+        tuple[RunSummary, ...], query=answers.Limit,
+    ),
+    Route("POST", "/api/submissions", "Ask for a run", answers.submit, answers.RunId, Submission),
+    Route("GET", "/api/runs/{run_id}", "One run", answers.run, RunDetail),
+    Route("POST", "/api/runs/{run_id}/cancel", "End a run", answers.cancel, answers.Cancelled),
+    Route("POST", "/api/runs/{run_id}/retry", "Ask again for it", answers.retry, answers.RunId),
+    Route("GET", "/api/runs/{run_id}/patch", "What a run changed", answers.changes, RunChanges),
+    Route(
+        "GET", "/api/runs/{run_id}/artifacts/{name}", "A file that a run made",
+        answers.artifact, bytes,
+    ),
+    Route(
+        "GET", "/api/folders-in-use", "Where runs work", answers.folders_in_use, tuple[str, ...]
+    ),
+    Stream(
+        "/api/runs/{run_id}/events", "What happens in a run, in OpenRunner's words",
+        runs.events, OpenRunnerEvent, runs.check_run,
+    ),
+    Stream(
+        "/api/runs/{run_id}/agent-events", "What happens in a run, in our own words",
+        answers.agent_events, AgentEvent, runs.check_run,
+    ),
+    # --- the executor ---------------------------------------------------------------------------
+    Route("GET", "/api/status", "The executor at a glance", answers.status, Status),
+    Stream("/api/status/events", "The status, whenever it changed", answers.status_events, Status),
+    Route("GET", "/api/agents", "The agents", answers.agents, tuple[Availability, ...]),
+    Route("POST", "/api/pause", "Start nothing new", answers.pause, Status, answers.Pause),
+    Route("POST", "/api/resume", "Take back a pause", answers.resume, Status),
+    Route("POST", "/api/slots", "Set the slots", answers.resize, Status, answers.SlotCount),
+    Route("POST", "/api/drain", "Finish what was accepted, then end", answers.drain, Status),
+    Route("POST", "/api/stop", "End all runs, then end", answers.stop, answers.Stopping),
+    Route("POST", "/api/console", "A link to the console", answers.console, answers.Console),
+    Route("POST", "/api/links/try", "Connect now", answers.try_links, answers.Done),
+    Route("POST", "/api/credential", "A token was changed", answers.credential, answers.Done),
+    # --- devices, health, log -------------------------------------------------------------------
+    Route(
+        "GET", "/api/devices", "The server's devices", answers.devices, answers.Devices,
+        part="devices",
+    ),
+    Route(
+        "PUT", "/api/devices/{device_id}/default", "Make it the default", answers.make_default,
+        answers.Devices, part="devices",
+    ),
+    Route(
+        "DELETE", "/api/devices/{device_id}/default", "Have no default", answers.clear_default,
+        answers.Devices, part="devices",
+    ),
+    Route(
+        "DELETE", "/api/devices/{device_id}", "Take it off the list", answers.remove_device,
+        answers.Devices, part="devices",
+    ),
+    Route(
+        "GET", "/api/doctor", "All checks of this computer", answers.doctor, tuple[Check, ...],
+        part="health",
+    ),
+    Route(
+        "GET", "/api/log", "The end of the log", answers.log, tuple[LogLine, ...],
+        query=answers.Lines, part="log",
+    ),
+    Stream(
+        "/api/log/events", "The end of the log, and what comes", answers.log_events, LogLine,
+        query=answers.Lines, part="log",
+    ),
+)  # fmt: skip

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +18,7 @@ from executor_core.texts import LANGUAGES, language_of, use_language
 if TYPE_CHECKING:
     from executor_core.config.layers import Config
     from executor_core.control import RemoteControl
+    from executor_core.desk.reach import Load, Reach
 
 _T = TypeVar("_T")
 
@@ -45,6 +48,20 @@ class Invocation:
         use_language(config.language)
         return config
 
+    def desk(self) -> tuple[Load, Reach]:
+        """What parts of the desk are built from: the configuration, and the executor that runs.
+
+        The configuration is read once here, as `config` does it.
+        """
+        from executor_core.config.home import find_home
+        from executor_core.config.layers import load, read_environment
+        from executor_core.control import RemoteControl
+
+        home = self.config().home
+        environment = read_environment()
+        read = partial(load, find_home(environment), environment, self.given, self._config_file)
+        return read, partial(RemoteControl.of_home, home.api_json)
+
     def ask(self, question: Callable[[RemoteControl], Awaitable[_T]]) -> _T:
         """Ask the running executor of this <home>."""
         from executor_core.control import RemoteControl
@@ -63,6 +80,11 @@ def invocation() -> Invocation:
     found = click.get_current_context().find_object(Invocation)
     assert found is not None
     return found
+
+
+def standard_input() -> str:
+    """All that was piped in."""
+    return sys.stdin.buffer.read().decode("utf-8", "replace")
 
 
 def choose_language() -> None:

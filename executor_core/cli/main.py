@@ -12,7 +12,7 @@ from executor_core import __version__
 from executor_core.cli import verbs
 from executor_core.cli.context import Invocation
 from executor_core.cli.outcome import Exit, speaks_plainly
-from executor_core.cli.start import start
+from executor_core.cli.start import Front, start
 from executor_core.cli.words import Verbs
 from executor_core.texts import text
 
@@ -41,23 +41,24 @@ def cli(
     config_file: Path | None,
 ) -> None:
     given = {"mode": mode, "server.url": backend_url, "server.token": token}
+    front: Front = context.obj or start
     context.obj = Invocation(given, config_file)
     if context.invoked_subcommand is None:
-        start(context.obj, no_gui=no_gui, standalone=standalone, token_given=token is not None)
+        front(context.obj, no_gui=no_gui, standalone=standalone, token_given=token is not None)
 
 
 for verb in verbs.ALL:
     cli.add_command(verb)
 
 
-def main() -> None:
-    """The entry point of the console script."""
+def main(front: Front = start) -> None:
+    """The entry point of the console script. `front` starts the executor where no verb is given."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Rather a question mark than a failure where a terminal or a file takes no such sign.
             stream.reconfigure(errors="replace")
     try:
-        cli(prog_name="wegent-executor")
+        cli(prog_name="wegent-executor", obj=front)
     except Exception as error:
         _last_resort(error)
 

@@ -37,7 +37,13 @@ _EXIT_BY_CODE = {
     "not_configured": Exit.CONFIGURATION,
     "no_server": Exit.CONFIGURATION,
     "port_taken": Exit.CONFIGURATION,
+    "cannot_listen": Exit.CONFIGURATION,
     "acp_agent_invalid": Exit.CONFIGURATION,
+    "signed_out": Exit.CONFIGURATION,
+    # What a look at the server found, by the names of its checks.
+    **dict.fromkeys(("network", "tls", "server"), Exit.OFFLINE),
+    **dict.fromkeys(("server_unreachable", "link_offline", "device_listed_offline"), Exit.OFFLINE),
+    **dict.fromkeys(("token_refused", "link_rejected"), Exit.REJECTED),
 }
 
 
@@ -47,7 +53,12 @@ def exit_code(error: ExecutorError) -> Exit:
 
     if isinstance(error, ConfigError):
         return Exit.CONFIGURATION
-    return _EXIT_BY_CODE.get(error.code, Exit.FAILED)
+    return exit_of(error.code)
+
+
+def exit_of(code: str) -> Exit:
+    """The same by the code of an error."""
+    return _EXIT_BY_CODE.get(code, Exit.FAILED)
 
 
 def say_error(error: ExecutorError) -> None:

@@ -48,6 +48,8 @@ def status(found: Status) -> None:
     """The executor at a glance, in sentences."""
     for link in found.links:
         click.echo(_link_line(link))
+        if link.token_warning_h is not None and link.state is not LinkState.REJECTED:
+            click.echo(_token_line(link.token_warning_h))
     key = "cli.status.slots_queued" if found.queued else "cli.status.slots"
     click.echo(text(key, used=found.slots.used, max=found.slots.max, queued=found.queued))
     if found.outbox_pending:
@@ -69,6 +71,10 @@ def _link_line(link: LinkStatus) -> str:
     if link.next_attempt_in_s is not None:
         wait = " " + text("cli.status.next_attempt", seconds=round(link.next_attempt_in_s))
     return f"{sign} {words}{reason}{wait}"
+
+
+def _token_line(hours: int) -> str:
+    return text("cli.status.token_ends", hours=hours) if hours else text("cli.status.token_ended")
 
 
 def pause_line(found: Status) -> str:
@@ -128,18 +134,22 @@ def run_detail(found: RunDetail) -> None:
         click.echo(text("cli.run.usage", input=usage.input_tokens, output=usage.output_tokens))
     if outcome.error is not None:
         click.echo(outcome.error.sentence)
+    for made in outcome.artifacts:
+        words = text("cli.run.artifact", name=made.name, size=made.size_bytes, path=made.path)
+        click.echo(words)
     if outcome.text:
         click.echo("\n" + outcome.text)
 
 
-def agents(found: Iterable[Availability]) -> None:
-    """Each agent: whether it can work, and what to do if not."""
+def agents(found: Iterable[Availability], path: str) -> None:
+    """Each agent: whether it can work, and what to do if not; then where they are looked up."""
     for agent in found:
         mark = "✓" if agent.is_usable else "✗"
         facts = (agent.version, agent.path, agent.login)
         click.echo(f"{mark} {agent.name}  " + "  ".join(fact for fact in facts if fact))
         if agent.problem is not None:
             click.echo(f"    {agent.problem.sentence}")
+    click.secho(text("cli.agents.path", path=path), dim=True)
 
 
 def event(found: AgentEvent) -> None:

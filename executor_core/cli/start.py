@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import click
 
 from executor_core.cli.context import Invocation
+from executor_core.desk.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
@@ -23,59 +24,71 @@ if TYPE_CHECKING:
     from executor_core.app import Application
     from executor_core.config.layers import Config
 
-DESKTOP_PROGRAM = "wegent-executor-desktop"
+
+class Front(Protocol):
+    """Starts the executor: headless here, or under a window."""
+
+    def __call__(
+        self, invocation: Invocation, *, no_gui: bool, standalone: bool, token_given: bool
+    ) -> None: ...
 
 
 def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given: bool) -> None:
     """Run until SIGTERM, SIGINT, `stop` or the end of a drain."""
     config = invocation.config()
-    has_display = _has_display(config.environment)
-    if has_display and not no_gui:
+    is_on_desktop = has_display(config.environment)
+    if is_on_desktop and not no_gui:
         _become_desktop_if_installed()
 
-    from executor_core.app import check_configured, serve
+    from executor_core.app import check_configured, is_standalone, serve
 
+    standalone = is_standalone(config, standalone)
     check_configured(config, standalone=standalone)
-    # Before the log, whose folder would make its parents readable by everybody.
-    config.home.create()
-    # A terminal gets sentences; a service's journal gets the log.
-    logs = set_up_logs(config, None if sys.stderr is None or sys.stderr.isatty() else sys.stderr)
-    try:
-        _say_warnings(config, token_given=token_given)
+    with at_work(config, token_given=token_given):
         asyncio.run(
             serve(
                 config,
                 standalone=standalone,
                 own_command=own_command(),
-                on_ready=lambda app: _greet(app, open_browser=standalone and has_display),
-                on_leave=_leave_on_signals,
+                load=invocation.desk()[0],
+                on_ready=lambda app: greet(app, open_browser=standalone and is_on_desktop),
+                on_leave=leave_on_signals,
             )
         )
+
+
+@contextmanager
+def at_work(config: Config, *, token_given: bool) -> Iterator[None]:
+    """While the executor lives, headless or under a window: its log, and the first things in it."""
+    # Before the log, whose folder would make its parents readable by everybody.
+    config.home.create()
+    # A terminal gets sentences; a service's journal gets the log.
+    end_logs = set_up_logs(
+        config, None if sys.stderr is None or sys.stderr.isatty() else sys.stderr
+    )
+    try:
+        _say_warnings(config, token_given=token_given)
+        yield
     except ExecutorError:
         raise
     except Exception:
         logging.getLogger("executor.app").exception("ended by an unexpected error")
         raise
     finally:
-        logs()
+        end_logs()
 
 
 def own_command() -> list[str]:
     """What starts this program again."""
     if getattr(sys, "frozen", False):
-        return [sys.executable]
+        # The tray's program beside it would load Qt for every child.
+        return [str(sibling(PROGRAM))]
     return [sys.executable, "-m", "executor_core"]
-
-
-def _has_display(environment: Mapping[str, str]) -> bool:
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
 
 
 def _become_desktop_if_installed() -> None:
     """The tray application takes over this process; it reads the same options."""
-    program = Path(sys.executable).with_name(DESKTOP_PROGRAM)
+    program = sibling(DESKTOP_PROGRAM)
     if program.is_file():
         os.execv(program, [str(program), *sys.argv[1:]])  # noqa: S606  no shell is the point
     click.echo(text("cli.no_desktop"))
@@ -104,18 +117,22 @@ def _say_warnings(config: Config, *, token_given: bool) -> None:
         log.warning("--token can be seen by other users of this computer; `login` keeps it hidden")
 
 
-def _greet(app: Application, *, open_browser: bool) -> None:
+def greet(app: Application, *, open_browser: bool) -> None:
+    """Tell the terminal who runs here, and where the console is."""
     presence = app.presence
     click.echo(text("cli.started", version=presence.version, name=presence.device_name))
     if (url := app.console_url()) is not None:
         click.echo(text("cli.console", url=url))
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+    if app.new_password is not None:
+        click.echo(text("cli.first_password", path=app.new_password))
     click.echo(text("cli.how_to_stop"))
     sys.stdout.flush()
 
 
-def _leave_on_signals(leave: Callable[[], None]) -> None:
+def leave_on_signals(leave: Callable[[], None]) -> None:
+    """Have SIGINT, SIGTERM and the terminal's end call `leave` on the running loop."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform == "win32":
         for number in numbers:

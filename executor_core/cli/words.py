@@ -128,3 +128,7 @@ def visible_commands(
         for name, part in command.commands.items():
             if not part.hidden:
                 yield from visible_commands(part, f"{prefix}.{name}")
+
+
+as_json = click.option("--json", "is_json", is_flag=True)
+"""The option of verbs whose answer a program may want to read."""

@@ -8,10 +8,40 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+_API_KEY = "wg-"
 
-def claims_of(token: str) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Claims:
+    """All of it may be missing: an API key says nothing."""
+
+    user_id: str | None = None
+    user_name: str | None = None
+    expires_at: datetime | None = None
+
+
+def read_claims(token: str) -> Claims:
+    """The claims that we use, each None where it is missing or of the wrong kind."""
+    claims = _claims_of(token)
+    user_id, name = claims.get("user_id"), claims.get("sub")
+    is_id = isinstance(user_id, int | str) and not isinstance(user_id, bool) and user_id != ""
+    return Claims(
+        user_id=str(user_id) if is_id else None,
+        user_name=name if isinstance(name, str) and name else None,
+        expires_at=_moment(claims.get("exp")),
+    )
+
+
+def is_api_key(token: str) -> bool:
+    """Whether it is a personal key (`wg-…`), which says nothing about itself."""
+    return token.startswith(_API_KEY)
+
+
+def _claims_of(token: str) -> dict[str, Any]:
     """The claims in `token`; empty for an API key and for anything that is no JWT."""
     parts = token.split(".")
     if len(parts) != 3:
@@ -19,6 +49,15 @@ def claims_of(token: str) -> dict[str, Any]:
     try:
         padded = parts[1] + "=" * (-len(parts[1]) % 4)
         claims = json.loads(base64.urlsafe_b64decode(padded))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
+
+
+def _moment(seconds: object) -> datetime | None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

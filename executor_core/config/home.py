@@ -53,9 +53,24 @@ class Home:
         return self.path / "token"
 
     @property
+    def accounts(self) -> Path:
+        """Whose tasks are done here, per server."""
+        return self.path / "accounts.json"
+
+    @property
     def api_json(self) -> Path:
         """Address and token of the running instance."""
         return self.path / "api.json"
+
+    @property
+    def users_json(self) -> Path:
+        """Who may sign in to the local API, with hashes of their passwords."""
+        return self.path / "users.json"
+
+    @property
+    def first_password(self) -> Path:
+        """The password that the owner was given at the first start, until they set their own."""
+        return self.path / "first-password"
 
     @property
     def lock(self) -> Path:
@@ -109,6 +124,14 @@ class Home:
             raise ConfigError("home_not_writable", home=self.path, reason=reason) from error
 
 
+def working_folder(instead: Path) -> Path:
+    """The folder that this process works in; `instead` where somebody has deleted it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return instead
+
+
 def user_home(environment: Mapping[str, str]) -> Path:
     """The user's home folder, by the environment and else by the operating system.
 
@@ -129,9 +152,8 @@ def find_home(environment: Mapping[str, str]) -> Home:
         ConfigError: `no_user_home`.
     """
     raw = environment.get(HOME.environment[0], "").strip() or str(HOME.default)
-    where = Where(
-        base=Path.cwd(), user_home=Path() if os.path.isabs(raw) else user_home(environment)
-    )
+    at_home = Path() if os.path.isabs(raw) else user_home(environment)
+    where = Where(base=working_folder(at_home), user_home=at_home)
     return Home(HOME.kind.parse(raw, where))
 
 

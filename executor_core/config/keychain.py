@@ -47,6 +47,8 @@ class Blocked:
     """There is a keychain, but it is locked, said no, or did not answer in time."""
 
     reason: str
+    is_locked: bool = False
+    """It waits for its user; otherwise it refused."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,11 @@ class Keychain:
         return self._call(work)
 
     def write(self, account: str, secret: str) -> Done | Trouble:
-        """Keep `secret` for `account`, replacing an older one."""
+        """Keep `secret` for `account`, replacing another one; what is there is not written."""
 
         def work(backend: KeyringBackend) -> Done:
-            _split(backend, account, secret)
+            if _join(backend, account) != secret:
+                _split(backend, account, secret)
             return Done()
 
         return self._call(work)
@@ -109,7 +112,7 @@ class Keychain:
     def _call(self, work: Callable[[KeyringBackend], _R]) -> _R | Trouble:
         with self._lock:
             if self._hanging is not None and self._hanging.is_alive():
-                return Blocked("still waiting for an earlier answer")
+                return Blocked("still waiting for an earlier answer", is_locked=True)
             answers: queue.SimpleQueue[_R | Trouble] = queue.SimpleQueue()
             worker = threading.Thread(
                 target=lambda: answers.put(_answer(self._backend, work)),
@@ -121,15 +124,23 @@ class Keychain:
                 answer = answers.get(timeout=self._limit_s)
             except queue.Empty:
                 self._hanging = worker
-                return Blocked(f"no answer within {self._limit_s:g} s")
+                return Blocked(f"no answer within {self._limit_s:g} s", is_locked=True)
             worker.join()
             return answer
+
+
+_process = Keychain()
+
+
+def system_keychain() -> Keychain:
+    """The one that everything in this process asks, so that there is one prompt at a time."""
+    return _process
 
 
 def _answer(
     connect: Callable[[], KeyringBackend], work: Callable[[KeyringBackend], _R]
 ) -> _R | Trouble:
-    from keyring.errors import NoKeyringError
+    from keyring.errors import KeyringLocked, NoKeyringError
 
     try:
         backend = connect()
@@ -137,7 +148,7 @@ def _answer(
     except NoKeyringError:
         return NoKeychain()
     except Exception as error:  # the top of a thread; backends raise whatever their system raises
-        return Blocked(type(error).__name__)
+        return Blocked(type(error).__name__, is_locked=isinstance(error, KeyringLocked))
 
 
 def _keeps_secrets(backend: KeyringBackend) -> bool:

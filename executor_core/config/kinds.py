@@ -5,7 +5,6 @@ Parsers raise ValueError and nothing else; the caller knows the option and the s
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from executor_core.config.errors import Phrase
+from executor_core.loopback import is_loopback
 
 T = TypeVar("T")
 MIB = 1024 * 1024
@@ -53,17 +53,6 @@ class Address(NamedTuple):
     def is_loopback(self) -> bool:
         """True if nobody but this computer can reach it."""
         return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """True for `localhost`, names below it, and the loopback addresses of both IP versions."""
-    name = host.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def line_of_text(shortest: int = 1, longest: int = 4096) -> Kind[str]:

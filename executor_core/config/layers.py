@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from executor_core.config import documents, options, server_url
 from executor_core.config.errors import ConfigError, Phrase
-from executor_core.config.home import Home, user_home
+from executor_core.config.home import Home, user_home, working_folder
 from executor_core.config.kinds import Where
 from executor_core.config.options import OPTIONS, Option
 from executor_core.config.redaction import redact, register_secret
@@ -140,7 +140,7 @@ def load(
         ConfigError: a file cannot be read (`config_unreadable`) or parsed (`config_syntax`), or a
             value is not allowed (`bad_option`), also if a stronger layer overrides it.
     """
-    where = _Where(home.path, Path.cwd(), _user_home(environment, home))
+    where = _Where(home.path, working_folder(home.path), _user_home(environment, home))
     written = documents.read_env(home.config_env, environment)
     toml, toml_text = documents.read_toml(
         config_file or home.config_toml, must_exist=config_file is not None

@@ -78,7 +78,12 @@ class _FileHandler(_Quiet, RotatingFileHandler):
         return stream
 
     def doRollover(self) -> None:
-        super().doRollover()
+        try:
+            super().doRollover()
+        except OSError:
+            # Windows renames no file that somebody reads: it grows until nobody does.
+            if self.stream is None:
+                self.stream = self._open()
         if self.backupCount == 0 and self.stream is not None:
             self.stream.truncate(0)  # the library would let the one file grow
 

@@ -155,6 +155,9 @@ WORKSPACE_ROOT = Option[Path](
 WORKSPACE_TRUSTED_FOLDERS = Option[tuple[Path, ...]](
     name="workspace.trusted_folders", kind=kinds.paths(), empty=()
 )
+WORKSPACE_KEEP_DAYS = Option[int](
+    name="workspace.keep_days", kind=kinds.integer(0, 3650), default=30
+)
 # Servers encrypt git tokens with a pair of their own; these are what they take when none is set.
 GIT_TOKEN_AES_KEY = Option[str](
     name="git.token_aes_key",
@@ -195,6 +198,7 @@ API_LISTEN = Option[Address](
     environment=("OPENRUNNER_ADDR",),
 )
 API_ALLOW_REMOTE = Option[bool](name="api.allow_remote", kind=kinds.switch(), default=False)
+HUB_ENABLED = Option[bool](name="hub.enabled", kind=kinds.switch(), default=False)
 HUB_DIALECT = Option[str](name="hub.dialect", kind=kinds.choice("R", "P"), default="R")
 
 LOG_LEVEL = Option[str](
@@ -231,6 +235,20 @@ LOG_BACKUP_COUNT = Option[int](
     environment=("WEGENT_EXECUTOR_LOG_BACKUP_COUNT",),
     device_config="logging.backup_count",
 )
+
+NOTIFICATIONS_RUN_COMPLETED = Option[bool](
+    name="notifications.run_completed", kind=kinds.switch(), default=True
+)
+NOTIFICATIONS_RUN_FAILED = Option[bool](
+    name="notifications.run_failed", kind=kinds.switch(), default=True
+)
+NOTIFICATIONS_ATTENTION = Option[bool](
+    name="notifications.attention", kind=kinds.switch(), default=True
+)
+DESKTOP_COLOURS = Option[str](
+    name="desktop.colours", kind=kinds.choice("system", "light", "dark"), default="system"
+)
+DESKTOP_KEEP_AWAKE = Option[bool](name="desktop.keep_awake", kind=kinds.switch(), default=True)
 
 OPTIONS: Mapping[str, Option[Any]] = {  # Any: a table of options of every type
     value.name: value for value in tuple(globals().values()) if isinstance(value, Option)

@@ -7,10 +7,13 @@ import json
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
 _SHORTEST = 6
+_SHORTEST_IN_WORK = 12
+"""Shorter ones are placeholders more often than keys ("ollama"), and ordinary words to an agent."""
 _MOST = 256
 
 _PATTERNS = tuple(
@@ -32,28 +35,40 @@ _PATTERNS = tuple(
 class Redactor:
     """The secrets this process knows, and a way to remove them from text. Safe across threads.
 
-    It remembers the last 256 secrets; registering one again keeps it.
+    Of those that come with work it remembers the last 256, registering one again renews it; those
+    of the program itself stay, whatever work comes.
     """
 
     def __init__(self) -> None:
+        self._lasting: set[str] = set()
         self._secrets: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._forms: tuple[str, ...] = ()
+        self._forms_in_work: tuple[str, ...] = ()
+        self._beginnings: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
 
-    def register(self, secret: str) -> None:
+    def register(self, secret: str, *, is_lasting: bool = False) -> None:
         """Never show `secret` again, in any of its spellings. Under 6 characters it is ignored."""
         if len(secret) < _SHORTEST:
             return
         with self._lock:
+            if is_lasting and len(self._lasting) < _MOST:
+                self._lasting.add(secret)
             known = secret in self._secrets
             self._secrets[secret] = self._secrets[secret] if known else spellings(secret)
             self._secrets.move_to_end(secret)
             if known:
                 return
-            if len(self._secrets) > _MOST:
-                self._secrets.popitem(last=False)
-            forms = frozenset().union(*self._secrets.values())
-            self._forms = tuple(sorted(forms, key=len, reverse=True))
+            if len(self._secrets) - len(self._lasting) > _MOST:
+                del self._secrets[next(one for one in self._secrets if one not in self._lasting)]
+            self._forms = _longest_first(self._secrets.values())
+            long = (f for s, f in self._secrets.items() if len(s) >= _SHORTEST_IN_WORK)
+            self._forms_in_work = _longest_first(long)
+            firsts = {form[0] for form in self._forms_in_work}
+            self._beginnings = {
+                first: tuple(form for form in self._forms_in_work if form[0] == first)
+                for first in firsts
+            }
 
     def redact(self, text: str) -> str:
         """`text` with every secret replaced by `***`."""
@@ -63,6 +78,34 @@ class Redactor:
         for pattern in _PATTERNS:
             text = pattern.sub(_mask, text)
         return text
+
+    def hide(self, text: str) -> str:
+        """`text` of somebody's work without the secrets; what only looks like one stays."""
+        for form in self._forms_in_work:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+    def holds_one(self, data: bytes) -> bool:
+        """Whether somebody's work has a secret in it."""
+        text = data.decode("utf-8", "replace")
+        return any(form in text for form in self._forms_in_work)
+
+    def unfinished(self, text: str) -> int:
+        """How many characters at the end of `text` may be the beginning of a secret."""
+        forms = self._forms_in_work
+        if not forms or not text:
+            return 0
+        tail = text[-len(forms[0]) :]
+        for start, first in enumerate(tail):
+            rest = tail[start:]
+            if any(form.startswith(rest) for form in self._beginnings.get(first, ())):
+                return len(rest)
+        return 0
+
+
+def _longest_first(groups: Iterable[frozenset[str]]) -> tuple[str, ...]:
+    return tuple(sorted(frozenset[str]().union(*groups), key=len, reverse=True))
 
 
 def _mask(match: re.Match[str]) -> str:
@@ -103,9 +146,14 @@ def _base64_inside(secret: bytes, offset: int) -> tuple[str, str]:
 _process = Redactor()
 
 
+def known_secrets() -> Redactor:
+    """All that this process knows."""
+    return _process
+
+
 def register_secret(secret: str) -> None:
-    """Keep `secret` out of everything this process logs from now on."""
-    _process.register(secret)
+    """Keep `secret` out of everything this process logs or records from now on."""
+    _process.register(secret, is_lasting=True)
 
 
 def redact(text: str) -> str:

@@ -6,7 +6,8 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from executor_core.config.errors import ConfigError
-from executor_core.config.kinds import Where, is_loopback
+from executor_core.config.kinds import Where
+from executor_core.loopback import is_loopback
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 
 from executor_core.config.errors import ConfigError, Phrase, reason_of
 from executor_core.config.files import UnsafeFileError, read_private, write_private
-from executor_core.config.keychain import Blocked, Found, Keychain, NoKeychain
+from executor_core.config.keychain import (
+    Blocked,
+    Found,
+    Keychain,
+    NoKeychain,
+    system_keychain,
+)
 from executor_core.config.kinds import clean_token
 from executor_core.config.layers import Config, Explanation, Layer, Setting
 from executor_core.config.options import SERVER_TOKEN
@@ -45,7 +51,7 @@ class TokenSources:
     def __init__(self, config: Config, keychain: Keychain | None = None) -> None:
         self._home = config.home
         self._settings = config.settings_of(SERVER_TOKEN)
-        self._keychain = keychain or Keychain()
+        self._keychain = keychain or system_keychain()
         self._entered: dict[str, Token] = {}
         self._refused: set[bytes] = set()
         self._warned: set[str] = set()
@@ -87,8 +93,9 @@ class TokenSources:
         """Keep a token that a person entered for `server`; it is used at once.
 
         Raises:
-            ExecutorError: `bad_token`, `no_keychain`, `keychain_blocked`, `token_not_written`.
-                Nothing is then kept.
+            ExecutorError: `bad_token`, `no_keychain`, `keychain_locked`, `keychain_blocked`,
+                `token_not_written`. Nothing is then kept; only what waits for a locked keychain is,
+                once its user unlocks it.
         """
         try:
             value = clean_token(token)
@@ -107,7 +114,8 @@ class TokenSources:
         What stands in the environment and in files that we do not write stays.
 
         Raises:
-            ExecutorError: `keychain_blocked` or `token_not_written`; the rest is forgotten.
+            ExecutorError: `keychain_locked`, `keychain_blocked` or `token_not_written`; the rest
+                is forgotten.
         """
         self._entered.pop(origin(server), None)
         if self._read_file(server) is not None:
@@ -117,7 +125,7 @@ class TokenSources:
                 raise self._not_written(error) from error
         answer = self._keychain.delete(origin(server))
         if isinstance(answer, Blocked):
-            raise ExecutorError("keychain_blocked", reason=answer.reason)
+            raise _shut(answer)
 
     def _candidates(self, server: str) -> Iterator[Token]:
         if (entered := self._entered.get(origin(server))) is not None:
@@ -179,7 +187,7 @@ class TokenSources:
         if isinstance(answer, NoKeychain):
             raise ExecutorError("no_keychain")
         if isinstance(answer, Blocked):
-            raise ExecutorError("keychain_blocked", reason=answer.reason)
+            raise _shut(answer)
         return Phrase("source.keychain")
 
     def _not_written(self, error: OSError) -> ConfigError:
@@ -189,6 +197,11 @@ class TokenSources:
         if message not in self._warned:
             self._warned.add(message)
             _log.warning(message, value)
+
+
+def _shut(answer: Blocked) -> ExecutorError:
+    code = "keychain_locked" if answer.is_locked else "keychain_blocked"
+    return ExecutorError(code, reason=answer.reason)
 
 
 def _token(setting: Setting) -> Token:

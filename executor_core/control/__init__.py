@@ -7,16 +7,22 @@ Their callers (CLI, API, window) cannot tell them apart.
 from executor_core.control.control import Control, RunDetail, RunSummary, Slots, Status, Submission
 from executor_core.control.local import LocalControl, Presence
 from executor_core.control.remote import Address, RemoteControl
+from executor_core.executor import CancelAnswer
+from executor_core.workspace import CleanReport, RunChanges, WorkspaceInfo
 
 __all__ = [
     "Address",
+    "CancelAnswer",
+    "CleanReport",
     "Control",
     "LocalControl",
     "Presence",
     "RemoteControl",
+    "RunChanges",
     "RunDetail",
     "RunSummary",
     "Slots",
     "Status",
     "Submission",
+    "WorkspaceInfo",
 ]

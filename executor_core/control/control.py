@@ -18,9 +18,14 @@ from executor_core.model import (
     RunState,
     Source,
 )
+from executor_core.workspace import RunChanges
 
 LONGEST_RUN_S = 24 * 3600.0
 LONGEST_PAUSE_S = 30 * 24 * 3600.0
+MOST_SLOTS = 32
+STATUS_GAP_S = 0.25
+STATUS_REFRESH_S = 5.0
+MAX_KEPT_BYTES = 32 * 1024
 
 
 class Slots(Struct, kw_only=True, frozen=True):
@@ -48,11 +53,15 @@ class RunSummary(Struct, kw_only=True, frozen=True):
 
 
 class RunDetail(Struct, kw_only=True, frozen=True):
-    """One run, its outcome, and whether the server has it (None: no server asked for it)."""
+    """One run, its outcome, and whether the server has it (None: no server asked for it).
+
+    `folder` is where its agent works or worked; None while it has not started.
+    """
 
     run: RunSummary
     outcome: Outcome | None
     delivered: bool | None
+    folder: str | None = None
 
 
 class Status(Struct, kw_only=True, frozen=True):
@@ -72,6 +81,10 @@ class Status(Struct, kw_only=True, frozen=True):
     runs: tuple[RunSummary, ...]
     paused_until: datetime | None = None
     pause_reason: str | None = None
+    program_path: str = ""
+    """Where agents are looked up, as a PATH: that of the user's login shell, once it answered."""
+    ended: int = 0
+    """How many runs have ended since it started; with this a run too short to be seen is told."""
 
 
 class Submission(Struct, kw_only=True, frozen=True):
@@ -85,6 +98,7 @@ class Submission(Struct, kw_only=True, frozen=True):
     folder: str | None = None
     model: str | None = None
     time_limit_s: float | None = None
+    extra_args: tuple[str, ...] = ()
 
 
 class Control(Protocol):
@@ -93,8 +107,20 @@ class Control(Protocol):
     async def status(self) -> Status:
         """The executor at a glance."""
 
-    async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
-        """All active runs and the newest `limit` of all, newest first."""
+    def changes(self) -> AsyncIterator[Status]:
+        """The status now, and again whenever something a person sees of it is different.
+
+        Changes that come within `STATUS_GAP_S` are told together; what runs use is told every
+        `STATUS_REFRESH_S`. A reader who is slow misses what was in between, never the last.
+        `executor_lost` when the executor ends.
+        """
+
+    async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
+        """All active runs and the newest `limit` of all, newest first.
+
+        With `before`, a run id, only the newest `limit` of those older than that run: none if it is
+        the oldest, or forgotten.
+        """
 
     async def run(self, run_id: str) -> RunDetail:
         """One run. `run_unknown` if there is none."""
@@ -109,11 +135,32 @@ class Control(Protocol):
     async def submit(self, submission: Submission) -> str:
         """Ask for a run; returns its run id.
 
-        Refused with `prompt_empty`, `agent_unknown`, `bad_value`, `queue_full` or `draining`.
+        Refused with `prompt_empty`, `agent_unknown`, `extra_arg_refused`, `bad_value`, `queue_full`
+        or `draining`.
+        """
+
+    async def retry(self, run_id: str) -> str:
+        """Ask once more for what this run was asked; the new run's id.
+
+        Only for runs that this computer asked for: else `retry_elsewhere` names where. Refused with
+        `run_unknown`, `retry_too_early` before it ended, `retry_not_kept` for one of more than
+        `MAX_KEPT_BYTES`, or as by `submit`.
         """
 
     async def cancel(self, run_id: str) -> CancelAnswer:
         """End a run. `run_unknown` if there is none."""
+
+    async def changes_of(self, run_id: str) -> RunChanges:
+        """What a run changed in a repository; empty while it runs. `run_unknown` if there is none.
+
+        The patch in it is for reading; all of it is the artifact `changes.patch`.
+        """
+
+    async def artifact(self, run_id: str, name: str) -> bytes:
+        """A file that a run made, as its outcome names it. `run_unknown`, `artifact_unknown`."""
+
+    async def folders_in_use(self) -> tuple[str, ...]:
+        """Where queued and running runs work: nobody else may delete or rewrite what is there."""
 
     async def agents(self) -> tuple[Availability, ...]:
         """Which agents can work here."""
@@ -127,6 +174,12 @@ class Control(Protocol):
     async def resume(self) -> Status:
         """Take back a pause."""
 
+    async def resize(self, slots: int) -> Status:
+        """Have another number of slots (1 to `MOST_SLOTS`) until the executor ends.
+
+        What runs, runs on.
+        """
+
     async def drain(self) -> Status:
         """Refuse new work, finish what was accepted, then end the executor."""
 
@@ -135,6 +188,9 @@ class Control(Protocol):
 
     async def console(self) -> str | None:
         """A fresh address of the console that signs in its first visitor; None without a hub."""
+
+    async def try_links(self) -> None:
+        """Links that wait for their next attempt make it now."""
 
     async def credential_changed(self) -> None:
         """A token was entered or removed: links use it at once."""

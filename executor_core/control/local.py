@@ -7,14 +7,19 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
-from executor_core.clock import Clock
+from executor_core.clock import Clock, wait_or
 from executor_core.control.control import (
     LONGEST_PAUSE_S,
     LONGEST_RUN_S,
+    MAX_KEPT_BYTES,
+    MOST_SLOTS,
+    STATUS_GAP_S,
+    STATUS_REFRESH_S,
     RunDetail,
     RunSummary,
     Slots,
@@ -40,7 +45,10 @@ from executor_core.model import (
     Workspace,
     new_run_id,
 )
+from executor_core.unicode import encodable
+from executor_core.workspace import RunChanges
 
+_MAX_TITLE = 80
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,199}")
 
 
@@ -53,6 +61,9 @@ class Link(Protocol):
 
     def credential_changed(self) -> None:
         """Use the new token at once."""
+
+    def try_now(self) -> None:
+        """Do not wait for the next attempt."""
 
 
 class Presence(Struct, kw_only=True, frozen=True):
@@ -82,7 +93,9 @@ class LocalControl:
         console: Callable[[], str | None],
         measure: Callable[[], Mapping[str, Resources]],
         clock: Clock,
+        program_path: Callable[[], str] = str,
     ) -> None:
+        self._program_path = program_path
         self._executor = executor
         self._links = links
         self._presence = presence
@@ -105,6 +118,7 @@ class LocalControl:
         used = await self._resources()
         table = self._executor.table
         return Status(
+            program_path=self._program_path(),
             version=self._presence.version,
             pid=self._presence.pid,
             device_id=self._presence.device_id,
@@ -119,12 +133,29 @@ class LocalControl:
             runs=tuple(_active(active, used) for active in self._executor.active),
             paused_until=self._paused_until,
             pause_reason=self._pause_reason,
+            ended=self._executor.ended,
         )
 
-    async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
+    async def changes(self) -> AsyncIterator[Status]:
+        told: Status | None = None
+        while True:
+            changed = self._executor.changes.next
+            status = await self.status()
+            if status != told:
+                told = status
+                yield status
+            await self._clock.sleep(STATUS_GAP_S)
+            if status.runs:
+                await wait_or(changed, self._clock, STATUS_REFRESH_S)
+            else:
+                await changed.wait()
+
+    async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
         used = await self._resources()
-        found = {row.run_id: _recorded(row) for row in await self._executor.history(limit)}
-        found |= {a.request.run_id: _active(a, used) for a in self._executor.active}
+        rows = await self._executor.history(limit, before)
+        found = {row.run_id: _recorded(row) for row in rows}
+        active = {a.request.run_id: _active(a, used) for a in self._executor.active}
+        found |= {i: run for i, run in active.items() if before is None or i in found}
         return tuple(sorted(found.values(), key=lambda run: run.accepted_at, reverse=True))
 
     async def run(self, run_id: str) -> RunDetail:
@@ -136,6 +167,7 @@ class LocalControl:
             run=active.get(run_id) or _recorded(row),
             outcome=row.outcome,
             delivered=not row.awaits_delivery if is_asked_for else None,
+            folder=await self._executor.folder(run_id),
         )
 
     async def _resources(self) -> Mapping[str, Resources]:
@@ -147,8 +179,9 @@ class LocalControl:
         return self._executor.follow(run_id, after)
 
     async def submit(self, submission: Submission) -> str:
+        submission = encodable(submission)
         _check(submission)
-        self._executor.check_agent(submission.agent)
+        self._executor.check_agent(submission.agent, submission.extra_args)
         run_id = new_run_id()
         workspace: Workspace = TaskFolder(name=run_id)
         if submission.folder is not None:
@@ -164,11 +197,25 @@ class LocalControl:
             workspace=workspace,
             model=ModelConfig(model=submission.model),
             limits=Limits(total_s=submission.time_limit_s or LONGEST_RUN_S),
+            title=_title(submission.prompt),
+            reply_to=_kept(submission),
+            extra_args=submission.extra_args,
         )
         answer = await self._executor.submit(request)
         if isinstance(answer, Refused):
             raise ExecutorError(answer.error.code, limit=self._executor.table.queue_limit)
         return run_id
+
+    async def retry(self, run_id: str) -> str:
+        row = await self._executor.recorded(run_id)
+        if row.source is not Source.API:
+            place = (row.address or row.source).partition("#")[0]
+            raise ExecutorError("retry_elsewhere", run_id=run_id, place=place)
+        if row.outcome is None:
+            raise ExecutorError("retry_too_early", run_id=run_id)
+        if "submission" not in row.reply_to:
+            raise ExecutorError("retry_not_kept", run_id=run_id)
+        return await self.submit(msgspec.convert(row.reply_to["submission"], Submission))
 
     async def cancel(self, run_id: str) -> CancelAnswer:
         answer = self._executor.cancel(run_id)
@@ -176,6 +223,15 @@ class LocalControl:
             await self._executor.recorded(run_id)
             return CancelAnswer.TOO_LATE
         return answer
+
+    async def changes_of(self, run_id: str) -> RunChanges:
+        return await self._executor.changes_of(run_id)
+
+    async def artifact(self, run_id: str, name: str) -> bytes:
+        return await self._executor.artifact(run_id, name)
+
+    async def folders_in_use(self) -> tuple[str, ...]:
+        return self._executor.folders_in_use
 
     async def agents(self) -> tuple[Availability, ...]:
         return await self._executor.availability()
@@ -208,6 +264,12 @@ class LocalControl:
             self._timer.cancel()
             self._timer = None
 
+    async def resize(self, slots: int) -> Status:
+        if not 1 <= slots <= MOST_SLOTS:
+            raise ExecutorError("bad_value", name="slots", allowed=f"1 … {MOST_SLOTS}")
+        self._executor.resize(slots)
+        return await self.status()
+
     async def drain(self) -> Status:
         self._executor.drain()
         return await self.status()
@@ -217,6 +279,10 @@ class LocalControl:
 
     async def console(self) -> str | None:
         return self._console()
+
+    async def try_links(self) -> None:
+        for link in self._links:
+            link.try_now()
 
     async def credential_changed(self) -> None:
         await self._reload_credentials()
@@ -239,6 +305,19 @@ def _check(submission: Submission) -> None:
 def _check_duration(name: str, seconds: float, longest: float) -> None:
     if not 0 < seconds <= longest:
         raise ExecutorError("bad_value", name=name, allowed=f"0 < {name} ≤ {longest:g}")
+
+
+def _title(prompt: str) -> str:
+    """The first line of a prompt, cut to what fits a list."""
+    line = prompt.strip().splitlines()[0].strip()
+    return line if len(line) <= _MAX_TITLE else f"{line[: _MAX_TITLE - 1].rstrip()}…"
+
+
+def _kept(submission: Submission) -> dict[str, Any]:
+    """What `retry` needs, unless it is too long to keep."""
+    if len(msgspec.json.encode(submission)) > MAX_KEPT_BYTES:
+        return {}
+    return {"submission": msgspec.to_builtins(submission)}
 
 
 def _is_path(path: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
@@ -19,11 +20,16 @@ from executor_core.control.control import RunDetail, RunSummary, Status, Submiss
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
 from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
+from executor_core.unicode import encodable
+from executor_core.workspace import RunChanges
 
 _T = TypeVar("_T")
 _events = msgspec.json.Decoder(AgentEvent)
+_statuses = msgspec.json.Decoder(Status)
 
 ANSWER_LIMIT_S = 30.0
+SILENCE_LIMIT_S = 60.0
+"""A stream has a sign of life every 15 seconds, whatever happens in it."""
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -56,25 +62,19 @@ class RemoteControl:
     (the answer did not come) and `executor_differs` (it came, and is of another version).
     """
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
+    def __init__(self, api_file: Path) -> None:
+        self._api_file = api_file
+        self._address: Address | None = _address_in(api_file)
+        """None once nobody answered there: it may be another one when an executor is back."""
         self._http: aiohttp.ClientSession | None = None
 
     @classmethod
     def of_home(cls, api_file: Path) -> Self:
         """The executor of a <home>. Raises ExecutorError("not_running") where none listens."""
-        try:
-            address = msgspec.json.decode(api_file.read_bytes(), type=Address)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise ExecutorError("not_running") from error
-        if not address.url or not _listens(address):
-            raise ExecutorError("not_running")
-        return cls(address)
+        return cls(api_file)
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
-            base_url=self._address.url,
-            headers={"Authorization": f"Bearer {self._address.token}"},
             timeout=aiohttp.ClientTimeout(total=None, connect=5, sock_connect=5),
         )
         return self
@@ -91,34 +91,56 @@ class RemoteControl:
     async def status(self) -> Status:
         return await self._ask("GET", "/api/status", Status)
 
-    async def runs(self, limit: int = 50) -> tuple[RunSummary, ...]:
-        return await self._ask("GET", f"/api/runs?limit={limit}", tuple[RunSummary, ...])
+    async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
+        path = f"/api/runs?limit={limit}"
+        if before is not None:
+            path += f"&before={_checked(before)}"
+        return await self._ask("GET", path, tuple[RunSummary, ...])
 
     async def run(self, run_id: str) -> RunDetail:
         return await self._ask("GET", _path_of(run_id), RunDetail)
 
+    async def changes(self) -> AsyncIterator[Status]:
+        async with aclosing(self._stream("/api/status/events", _statuses)) as told:
+            async for status in told:
+                yield status
+
     async def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
         path = _path_of(run_id) + "/agent-events"
-        try:
-            async with self._session().get(path, headers={"Last-Event-ID": str(after)}) as reply:
-                await _check(reply)
-                async for line in _lines(reply.content):
-                    if line.startswith(b"data: "):
-                        event = _events.decode(line[6:])
-                        yield event
-                        if isinstance(event, RunEnded):
-                            return
-        except (aiohttp.ClientError, msgspec.MsgspecError) as error:
-            raise _in_words(error) from error
-        raise ExecutorError("executor_lost")
+        async with aclosing(self._stream(path, _events, after)) as told:
+            async for event in told:
+                yield event
+                if isinstance(event, RunEnded):
+                    return
 
     async def submit(self, submission: Submission) -> str:
-        answer = await self._ask("POST", "/api/submissions", dict[str, str], submission)
-        return answer["run_id"]
+        return await self._new_run("/api/submissions", submission)
+
+    async def retry(self, run_id: str) -> str:
+        return await self._new_run(_path_of(run_id) + "/retry")
+
+    async def _new_run(self, path: str, body: Submission | None = None) -> str:
+        return (await self._ask("POST", path, dict[str, str], body))["run_id"]
 
     async def cancel(self, run_id: str) -> CancelAnswer:
         answer = await self._ask("POST", _path_of(run_id) + "/cancel", dict[str, CancelAnswer])
         return answer["answer"]
+
+    async def changes_of(self, run_id: str) -> RunChanges:
+        return await self._ask("GET", _path_of(run_id) + "/patch", RunChanges)
+
+    async def artifact(self, run_id: str, name: str) -> bytes:
+        path = f"{_path_of(run_id)}/artifacts/{quote(name, safe='')}"
+        limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
+        try:
+            async with await self._request("GET", path, timeout=limit) as reply:
+                await _check(reply)
+                return await reply.read()
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            raise self._in_words(error) from error
+
+    async def folders_in_use(self) -> tuple[str, ...]:
+        return await self._ask("GET", "/api/folders-in-use", tuple[str, ...])
 
     async def agents(self) -> tuple[Availability, ...]:
         return await self._ask("GET", "/api/agents", tuple[Availability, ...])
@@ -129,6 +151,9 @@ class RemoteControl:
     async def resume(self) -> Status:
         return await self._ask("POST", "/api/resume", Status)
 
+    async def resize(self, slots: int) -> Status:
+        return await self._ask("POST", "/api/slots", Status, {"slots": slots})
+
     async def drain(self) -> Status:
         return await self._ask("POST", "/api/drain", Status)
 
@@ -138,26 +163,87 @@ class RemoteControl:
     async def console(self) -> str | None:
         return (await self._ask("POST", "/api/console", dict[str, str | None]))["url"]
 
+    async def try_links(self) -> None:
+        await self._ask("POST", "/api/links/try", dict[str, Any])
+
     async def credential_changed(self) -> None:
         await self._ask("POST", "/api/credential", dict[str, Any])
 
-    async def _ask(self, method: str, path: str, kind: type[_T], body: object = None) -> _T:
-        data = None if method == "GET" else msgspec.json.encode(body if body is not None else {})
+    async def _ask(
+        self, method: str, path: str, kind: type[_T], body: Struct | dict[str, Any] | None = None
+    ) -> _T:
+        data = None if method == "GET" else msgspec.json.encode(encodable(body or {}))
         headers = {} if data is None else {"Content-Type": "application/json"}
         limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
         try:
-            async with self._session().request(
+            async with await self._request(
                 method, path, data=data, headers=headers, timeout=limit
             ) as reply:
                 await _check(reply)
                 return msgspec.json.decode(await reply.read(), type=kind)
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-            raise _in_words(error) from error
+            raise self._in_words(error) from error
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _stream(
+        self, path: str, kind: msgspec.json.Decoder[_T], after: int = 0
+    ) -> AsyncGenerator[_T, None]:
+        """What an event stream tells; its end is `executor_lost`."""
+        try:
+            headers = {"Last-Event-ID": str(after)}
+            limit = aiohttp.ClientTimeout(connect=5, sock_connect=5, sock_read=SILENCE_LIMIT_S)
+            async with await self._request("GET", path, headers=headers, timeout=limit) as reply:
+                await _check(reply)
+                async for line in _lines(reply.content):
+                    if line.startswith(b"data: "):
+                        yield kind.decode(line[6:])
+        except (aiohttp.ClientError, msgspec.MsgspecError) as error:
+            raise self._in_words(error) from error
+        raise self._lost("executor_lost")
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.ClientResponse:
         if self._http is None:
             raise RuntimeError("RemoteControl is an async context manager")
-        return self._http
+        if self._address is None:
+            self._address = await asyncio.to_thread(_address_in, self._api_file)
+        return await self._http.request(
+            method,
+            self._address.url + path,
+            data=data,
+            headers={**(headers or {}), "Authorization": f"Bearer {self._address.token}"},
+            timeout=timeout,
+        )
+
+    def _in_words(self, error: Exception) -> ExecutorError:
+        match error:
+            case aiohttp.ClientConnectorError():
+                return self._lost("not_running")
+            case msgspec.MsgspecError():
+                return ExecutorError("executor_differs")
+            case _:
+                return self._lost("executor_lost")
+
+    def _lost(self, code: str) -> ExecutorError:
+        self._address = None
+        return ExecutorError(code)
+
+
+def _address_in(api_file: Path) -> Address:
+    """Raises ExecutorError("not_running") where none listens. Blocks."""
+    try:
+        address = msgspec.json.decode(api_file.read_bytes(), type=Address)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ExecutorError("not_running") from error
+    if not address.url or not _listens(address):
+        raise ExecutorError("not_running")
+    return address
 
 
 def _listens(address: Address) -> bool:
@@ -174,9 +260,13 @@ def _listens(address: Address) -> bool:
 
 
 def _path_of(run_id: str) -> str:
+    return f"/api/runs/{_checked(run_id)}"
+
+
+def _checked(run_id: str) -> str:
     if not _RUN_ID.fullmatch(run_id):
         raise ExecutorError("run_unknown", run_id=run_id)
-    return f"/api/runs/{run_id}"
+    return run_id
 
 
 class _Refusal(Struct):
@@ -187,16 +277,6 @@ async def _check(reply: aiohttp.ClientResponse) -> None:
     if reply.status >= 400:
         words = msgspec.json.decode(await reply.read(), type=_Refusal).error
         raise RemoteError(words.get("code", ""), words)
-
-
-def _in_words(error: Exception) -> ExecutorError:
-    match error:
-        case aiohttp.ClientConnectorError():
-            return ExecutorError("not_running")
-        case msgspec.MsgspecError():
-            return ExecutorError("executor_differs")
-        case _:
-            return ExecutorError("executor_lost")
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:

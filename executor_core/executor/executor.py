@@ -6,15 +6,17 @@ Every accepted run ends in exactly one outcome, which is on disk before anybody 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import assert_never
 
 from msgspec import Struct
 
-from executor_core.agents import Agents
+from executor_core.agents import Agents, forget_secrets
+from executor_core.changes import Changes
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.executor import machine
@@ -31,8 +33,9 @@ from executor_core.executor.port import (
 )
 from executor_core.executor.recovery import outcome_after_crash
 from executor_core.executor.run import Run
+from executor_core.executor.veil import Secrets
 from executor_core.jobs import Jobs
-from executor_core.journal import Journal, RunRow, follow, read_events
+from executor_core.journal import Journal, RunRow, follow, read_events, started_in
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -46,7 +49,7 @@ from executor_core.model import (
     Source,
 )
 from executor_core.unicode import encodable
-from executor_core.workspace import Workspaces
+from executor_core.workspace import RunChanges, Workspaces, read_changes
 
 _log = logging.getLogger("executor.executor")
 
@@ -74,12 +77,14 @@ class Executor:
         runs_folder: Path,
         slots: int,
         clock: Clock,
+        secrets: Secrets,
     ) -> None:
         self._journal = journal
         self._agents = agents
         self._workspaces = workspaces
         self._runs_folder = runs_folder
         self._clock = clock
+        self._secrets = secrets
         self._table = Table(slots=slots)
         self._runs: dict[str, Run] = {}
         self._doors: dict[Source, Door] = {}
@@ -87,8 +92,11 @@ class Executor:
         self._backlog = Backlog(clock, self._jobs)
         self._unsaved: dict[str, tuple[Source, Delivery]] = {}
         """Outcomes on their way to the disk; those that wait in the backlog are sent from here."""
-        self._ended = 0
+        self.ended = 0
+        """How many runs have ended since the start."""
         self._may_leave = False
+        self.changes = Changes()
+        """Told whenever a run, the queue, the outbox or a link stands differently."""
         self.left = asyncio.Event()
         """Set when a drain or stop found nothing left to do."""
 
@@ -104,6 +112,7 @@ class Executor:
             events = await asyncio.to_thread(read_events, self._event_file(row.run_id))
             outcome = outcome_after_crash(row, events, self._clock.now())
             await self._journal.settle(row.run_id, outcome)
+            forget_secrets(self._runs_folder / row.run_id)
             _log.warning("%s was cut off by a crash and ends as %s", row.run_id, outcome.state)
         undelivered: dict[str, str] = {}
         for source in Source:
@@ -184,6 +193,10 @@ class Executor:
         """Take back a pause."""
         self._apply(machine.PauseSet(False))
 
+    def resize(self, slots: int) -> None:
+        """Have another number of slots from now on. What runs, runs on."""
+        self._apply(machine.SlotsSet(slots))
+
     def drain(self) -> None:
         """Refuse new work, finish what was accepted; `left` is set at the end."""
         self._apply(machine.DrainAsked())
@@ -203,6 +216,11 @@ class Executor:
             for entry in self._table.entries.values()
             if (run := self._runs.get(entry.run_id)) is not None
         )
+
+    @property
+    def folders_in_use(self) -> tuple[str, ...]:
+        """Where queued and running runs work."""
+        return tuple({entry.directory_key for entry in self._table.entries.values()})
 
     async def follow(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
         """The events of a run with `seq > after`, past and to come, until it ended.
@@ -245,9 +263,9 @@ class Executor:
         owed = set(self._table.undelivered.values())
         return [delivery for run_id, delivery in found.items() if run_id in owed]
 
-    async def history(self, limit: int) -> list[RunRow]:
-        """The newest runs, newest first, whatever their state."""
-        return await self._journal.recent(limit)
+    async def history(self, limit: int, before: str | None = None) -> list[RunRow]:
+        """The newest runs, or those older than the run `before`; newest first, in any state."""
+        return await self._journal.recent(limit, before)
 
     async def recorded(self, run_id: str) -> RunRow:
         """One run as the journal has it. Raises ExecutorError("run_unknown")."""
@@ -255,9 +273,31 @@ class Executor:
             raise ExecutorError("run_unknown", run_id=run_id)
         return row
 
-    def check_agent(self, name: str) -> None:
-        """Raises ExecutorError("agent_unknown") for a name that no agent here has."""
-        self._agents.get(name)
+    async def folder(self, run_id: str) -> str | None:
+        """Where the run's agent works or worked; None while it has not started."""
+        return await asyncio.to_thread(started_in, self._event_file(run_id))
+
+    def check_agent(self, name: str, extra_args: Sequence[str] = ()) -> None:
+        """Raises ExecutorError("agent_unknown") for a name that no agent here has.
+
+        And ("extra_arg_refused") for further arguments of its command that it does not list.
+        """
+        self._agents.check_extra_args(name, extra_args)
+
+    async def changes_of(self, run_id: str) -> RunChanges:
+        """What the run changed, as it was recorded. Raises ExecutorError("run_unknown")."""
+        await self.recorded(run_id)
+        return await asyncio.to_thread(read_changes, self._runs_folder / run_id)
+
+    async def artifact(self, run_id: str, name: str) -> bytes:
+        """A file that the run made. Raises ExecutorError `run_unknown` or `artifact_unknown`."""
+        outcome = (await self.recorded(run_id)).outcome
+        for artifact in outcome.artifacts if outcome else ():
+            if artifact.name == name:
+                # Gone with the folder of an old run, which is as good as never there.
+                with contextlib.suppress(OSError):
+                    return await asyncio.to_thread(Path(artifact.path).read_bytes)
+        raise ExecutorError("artifact_unknown", run_id=run_id, name=name)
 
     async def availability(self) -> tuple[Availability, ...]:
         """All agents of this computer."""
@@ -301,6 +341,7 @@ class Executor:
         if self._active_ids() != before:
             for door in self._doors.values():
                 door.on_active_changed()
+        self.changes.tell()
         return commands
 
     def _carry_out(self, command: machine.Command) -> None:
@@ -326,7 +367,9 @@ class Executor:
 
     def _new_run(self, request: RunRequest) -> Run:
         folder = self._runs_folder / request.run_id
-        return Run(request, folder=folder, clock=self._clock, owner=self)
+        for secret in request.secrets:
+            self._secrets.register(secret)
+        return Run(request, folder=folder, clock=self._clock, owner=self, secrets=self._secrets)
 
     async def _accept(self, run: Run) -> None:
         request = run.request
@@ -380,8 +423,9 @@ class Executor:
             door.on_outcome(delivery)
         self._runs.pop(request.run_id, None)
         self._leave_if_done()
-        self._ended += 1
-        if self._ended % PRUNE_EVERY == 0 and not self._table.is_stopping:
+        self.ended += 1
+        self.changes.tell()
+        if self.ended % PRUNE_EVERY == 0 and not self._table.is_stopping:
             self._jobs.spawn(self._prune(), "prune")
 
     def _leave_if_done(self) -> None:

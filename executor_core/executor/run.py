@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +17,13 @@ from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.executor.machine import EndReason
 from executor_core.executor.repeats import Repeats
+from executor_core.executor.veil import Secrets, Veil
 from executor_core.jobs import Jobs
 from executor_core.journal import EventLog, Journal
 from executor_core.model import (
     AgentEvent,
     AgentResult,
+    Artifact,
     Folder,
     GitClone,
     Notice,
@@ -33,12 +37,15 @@ from executor_core.model import (
     Timings,
 )
 from executor_core.texts import text
-from executor_core.workspace import Workspaces
+from executor_core.workspace import Recorder, Site, Workspaces
 
 _log = logging.getLogger("executor.executor")
 
 MAX_TEXT = 16 * 2**20
 """Characters of an answer that are kept; past it a notice says that the rest is left out."""
+RECORD_LIMIT_S = 30.0
+RECORD_AT_STOP_S = 8.0
+"""From the moment the executor is told to stop to the end of the record of changes."""
 
 
 class RunOwner(Protocol):
@@ -54,7 +61,15 @@ class RunOwner(Protocol):
 class Run:
     """One accepted request: its events, its text, its end."""
 
-    def __init__(self, request: RunRequest, *, folder: Path, clock: Clock, owner: RunOwner) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        *,
+        folder: Path,
+        clock: Clock,
+        owner: RunOwner,
+        secrets: Secrets,
+    ) -> None:
         self.request = request
         self.log = EventLog(folder / "events.jsonl", clock)
         self.on_disk = asyncio.Event()
@@ -67,6 +82,8 @@ class Run:
         self._owner = owner
         self._stop = asyncio.Event()
         self._end_reason: EndReason | None = None
+        self._ended_at = 0.0
+        self._artifacts: tuple[Artifact, ...] = ()
         self._text: list[str] = []
         self._text_length = 0
         self._first_text_at: datetime | None = None
@@ -74,11 +91,15 @@ class Run:
         self._session_id: str | None = None
         self._result: AgentResult | None = None
         self._repeats = Repeats()
+        self._veil = Veil(secrets)
 
     def end(self, reason: EndReason) -> None:
         """End the agent. Unless its last word was said, the run is decided against it."""
         if self._result is None:
+            for event in self._veil.rest():
+                self._write(event)
             self._end_reason = reason
+            self._ended_at = self._clock.monotonic()
         self._stop.set()
 
     async def perform(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> Outcome:
@@ -101,19 +122,20 @@ class Run:
         # Of an agent that failed before it spoke this is the last word; it comes to nothing where
         # another was said or the run was ended.
         self.emit(result)
-        return self.conclude(self._result or result)
+        return self.conclude(self._result or AgentResult(usage=result.usage))
 
     async def _work(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> AgentResult:
         request = self.request
         if self.unrecorded is not None:
             raise self.unrecorded
+        for remark in request.remarks:
+            self.emit(remark)
         folder = await workspaces.prepare(
             request.workspace, run_id=request.run_id, emit=self.emit, stop=self._stop
         )
         agent = await self._choose(agents)
         if self._stop.is_set():
             return AgentResult()
-        self.emit(RunStarted(agent=agent.name, folder=str(folder)))
         if request.new_session:
             await journal.forget_session(request.conversation_key)
         assignment = Assignment(
@@ -127,8 +149,41 @@ class Run:
             model=request.model,
             system_prompt=request.system_prompt,
             permission=request.permission,
+            mcp_servers=request.mcp_servers,
+            extra_args=request.extra_args,
         )
-        return await self._converse(agent, assignment, journal)
+        site = Site(
+            folder=folder,
+            task_folder=self._task_folder,
+            scratch=self._folder,
+            agent=agent.name,
+            private_home=assignment.private_home,
+        )
+        is_follow_up = assignment.session_id is not None
+        supplied = workspaces.supplied(
+            request, site, is_follow_up=is_follow_up, emit=self.emit, stop=self._stop
+        )
+        async with supplied as prompt, self._recording(workspaces.recorder, folder):
+            if self._stop.is_set():
+                return AgentResult()
+            self.emit(RunStarted(agent=agent.name, folder=str(folder)))
+            return await self._converse(agent, replace(assignment, prompt=prompt), journal)
+
+    @asynccontextmanager
+    async def _recording(self, recorder: Recorder | None, folder: Path) -> AsyncIterator[None]:
+        """What becomes of the repository that `folder` lies in, inside the block, is recorded."""
+        begun = await recorder.begin(folder, self._folder) if recorder is not None else None
+        try:
+            yield
+        finally:
+            if recorder is not None and begun is not None:
+                self._artifacts = await recorder.finish(begun, self._time_to_record())
+
+    def _time_to_record(self) -> float:
+        """Seconds; who stops the executor waits for it no longer than for the agent."""
+        if self._end_reason is not EndReason.STOPPED:
+            return RECORD_LIMIT_S
+        return max(RECORD_AT_STOP_S - (self._clock.monotonic() - self._ended_at), 0.3)
 
     async def _choose(self, agents: Agents) -> Agent:
         agent = agents.get(self.request.agent)
@@ -171,14 +226,17 @@ class Run:
     def _private_home(self, workspaces: Workspaces, agent: str) -> Path | None:
         if not self.request.model.brings_access:
             return None
+        return workspaces.private_home(self._task_folder, agent)
+
+    @property
+    def _task_folder(self) -> str:
         match self.request.workspace:
             case Folder():
-                task_folder = str(self.request.task_id or self.request.run_id)
+                return str(self.request.task_id or self.request.run_id)
             case GitClone(task_folder=name):
-                task_folder = name
+                return name
             case task:
-                task_folder = task.name
-        return workspaces.private_home(task_folder, agent)
+                return task.name
 
     def emit(self, event: AgentEvent) -> None:
         """Write down what the agent did and pass it on, unless the run is decided already."""
@@ -190,6 +248,10 @@ class Run:
             self._stop.set()
 
     def _record(self, event: AgentEvent) -> None:
+        for visible in self._veil.through(event):
+            self._write(visible)
+
+    def _write(self, event: AgentEvent) -> None:
         if self._end_reason is not None or self._result is not None:
             return
         match event:
@@ -201,7 +263,7 @@ class Run:
                 self._text.append(words)
                 self._text_length += len(words)
                 if self._text_length > MAX_TEXT:
-                    self._record(Notice(code="text_cut", text=text("notice.text_cut")))
+                    self._write(Notice(code="text_cut", text=text("notice.text_cut")))
             case SessionStarted(session_id=session_id):
                 self._session_id = session_id
             case AgentResult():
@@ -227,6 +289,7 @@ class Run:
             error=error,
             usage=result.usage,
             session_id=self._session_id,
+            artifacts=self._artifacts,
             timings=Timings(
                 accepted_at=self.accepted_at,
                 started_at=self.started_at,

@@ -84,9 +84,10 @@ class Answers:
             self._publish(answer, "changed", status=answer.status)
 
     async def finish(self, answer: Answer, end: wire.Ended) -> None:
-        """End an answer without the device's word."""
+        """End an answer without the device's word, unless it has ended meanwhile."""
         async with self._order:
-            await self._finish(answer, end)
+            if answer.status in ("PENDING", "RUNNING"):
+                await self._finish(answer, end)
 
     async def fail_device(self, user_id: int, device_id: str, reason: str) -> None:
         """The device is gone: what runs there has failed, until it says otherwise."""
@@ -250,8 +251,8 @@ class Answers:
         self._publish(answer, "changed", status=answer.status)
 
     async def _save(self, answer: Answer, *, task_status: str | None = None) -> None:
-        self._unsaved.discard(answer.subtask_id)
         await self._store.save_answer(answer, self._clock.now().isoformat(), task_status)
+        self._unsaved.discard(answer.subtask_id)
 
     def _close(self, answer: Answer) -> None:
         self._open.pop(answer.subtask_id, None)

@@ -14,6 +14,20 @@ from executor_core.hub.wire import Capacity, Dialect, Heartbeat, Json, Registrat
 ONLINE_TTL_S = 90.0
 _PROGRESS_SLOTS = 5
 
+_NEWER_FIELDS = dict.fromkeys(
+    (
+        "client_ip",
+        "cloud_config",
+        "runtime_transfer_host",
+        "runtime_instance_id",
+        "app_device_id",
+        "socket_device_id",
+        "runtime_features",
+        "remote_config",
+    )
+) | {"bind_shell": "claudecode"}
+"""What the newest servers say of a device besides; of a local one nothing of it is known."""
+
 Running = Callable[[int, str], list[Answer]]
 """The running answers of a user's device."""
 
@@ -166,7 +180,7 @@ class Devices:
             "update_available": False,
             "device_type": "local",
             "connection_mode": "websocket",
-        }
+        } | (_NEWER_FIELDS if self._dialect == "responses" else {})
 
     def _slots(self, record: _Record | None) -> tuple[int, int]:
         if self._dialect == "progress":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
+from executor_core.hub.library import NAMESPACE
 from executor_core.hub.wire import Dialect, Json
 
 SHELL_TYPES = {
@@ -33,6 +36,10 @@ class Turn:
     device_id: str
     extra: Json
     """Further fields of `task:execute`; they may not change who and what is meant."""
+    attachments: Sequence[Json]
+    """Of this message: id, name, media_type, size."""
+    skills: Sequence[Json]
+    """Of the task: id, name, hash."""
 
 
 def execute_payload(
@@ -40,7 +47,7 @@ def execute_payload(
 ) -> Json:
     """The `task:execute` of a turn. Fields that the hub has no use for are null or empty."""
     build = _responses_payload if dialect == "responses" else _progress_payload
-    payload = build(turn, now) | turn.extra
+    payload = build(turn, now) | _brought(turn, dialect) | turn.extra
     if dialect == "progress" and (model := payload.pop("model_config", None)):
         # These servers know no such field: the bot carries its model.
         payload["bot"][0]["agent_config"] = {"env": model}
@@ -51,6 +58,39 @@ def execute_payload(
         "user": _user(turn),
         "auth_token": auth_token,
         "backend_url": backend_url,
+    }
+
+
+def _brought(turn: Turn, dialect: Dialect) -> Json:
+    """Attachments and skills: what a user put on a task here is what that user picked."""
+    names = [skill["name"] for skill in turn.skills]
+    old = {
+        "attachments": [_attachment(one) for one in turn.attachments],
+        "user_selected_skills": names,
+    }
+    if dialect == "progress":
+        return old
+    configs = [{"name": skill["name"], "skill_id": skill["id"]} for skill in turn.skills]
+    references = {skill["name"]: _reference(skill) for skill in turn.skills}
+    return old | {"skill_names": names, "skill_configs": configs, "skill_refs": references}
+
+
+def _attachment(one: Json) -> Json:
+    return {
+        "id": one["id"],
+        "original_filename": one["name"],
+        "file_extension": PurePosixPath(one["name"]).suffix,
+        "file_size": one["size"],
+        "mime_type": one["media_type"],
+    }
+
+
+def _reference(skill: Json) -> Json:
+    return {
+        "skill_id": skill["id"],
+        "namespace": NAMESPACE,
+        "is_public": False,
+        "content_hash": f"sha256:{skill['hash']}",
     }
 
 
@@ -67,7 +107,7 @@ def _bot(turn: Turn, mcp_servers: Any) -> Json:
         "agent_config": {},
         "system_prompt": "",
         "mcp_servers": mcp_servers,
-        "skills": [],
+        "skills": [skill["name"] for skill in turn.skills],
         "role": "leader",
         "base_image": None,
     }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from executor_core import texts
@@ -11,13 +15,16 @@ from executor_core.hub.accounts import Accounts
 from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
 from executor_core.hub.feed import Feed
+from executor_core.hub.grants import Grants
+from executor_core.hub.library import Library
+from executor_core.hub.library_routes import LibraryRoutes
 from executor_core.hub.routes import Routes
 from executor_core.hub.sockets import Sockets
 from executor_core.hub.store import Store
 from executor_core.hub.tasks import Tasks
 from executor_core.hub.wire import Dialect
 from executor_core.jobs import Jobs
-from executor_core.web import OWNER, Listener
+from executor_core.web import OWNER, Listener, tokens
 
 _log = logging.getLogger("executor.hub")
 
@@ -40,6 +47,7 @@ class Hub:
         self._sockets = Sockets(
             clock, dialect, self._accounts, self._devices, self._answers, self._jobs
         )
+        self._library = Library(self._store, clock)
         self._tasks = Tasks(
             self._store,
             self._feed,
@@ -49,13 +57,18 @@ class Hub:
             self._devices,
             self._answers,
             self._sockets.send,
+            self._library,
         )
         self._routes = Routes(self._store, self._feed, self._accounts, self._devices, self._tasks)
+        self._library_routes = LibraryRoutes(self._library, self._accounts)
+        self._grants = Grants(self._accounts, clock)
         self._is_open = False
 
     def attach(self, listener: Listener) -> None:
         """Register routes and the device socket. Before the listener starts."""
         self._routes.attach(listener)
+        self._grants.attach(listener)
+        self._library_routes.attach(listener)
         self._sockets.attach(listener)
 
         # Its address is known only once it has started.
@@ -65,7 +78,9 @@ class Hub:
         """Open the database and watch the devices. Before the listener starts."""
         await self._store.open()
         self._is_open = True
+        await asyncio.to_thread(tokens.load)
         await self._accounts.open()
+        await self._library.open()
         await self._answers.load()
         self._jobs.spawn(self._monitor(), "monitor")
         self._jobs.spawn(self._flush(), "flush")
@@ -93,14 +108,6 @@ class Hub:
         await self._accounts.add(name)
         return self._accounts.token(name)
 
-    async def set_password(self, name: str, password: str) -> None:
-        """Let a user sign in with a password.
-
-        Raises:
-            ExecutorError: `unknown_user` or `weak_password`.
-        """
-        await self._accounts.set_password(name, password)
-
     async def _monitor(self) -> None:
         while True:
             await self._clock.sleep(MONITOR_S)
@@ -109,12 +116,28 @@ class Hub:
                 key for key in self._answers.devices_at_work() if not self._devices.is_online(*key)
             }
             for user_id, device_id in silent | gone:
-                _log.info("device %s is silent", device_id)
-                reason = texts.text("hub.device_lost")
-                await self._answers.fail_device(user_id, device_id, reason)
-                await self._devices.lose(user_id, device_id)
+                with _again_next_round():
+                    await self._end_silent(user_id, device_id)
+
+    async def _end_silent(self, user_id: int, device_id: str) -> None:
+        # It may have come back while others were looked after.
+        if not self._devices.is_online(user_id, device_id):
+            _log.info("device %s is silent", device_id)
+            await self._answers.fail_device(user_id, device_id, texts.text("hub.device_lost"))
+        if not self._devices.is_online(user_id, device_id):
+            await self._devices.lose(user_id, device_id)
 
     async def _flush(self) -> None:
         while True:
             await self._clock.sleep(_FLUSH_S)
-            await self._answers.flush()
+            with _again_next_round():
+                await self._answers.flush()
+
+
+@contextmanager
+def _again_next_round() -> Iterator[None]:
+    """What the database refuses now must not end the job that asks it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        _log.error("the hub's database failed: %s", error)

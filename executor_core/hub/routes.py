@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from executor_core import help_pages
 from executor_core.errors import ExecutorError
-from executor_core.hub.accounts import TOKEN_LIFE, Accounts
+from executor_core.hub.accounts import Accounts
 from executor_core.hub.devices import Devices
 from executor_core.hub.feed import Feed
 from executor_core.hub.store import Store
@@ -21,10 +22,7 @@ STATUS = {
     "bad_field": 400,
     "device_offline": 409,
     "empty_prompt": 400,
-    "login_failed": 400,
-    "login_slowed": 429,
     "no_device": 409,
-    "no_password": 403,
     "not_allowed": 403,
     "nothing_to_cancel": 409,
     "nothing_to_retry": 409,
@@ -34,12 +32,24 @@ STATUS = {
 }
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 200
-_CONSOLE_FILES = {
-    "/": "index.html",
-    "/console/console.css": "console.css",
-    "/console/console.js": "console.js",
-    "/console/icon.svg": "icon.svg",
-}
+CONSOLE_PARTS = (
+    "console.css",
+    "console.js",
+    "access.js",
+    "api.js",
+    "composer.js",
+    "dom.js",
+    "help.js",
+    "history.js",
+    "icon.svg",
+    "markdown.js",
+    "message.js",
+    "patch.js",
+    "picker.js",
+    "run.js",
+    "session.js",
+    "state.js",
+)
 
 
 class Routes:
@@ -74,7 +84,6 @@ class Routes:
         ]
         for method, path, answer in table:
             listener.route(method, path, _as_json(answer))
-        listener.route("POST", "/api/auth/login", _as_json(self._login), access=Access.PUBLIC)
 
         async def events(request: web.Request) -> web.StreamResponse:
             user_id = self._accounts.id_of(user_of(request))
@@ -86,23 +95,13 @@ class Routes:
         self._attach_console(listener)
 
     def _attach_console(self, listener: Listener) -> None:
-        for path, name in _CONSOLE_FILES.items():
-            listener.page(path, resource_path(f"console/{name}"))
+        listener.page("/", resource_path("console/index.html"))
+        for name in CONSOLE_PARTS:
+            listener.page(f"/console/{name}", resource_path(f"console/{name}"))
         texts = "/console/texts/{language}.json"
         listener.route("GET", texts, _as_json(_console_texts), access=Access.PUBLIC)
-
-    async def _login(self, request: web.Request) -> Json:
-        body = await read_json(request)
-        name, password = body.get("user_name") or body.get("username"), body.get("password")
-        if not (isinstance(name, str) and isinstance(password, str)):
-            raise ExecutorError("login_failed")
-        token = await self._accounts.login(name, password)
-        return {
-            "token": token,
-            "access_token": token,
-            "token_type": "bearer",
-            "expires_in": int(TOKEN_LIFE.total_seconds()),
-        }
+        page = "/console/help/{language}/{topic}.json"
+        listener.route("GET", page, _as_json(_help_page), access=Access.PUBLIC)
 
     # --- devices -------------------------------------------------------------------------------
 
@@ -140,7 +139,8 @@ class Routes:
 
     async def _list_tasks(self, request: web.Request) -> Json:
         limit = min(_number(request, "limit") or _PAGE_SIZE, _MAX_PAGE_SIZE)
-        return await self._tasks.list(user_of(request), limit, _number(request, "before"))
+        before, words = _number(request, "before"), request.query.get("search", "")
+        return await self._tasks.list(user_of(request), limit, before, words)
 
     async def _create_task(self, request: web.Request) -> Json:
         return await self._tasks.create(user_of(request), await read_json(request))
@@ -181,6 +181,17 @@ async def _console_texts(request: web.Request) -> Json:
         raise ExecutorError("unknown_path")
     entries = catalogue(language).items()
     return {key: words for key, words in entries if key.startswith("console.")}
+
+
+async def _help_page(request: web.Request) -> Json:
+    language, topic = request.match_info["language"], request.match_info["topic"]
+    if language not in LANGUAGES or topic not in help_pages.topics():
+        raise ExecutorError("unknown_path")
+    return {
+        "title": help_pages.title(topic, language),
+        "text": help_pages.page(topic, language),
+        "topics": [(name, help_pages.title(name, language)) for name in help_pages.topics()],
+    }
 
 
 def _task_id(request: web.Request) -> int:

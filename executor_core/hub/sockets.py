@@ -7,7 +7,6 @@ import json
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from executor_core import texts
 from executor_core.clock import Clock
 from executor_core.hub import wire
-from executor_core.hub.accounts import Accounts
+from executor_core.hub.accounts import API_KEY, Accounts
 from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
 from executor_core.hub.wire import Dialect, Json
@@ -118,11 +117,13 @@ class Sockets:
         if self._is_closing:
             return
         self._is_closing = True
-        for sid in list(self._connections):
-            # A peer that takes nothing more must not hold us; its socket ends with the listener.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_S):
-                    await self._server.disconnect(sid, namespace=NAMESPACE)
+        goodbyes = {
+            self._jobs.spawn(self._server.disconnect(sid, namespace=NAMESPACE), "goodbye")
+            for sid in self._connections
+        }
+        if goodbyes:
+            # Peers that take nothing more must not hold us; their sockets end with the listener.
+            await asyncio.wait(goodbyes, timeout=_CLOSE_S)
         await self._server.shutdown()
 
     def _make_server(self) -> Any:
@@ -157,12 +158,11 @@ class Sockets:
         token = auth.get("token") if isinstance(auth, dict) else None
         if not token or not isinstance(token, str):
             raise Refused("Missing authentication token")
-        if token.startswith("wg-"):
-            raise Refused("Invalid or expired API key")
         name = self._accounts.verify(token)
         user_id = None if name is None else self._accounts.user_id(name)
         if user_id is None:
-            raise Refused("Invalid or expired token")
+            kind = "API key" if token.startswith(API_KEY) else "token"
+            raise Refused(f"Invalid or expired {kind}")
         self._connections[sid] = Connection(sid, user_id)
         await self._server.enter_room(sid, f"user:{user_id}", namespace=NAMESPACE)
 
@@ -194,6 +194,11 @@ class Sockets:
             await self._answers.fail_device(
                 user_id, device_id, texts.text("hub.device_disconnected")
             )
+            await self._lose(user_id, device_id, sid)
+
+    async def _lose(self, user_id: int, device_id: str, sid: str) -> None:
+        """The device is gone, unless another socket of it has come meanwhile."""
+        if self._devices.owns(user_id, device_id, sid):
             await self._devices.lose(user_id, device_id)
 
     # --- events --------------------------------------------------------------------------------
@@ -223,6 +228,7 @@ class Sockets:
         user_id, sid = connection.user_id, connection.sid
         await self._devices.register(user_id, sid, device)
         if sid not in self._connections:
+            await self._lose(user_id, device.device_id, sid)
             return {"error": "Client disconnected during device registration"}
         connection.device_id = device.device_id
         await self._server.enter_room(sid, _room(user_id, device.device_id), namespace=NAMESPACE)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from executor_core.errors import ExecutorError
 from executor_core.hub.wire import Json, Registration
 
 _log = logging.getLogger("executor.hub")
@@ -26,6 +28,10 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS users (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, password TEXT);
+CREATE TABLE IF NOT EXISTS keys (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS devices (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
@@ -47,6 +53,13 @@ CREATE TABLE IF NOT EXISTS subtasks (
     tools TEXT NOT NULL DEFAULT '[]', error TEXT, usage TEXT,
     rev INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS subtasks_of_task ON subtasks (task_id, id);
+"""
+_TASKS = r"""
+SELECT * FROM tasks AS t WHERE user_id = :user AND (:before IS NULL OR id < :before) AND (
+    :pattern IS NULL OR title LIKE :pattern ESCAPE '\'
+    OR EXISTS (SELECT 1 FROM subtasks AS s WHERE s.task_id = t.id AND s.role = 'USER'
+        AND s.text LIKE :pattern ESCAPE '\'))
+ORDER BY id DESC LIMIT :limit
 """
 
 
@@ -86,9 +99,20 @@ class Store:
         self._db: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Open or create the file. One that is no database is moved aside, never deleted."""
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub-db")
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        """Open or create the file. One that is no database is moved aside, never deleted.
+
+        Raises ExecutorError `database_unusable` where the system does not let us have it.
+        """
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hub-db")
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, self._open)
+        except (sqlite3.Error, OSError) as error:
+            thread.shutdown()
+            raise ExecutorError("database_unusable", file=self._path, reason=error) from error
+        except BaseException:
+            thread.shutdown()
+            raise
+        self._thread = thread
 
     async def close(self) -> None:
         """Finish what was begun, and let go of the file. Repeating it is harmless."""
@@ -157,19 +181,36 @@ class Store:
         """All users, name to id."""
         return await self.run(lambda db: dict(db.execute("SELECT name, id FROM users").fetchall()))
 
-    async def password(self, user_id: int) -> str | None:
-        """The stored password hash."""
+    # --- keys ----------------------------------------------------------------------------------
 
-        def work(db: sqlite3.Connection) -> str | None:
-            row = db.execute("SELECT password FROM users WHERE id = ?", (user_id,)).fetchone()
-            return None if row is None else row[0]
+    async def add_key(self, user_id: int, name: str, digest: str, now: str) -> int:
+        """Keep an API key by its digest; its number."""
+
+        def work(db: sqlite3.Connection) -> int:
+            cursor = db.execute(
+                "INSERT INTO keys (user_id, name, digest, created_at) VALUES (?, ?, ?, ?)",
+                (user_id, name, digest, now),
+            )
+            return int(cursor.lastrowid or 0)
 
         return await self.run(work)
 
-    async def set_password(self, user_id: int, hashed: str) -> None:
-        """Keep a password hash."""
-        await self.run(
-            lambda db: db.execute("UPDATE users SET password = ? WHERE id = ?", (hashed, user_id))
+    async def keys(self) -> list[Json]:
+        """All API keys with their users, oldest first."""
+        return await self.run(
+            lambda db: [
+                dict(row)
+                for row in db.execute(
+                    "SELECT k.id, k.name, k.digest, k.created_at, u.name AS user"
+                    " FROM keys k JOIN users u ON u.id = k.user_id ORDER BY k.id"
+                )
+            ]
+        )
+
+    async def delete_key(self, key_id: int) -> bool:
+        """Forget a key. False if there is none such."""
+        return await self.run(
+            lambda db: db.execute("DELETE FROM keys WHERE id = ?", (key_id,)).rowcount > 0
         )
 
     # --- devices -------------------------------------------------------------------------------
@@ -313,18 +354,16 @@ class Store:
 
         return await self.run(work)
 
-    async def tasks(self, user_id: int, limit: int, before: int | None) -> list[Json]:
-        """The user's newest tasks with ids below `before`, newest first."""
-        return await self.run(
-            lambda db: [
-                dict(row)
-                for row in db.execute(
-                    "SELECT * FROM tasks WHERE user_id = ? AND (? IS NULL OR id < ?)"
-                    " ORDER BY id DESC LIMIT ?",
-                    (user_id, before, before, limit),
-                )
-            ]
-        )
+    async def tasks(
+        self, user_id: int, limit: int, before: int | None, words: str = ""
+    ) -> list[Json]:
+        """The user's newest tasks with ids below `before`, newest first.
+
+        `words`, if any, must stand in the title or in one of the user's own messages.
+        """
+        pattern = "%" + re.sub(r"([\\%_])", r"\\\1", words) + "%" if words else None
+        values = {"user": user_id, "before": before, "limit": limit, "pattern": pattern}
+        return await self.run(lambda db: [dict(row) for row in db.execute(_TASKS, values)])
 
     async def delete_task(self, task_id: int) -> None:
         """Remove a task and all its messages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
@@ -15,6 +15,7 @@ from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
 from executor_core.hub.dispatch import Turn, execute_payload
 from executor_core.hub.feed import Feed
+from executor_core.hub.library import Chosen, Library, Reader
 from executor_core.hub.store import Answer, Store, TurnIds
 from executor_core.hub.wire import Dialect, Json
 from executor_core.web import OWNER
@@ -23,6 +24,7 @@ MAX_PROMPT = 200_000
 _MAX_TITLE = 200
 _SHOWN_TITLE = 80
 _MAX_EXTRAS = 200
+_MAX_SEARCH = 200
 _GROWING = ("status", "text", "reasoning", "tools", "error", "usage", "rev")
 _SHOWN = ("message_id", "role", "created_at", "updated_at", *_GROWING)
 _AGENT = re.compile(r"[A-Za-z0-9_.-]{1,50}")
@@ -44,6 +46,7 @@ class Tasks:
         devices: Devices,
         answers: Answers,
         send: Send,
+        library: Library,
     ) -> None:
         self._store = store
         self._feed = feed
@@ -53,6 +56,7 @@ class Tasks:
         self._devices = devices
         self._answers = answers
         self._send = send
+        self._library = library
         self._one_at_a_time = asyncio.Lock()
         # May hold keys of models, so it is never written to disk.
         self._extras: OrderedDict[int, Json] = OrderedDict()
@@ -63,8 +67,11 @@ class Tasks:
     async def create(self, user: str, body: Json) -> Json:
         """A new task from `{"prompt", "device_id"?, "agent"?, "title"?, "payload"?}`; shown whole.
 
+        `"attachments"` (ids) and `"skills"` (names) of the library go with the message.
+
         Raises:
-            ExecutorError: `bad_field`, `not_allowed`, or where no device can take it.
+            ExecutorError: `bad_field`, `not_allowed`, `unknown_attachment`, `unknown_skill`, or
+                where no device can take it.
         """
         prompt = _prompt(body)
         title = _field(body, "title", _MAX_TITLE) or _title_of(prompt)
@@ -74,17 +81,18 @@ class Tasks:
         extra = _extra(user, body)
         user_id = self._accounts.id_of(user)
         async with self._one_at_a_time:
+            chosen = await self._library.chosen(user_id, body)
             device = await self._devices.chosen(user_id, _field(body, "device_id", 100) or None)
             task_id = await self._store.add_task(
                 user_id, title, device["device_id"], agent, self._now()
             )
             self._keep_extra(task_id, extra)
             task = await self._owned(user_id, task_id)
-            await self._dispatch_new(user, task, prompt)
+            await self._dispatch_new(user, task, prompt, chosen)
         return await self.show(user, task_id)
 
     async def follow_up(self, user: str, task_id: int, body: Json) -> Json:
-        """A further message, `{"prompt", "payload"?}`, of the same task.
+        """A further message, `{"prompt", "payload"?, "attachments"?, "skills"?}`, of the same task.
 
         Raises:
             ExecutorError: also `task_running`, while the last one is being answered.
@@ -93,8 +101,9 @@ class Tasks:
         user_id = self._accounts.id_of(user)
         async with self._one_at_a_time:
             task = await self._idle(user_id, task_id)
+            chosen = await self._library.chosen(user_id, body)
             self._keep_extra(task_id, extra)
-            await self._dispatch_new(user, task, prompt)
+            await self._dispatch_new(user, task, prompt, chosen)
         return await self.show(user, task_id)
 
     async def retry(self, user: str, task_id: int) -> Json:
@@ -136,23 +145,36 @@ class Tasks:
     async def delete(self, user: str, task_id: int) -> None:
         """Remove the task; its device ends what still runs for it."""
         user_id = self._accounts.id_of(user)
-        task = await self._owned(user_id, task_id)
-        self._answers.forget(task_id)
-        self._extras.pop(task_id, None)
-        await self._store.delete_task(task_id)
+        async with self._one_at_a_time:
+            task = await self._owned(user_id, task_id)
+            self._answers.forget(task_id)
+            self._extras.pop(task_id, None)
+            await self._store.delete_task(task_id)
         await self._send(user_id, task["device_id"], "task:close-session", {"task_id": task_id})
         self._feed.publish(user_id, "deleted", {"task_id": task_id})
 
-    async def list(self, user: str, limit: int, before: int | None) -> Json:
-        """The newest tasks, newest first: `{"items": […], "has_more": …}`."""
-        rows = await self._store.tasks(self._accounts.id_of(user), limit + 1, before)
+    async def list(self, user: str, limit: int, before: int | None, words: str = "") -> Json:
+        """The newest tasks, newest first: `{"items": […], "has_more": …}`.
+
+        With `words` those that have them in their title or in a message of the user's.
+        """
+        if len(words) > _MAX_SEARCH:
+            raise ExecutorError("bad_field", name="search")
+        words = wire.clean(words).strip()
+        rows = await self._store.tasks(self._accounts.id_of(user), limit + 1, before, words)
         return {"items": [_task(row) for row in rows[:limit]], "has_more": len(rows) > limit}
 
     async def show(self, user: str, task_id: int) -> Json:
         """One task with all its messages, as they are this moment."""
         row = await self._owned(self._accounts.id_of(user), task_id)
-        messages = [self._message(row) for row in await self._store.messages(task_id)]
-        return _task(row) | {"messages": messages}
+        brought = await self._library.attachments(task_id)
+        messages = [
+            self._message(row)
+            | {"attachments": [one for one in brought if one["subtask_id"] == row["id"]]}
+            for row in await self._store.messages(task_id)
+        ]
+        skills = await self._library.skills(Reader(row["user_id"], task_id))
+        return _task(row) | {"messages": messages, "skills": [skill["name"] for skill in skills]}
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -169,8 +191,9 @@ class Tasks:
         await self._devices.chosen(user_id, task["device_id"])
         return task
 
-    async def _dispatch_new(self, user: str, task: Json, prompt: str) -> None:
+    async def _dispatch_new(self, user: str, task: Json, prompt: str, chosen: Chosen) -> None:
         ids = await self._store.add_turn(task["id"], prompt, self._now())
+        await self._library.give(task["id"], ids.user_subtask_id, chosen)
         await self._dispatch(user, task, ids, prompt)
 
     async def _dispatch(
@@ -189,6 +212,8 @@ class Tasks:
             agent=task["agent"],
             device_id=device_id,
             extra=self._extras.get(ids.task_id, {}),
+            attachments=await self._attachments(ids.task_id, ids.user_subtask_id),
+            skills=await self._library.skills(Reader(user_id, ids.task_id)),
         )
         await self._answers.begin(
             Answer(ids.subtask_id, ids.task_id, user_id, device_id, "RUNNING", rev=rev)
@@ -202,6 +227,10 @@ class Tasks:
         )
         await self._send(user_id, device_id, "task:execute", payload)
         await self._devices.tell(user_id, device_id)
+
+    async def _attachments(self, task_id: int, subtask_id: int) -> Sequence[Json]:
+        found = await self._library.attachments(task_id)
+        return [one for one in found if one["subtask_id"] == subtask_id]
 
     def _auth_token(self, turn: Turn) -> str:
         if self._dialect == "progress":

@@ -11,15 +11,22 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
-from io import BufferedReader
+from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from executor_core.clock import Clock
-from executor_core.model import AgentEvent, AgentResult, Notice, RunEnded, SessionStarted
+from executor_core.model import (
+    AgentEvent,
+    AgentResult,
+    Notice,
+    RunEnded,
+    RunStarted,
+    SessionStarted,
+)
 from executor_core.unicode import encodable
 
 _log = logging.getLogger("executor.journal")
@@ -30,6 +37,8 @@ MAX_FILE_BYTES = 64 * 2**20
 """Past this only the events below are written: they decide how the run ends."""
 _ALWAYS_KEPT = (AgentResult, RunEnded, SessionStarted, Notice)
 _READ_BYTES = 64 * 1024
+_BEFORE_THE_START = 1000
+"""A run's first event is its start, but for what was said about its folder."""
 
 
 class EventLog:
@@ -95,46 +104,41 @@ class EventLog:
 async def follow(path: Path, after: int, log: EventLog | None) -> AsyncIterator[AgentEvent]:
     """The events with `seq > after`: those on file, then, while `log` is open, those to come."""
     reader = _Reader(path)
-    try:
-        while True:
-            # Both are asked before the reading: what comes meanwhile is seen in the next round.
-            grown = None if log is None or log.is_closed else log.growth()
-            while lines := reader.read():
-                for event in _decode(lines):
-                    if event.seq > after:
-                        yield event
-                await asyncio.sleep(0)  # a long history must not keep the loop from others
-            if grown is None:
-                return
-            await grown.wait()
-    finally:
-        reader.close()
+    while True:
+        # Both are asked before the reading: what comes meanwhile is seen in the next round.
+        grown = None if log is None or log.is_closed else log.growth()
+        while lines := reader.read():
+            for event in _decode(lines):
+                if event.seq > after:
+                    yield event
+            await asyncio.sleep(0)  # a long history must not keep the loop from others
+        if grown is None:
+            return
+        await grown.wait()
 
 
 class _Reader:
-    """Whole lines of a file that grows, and that may not exist yet."""
+    """Whole lines of a file that grows, and that may not exist yet.
+
+    It is open only while it is read: hundreds may follow a run, and files are few.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: BufferedReader | None = None
-        self._partial = b""
+        self._offset = 0
 
     def read(self) -> list[bytes]:
         """The next lines, some 64 KiB of them; none at the end of what there is."""
-        if self._file is None:
-            try:
-                self._file = self._path.open("rb")
-            except OSError:
-                return []
-        lines = self._file.readlines(_READ_BYTES)
-        if lines:
-            lines[0] = self._partial + lines[0]
-            self._partial = b"" if lines[-1].endswith(b"\n") else lines.pop()
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                lines = file.readlines(_READ_BYTES)
+        except OSError:
+            return []
+        if lines and not lines[-1].endswith(b"\n"):
+            lines.pop()  # still being written
+        self._offset += sum(map(len, lines))
         return lines
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
 
 
 def read_events(path: Path) -> list[AgentEvent]:
@@ -146,7 +150,17 @@ def read_events(path: Path) -> list[AgentEvent]:
     return list(_decode(lines))
 
 
-def _decode(lines: list[bytes]) -> Iterator[AgentEvent]:
+def started_in(path: Path) -> str | None:
+    """The folder that the agent was started in; None where the file does not tell."""
+    try:
+        with path.open("rb") as file:
+            events = _decode(islice(file, _BEFORE_THE_START))
+            return next((e.folder for e in events if isinstance(e, RunStarted)), None)
+    except OSError:
+        return None
+
+
+def _decode(lines: Iterable[bytes]) -> Iterator[AgentEvent]:
     for line in lines:
         try:
             yield _decoder.decode(line)

@@ -1,8 +1,8 @@
 """The runs of this computer in SQLite: who asked, how each ended, and whether it was delivered.
 
 The outbox is not a second store: it is the runs whose outcome is recorded and not yet acknowledged.
-Prompts, keys and tokens are never written; a queued run therefore cannot survive a crash, it is
-answered instead.
+Keys, tokens and the prompts of servers are never written; a queued run therefore cannot survive a
+crash, it is answered instead. What this computer was asked itself is in `reply_to`, for a retry.
 """
 
 from __future__ import annotations
@@ -109,8 +109,17 @@ class Journal:
         self._is_closed = False
 
     async def open(self) -> None:
-        """Open or create the file. A broken one is set aside; a newer one is refused."""
-        await self._run(self._open)
+        """Open or create the file. A broken one is set aside; a newer one is refused.
+
+        Raises ExecutorError `database_unusable` where the system does not let us have it.
+        """
+        try:
+            await self._run(self._open)
+        except ExecutorError as error:
+            if error.code != "journal_failed":
+                raise
+            reason = error.values["reason"]
+            raise ExecutorError("database_unusable", file=self._path, reason=reason) from error
 
     async def close(self) -> None:
         """Write what is left and let go of the file. Legal in every state, also twice."""
@@ -185,11 +194,13 @@ class Journal:
         rows = await self._rows("run_id = ?", run_id)
         return rows[0] if rows else None
 
-    async def recent(self, limit: int = 100, before: datetime | None = None) -> list[RunRow]:
-        """The newest runs, newest first; `before` pages back."""
-        newest = before.isoformat() if before else "9999"
-        order = "accepted_at < ? ORDER BY accepted_at DESC, rowid DESC LIMIT ?"
-        return await self._rows(order, newest, limit)
+    async def recent(self, limit: int = 100, before: str | None = None) -> list[RunRow]:
+        """The newest runs, newest first; with `before`, a run id, those older than that run."""
+        order = "ORDER BY accepted_at DESC, rowid DESC LIMIT ?"
+        if before is None:
+            return await self._rows(f"1 {order}", limit)
+        older = "(accepted_at, rowid) < (SELECT accepted_at, rowid FROM runs WHERE run_id = ?)"
+        return await self._rows(f"{older} {order}", before, limit)
 
     async def latest(self, request_key: str) -> RunRow | None:
         """The newest run of a request, or None if it was never accepted (or is forgotten)."""

@@ -12,7 +12,7 @@ from executor_core.process.environment import (
 from executor_core.process.login_path import find_program, login_shell_path
 from executor_core.process.marker import MARKER, marker_of
 from executor_core.process.process_table import resources_by_run
-from executor_core.process.sweep import sweep
+from executor_core.process.sweep import left_behind, sweep
 from executor_core.process.tree import ProcessTree
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "TaskVariables",
     "child_environment",
     "find_program",
+    "left_behind",
     "login_shell_path",
     "marker_of",
     "resources_by_run",

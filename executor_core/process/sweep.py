@@ -44,6 +44,11 @@ async def sweep(owner: str, *, alive: Container[str], clock: Clock) -> list[int]
     return sorted(killed)
 
 
+def left_behind(owner: str, *, alive: Container[str]) -> list[int]:
+    """What `sweep` would kill now, by pid. Blocks for some milliseconds: call it in a thread."""
+    return sorted(process.pid for process in _left_behind(owner, alive))
+
+
 async def until_clean(
     look: Callable[[], set[psutil.Process]], clock: Clock, limit_s: float
 ) -> bool:

@@ -84,7 +84,7 @@ class ProcessTree:
 
         The child sees exactly `env` and the marker (`<owner>:<run_id>`). `on_stderr` is called with
         each line of stderr as it comes; one over 64 KiB is left out. Raises ExecutorError
-        `spawn_failed` when the system refuses. What a cancelled spawn started is ended.
+        `spawn_failed` when the system refuses. A cancelled spawn ends first what it started.
         """
         if not os.path.isabs(argv[0]):
             raise ValueError(f"{argv[0]!r} is not an absolute path")
@@ -93,8 +93,9 @@ class ProcessTree:
         try:
             started = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # asyncio hangs when a start is cancelled half way, and forgets the child's children.
-            _starts.spawn(_end_when_started(starting), "discard")
+            # asyncio hangs when a start is cancelled half way, and forgets the child's children. So
+            # it goes on, and is waited for: a loop that closes cancels whatever it finds.
+            await asyncio.shield(_starts.spawn(_end_when_started(starting), "discard"))
             raise
         if isinstance(started, ProcessTree):
             return started

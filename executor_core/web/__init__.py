@@ -3,25 +3,34 @@
 Who may ask is decided here; what is answered is not: rooms register their own routes.
 """
 
+from executor_core.web import tokens
 from executor_core.web.guard import Verifier
 from executor_core.web.listener import (
     OWNER,
     Access,
     Handler,
     Listener,
+    download,
+    error_response,
     read_json,
     user_of,
 )
 from executor_core.web.sse import ServerEvent, last_event_id
+from executor_core.web.users import TOKEN_LIFE, Users
 
 __all__ = [
     "OWNER",
+    "TOKEN_LIFE",
     "Access",
     "Handler",
     "Listener",
     "ServerEvent",
+    "Users",
     "Verifier",
+    "download",
+    "error_response",
     "last_event_id",
     "read_json",
+    "tokens",
     "user_of",
 ]

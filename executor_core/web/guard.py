@@ -40,22 +40,31 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 
 
+_USUAL_PORT = 80
+_OUR_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
 def host_is_ours(host: str, port: int, *, is_remote_allowed: bool) -> bool:
     """Whether a `Host` header names this listener.
 
     A page that rebinds its name to 127.0.0.1 still sends its own name, so names are refused. Where
     other addresses are allowed, any literal address is good: it cannot be rebound.
     """
-    if host.lower() in {f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"}:
+    name, colon, host_port = host.lower().rpartition(":")
+    if not colon or host_port.endswith("]"):
+        # Browsers leave the port away where it is the usual one.
+        name, host_port = host.lower(), str(_USUAL_PORT)
+    if host_port != str(port):
+        return False
+    if name in _OUR_NAMES:
         return True
     if not is_remote_allowed:
         return False
-    name, _, host_port = host.rpartition(":")
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
-    return host_port == str(port)
+    return True
 
 
 def refusal(

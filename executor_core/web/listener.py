@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import secrets
 import socket
@@ -13,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,8 @@ from aiohttp import web
 from executor_core.clock import Clock, SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.loopback import is_loopback
+from executor_core.model import ErrorInfo
 from executor_core.web import guard
 from executor_core.web.guard import Verifier
 from executor_core.web.sse import ServerEvent, write_events
@@ -33,9 +35,11 @@ OWNER = "owner"
 
 BODY_LIMIT_BYTES = 1024 * 1024
 TICKET_LIFE_S = 600.0
+LEFT_LOOK_S = 1.0
 _MAX_TICKETS = 32
 _MAX_STREAMS = 1000
 _SHUTDOWN_S = 2.0
+_BACKLOG = 128
 
 # Requests have typed keys from aiohttp 3.14 on; before that any hashable serves.
 _USER: Any = getattr(web, "RequestKey", web.AppKey)("user", str)
@@ -77,15 +81,24 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     body = await request.read()
     try:
         return msgspec.json.decode(body, type=dict[str, Any]) if body else {}
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ExecutorError("bad_json") from error
 
 
-def error_response(error: ExecutorError, status: int) -> web.Response:
-    """An error as every route answers it: ours in `error`, one sentence in `detail`."""
-    info = error.info
+def error_response(info: ErrorInfo, status: int, **more: str) -> web.Response:
+    """An error as every route answers it: ours in `error`, one paragraph in `detail`."""
     words = {"code": info.code, "title": info.title, "detail": info.detail, "hint": info.hint}
-    return web.json_response({"error": words, "detail": info.sentence}, status=status)
+    return web.json_response({"error": words, "detail": info.sentence, **more}, status=status)
+
+
+def download(data: bytes, name: str) -> web.Response:
+    """A file to be saved: no browser shows what came from elsewhere as a page of ours."""
+    disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+    return web.Response(
+        body=data,
+        content_type="application/octet-stream",
+        headers={"Content-Disposition": disposition},
+    )
 
 
 class Listener:
@@ -106,7 +119,7 @@ class Listener:
         Raises:
             ExecutorError: `not_loopback`, for another address without `allow_remote`.
         """
-        if not (allow_remote or _is_loopback(host)):
+        if not (allow_remote or is_loopback(host)):
             raise ExecutorError("not_loopback", host=host)
         self._host = host
         self._wanted_port = port
@@ -116,6 +129,7 @@ class Listener:
         self._clock = clock or SystemClock()
         self._verifiers: list[Verifier] = []
         self._access: dict[web.AbstractRoute, Access] = {}
+        self._uploads: set[web.AbstractRoute] = set()
         self._tickets: OrderedDict[str, float] = OrderedDict()
         self._streams = Jobs("web streams")
         self._open_streams = 0
@@ -136,10 +150,23 @@ class Listener:
         return bool(self._wanted_port) and self.port not in (0, self._wanted_port)
 
     def route(
-        self, method: str, path: str, handler: Handler, *, access: Access = Access.TOKEN
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        access: Access = Access.TOKEN,
+        is_upload: bool = False,
     ) -> None:
-        """Serve `path`. A handler may raise ExecutorError; `statuses` gives its HTTP status."""
-        self._access[self.app.router.add_route(method, path, handler)] = access
+        """Serve `path`. A handler may raise ExecutorError; `statuses` gives its HTTP status.
+
+        A body is JSON of `BODY_LIMIT_BYTES` at most. That of an upload may be anything: its handler
+        reads `request.content` and sees to a limit.
+        """
+        route = self.app.router.add_route(method, path, handler)
+        self._access[route] = access
+        if is_upload:
+            self._uploads.add(route)
 
     def page(self, path: str, file: Path) -> None:
         """Serve one file of a page to everybody."""
@@ -180,25 +207,32 @@ class Listener:
         finally:
             self._open_streams -= 1
 
+    async def until_left(self, request: web.Request) -> None:
+        """Return when the client has hung up, which nothing tells a handler by itself."""
+        while request.transport is not None and not request.transport.is_closing():
+            await self._clock.sleep(LEFT_LOOK_S)
+
     async def start(self) -> str:
         """Listen, and return the base URL. A taken port means another one, unless it is fixed.
 
         Raises:
-            ExecutorError: `port_taken`.
+            ExecutorError: `port_taken`, or `cannot_listen` for an address that is not ours.
         """
         # The access log stays off: it would keep query strings, and with them tokens.
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         try:
             bound = self._bind()
+            self.port = bound.getsockname()[1]
+            await web.SockSite(self._runner, bound).start()
         except BaseException:
             await self.stop()
             raise
-        self.port = bound.getsockname()[1]
-        await web.SockSite(self._runner, bound).start()
         name = f"[{self._host}]" if ":" in self._host else self._host
         self.base_url = f"http://{name}:{self.port}"
         _log.info("listening on %s", self.base_url)
+        if not is_loopback(self._host):
+            _log.warning("%s can be reached from other computers, unencrypted", self.base_url)
         return self.base_url
 
     async def stop(self) -> None:
@@ -211,9 +245,10 @@ class Listener:
     def _bind(self) -> socket.socket:
         try:
             return _bound_socket(self._host, self._wanted_port)
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
+        except (OSError, UnicodeError) as error:
+            if getattr(error, "errno", None) not in (errno.EADDRINUSE, errno.EACCES):
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                raise ExecutorError("cannot_listen", host=self._host, reason=reason) from error
             if self._port_is_fixed:
                 raise ExecutorError("port_taken", port=self._wanted_port) from error
             return _bound_socket(self._host, 0)
@@ -224,13 +259,16 @@ class Listener:
             self._check(request)
             return await handler(request)
         except ExecutorError as error:
-            return error_response(error, self.statuses.get(error.code, 400))
+            return error_response(error.info, self.statuses.get(error.code, 400))
         except web.HTTPException as error:
             return _plain_words(error)
+        except ConnectionError:
+            # The client left while it was sending; nobody reads this answer.
+            return error_response(ExecutorError("bad_request").info, 400)
         except Exception as error:
             # The path only: a query string may hold a token, a body anything.
             _log.exception("%s %s failed: %s", request.method, request.path, type(error).__name__)
-            return error_response(ExecutorError("internal"), 500)
+            return error_response(ExecutorError("internal").info, 500)
 
     def _check(self, request: web.Request) -> None:
         code = guard.refusal(
@@ -247,10 +285,16 @@ class Listener:
             return
         if access is not Access.PUBLIC:
             request[_USER] = self._user(request, access)
+        if request.match_info.route in self._uploads:
+            return
         if (request.content_length or 0) > BODY_LIMIT_BYTES:
             raise ExecutorError("body_too_large")
         if request.body_exists and request.content_type != "application/json":
             raise ExecutorError("json_required")
+
+    def user(self, request: web.Request) -> str:
+        """Whose token a request brought, for routes that guard themselves. Raises `no_token`."""
+        return self._user(request, Access.TOKEN)
 
     def _user(self, request: web.Request, access: Access) -> str:
         token = guard.bearer(request.headers.get("Authorization"))
@@ -283,14 +327,7 @@ def _plain_words(error: web.HTTPException) -> web.Response:
     code = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}.get(
         error.status, "bad_request"
     )
-    return error_response(ExecutorError(code), error.status)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return error_response(ExecutorError(code).info, error.status)
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:
@@ -301,6 +338,8 @@ def _bound_socket(host: str, port: int) -> socket.socket:
             # There it would let two programs share the port.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        # Here already: of two that are bound to one port only one may listen.
+        bound.listen(_BACKLOG)
     except BaseException:
         bound.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
@@ -11,10 +12,14 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+
+_log = logging.getLogger("executor.web")
 
 KEEP_ALIVE_S = 15.0
 WRITE_TIMEOUT_S = 10.0
+PIECE_BYTES = 64 * 1024
 
 
 class ServerEvent(NamedTuple):
@@ -84,10 +89,15 @@ class _Stream:
 
     async def forward(self, events: AsyncGenerator[ServerEvent, None]) -> None:
         # A client that left is no error of ours; the next request of it finds everything again.
-        with suppress(ConnectionError, TimeoutError):
+        try:
             await self._write(b": hello\n\n")
             async for event in events:
                 await self._write(event.encode())
+        except (ConnectionError, TimeoutError):
+            return
+        except ExecutorError as error:
+            # The answer has begun, so nobody can be told any more.
+            _log.warning("an event stream ended: %s", error)
 
     async def keep_alive(self) -> None:
         with suppress(ConnectionError, TimeoutError):
@@ -98,8 +108,10 @@ class _Stream:
     async def _write(self, data: bytes) -> None:
         async with self._writing:
             try:
-                async with asyncio.timeout(self._write_timeout_s):
-                    await self._response.write(data)
+                # In pieces, so that a long event waits here and not in the connection's buffer.
+                for start in range(0, len(data), PIECE_BYTES):
+                    async with asyncio.timeout(self._write_timeout_s):
+                        await self._response.write(data[start : start + PIECE_BYTES])
             except TimeoutError:
                 if self._request.transport is not None:
                     self._request.transport.abort()

@@ -4,26 +4,52 @@ It knows folders and git, but neither runs nor servers.
 """
 
 from executor_core.workspace.clone import Cloner, GitAccess
+from executor_core.workspace.git import GitHost
 from executor_core.workspace.git_token import decrypt_git_token
 from executor_core.workspace.inventory import (
     CleanReport,
+    FoldersInUse,
     Inventory,
     Kept,
     KeptBecause,
     WorkspaceInfo,
+    overlaps,
+)
+from executor_core.workspace.patches import (
+    ChangedFile,
+    FileStatus,
+    Recorder,
+    RunChanges,
+    read_changes,
 )
 from executor_core.workspace.repository_state import WorkState
+from executor_core.workspace.skills import sweep_skills
+from executor_core.workspace.supplies import Site, Supplies
+from executor_core.workspace.undo import keep, undo
 from executor_core.workspace.workspaces import Workspaces
 
 __all__ = [
+    "ChangedFile",
     "CleanReport",
     "Cloner",
+    "FileStatus",
+    "FoldersInUse",
     "GitAccess",
+    "GitHost",
     "Inventory",
     "Kept",
     "KeptBecause",
+    "Recorder",
+    "RunChanges",
+    "Site",
+    "Supplies",
     "WorkState",
     "WorkspaceInfo",
     "Workspaces",
     "decrypt_git_token",
+    "keep",
+    "overlaps",
+    "read_changes",
+    "sweep_skills",
+    "undo",
 ]

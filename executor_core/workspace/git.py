@@ -21,7 +21,7 @@ from executor_core.process import ProcessTree
 
 LOOK_EVERY_S = 1.0
 MAX_LINES = 200
-"""Lines of output that are kept; more than one is rarely asked for."""
+"""Lines of output that are kept unless more are asked for."""
 SLOW_S = 120
 """A transfer without a byte for so long is given up by git itself."""
 
@@ -105,11 +105,15 @@ class Git:
         limit_s: float,
         settings: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
+        data: bytes = b"",
         is_wanted: Callable[[bytes], bool] = lambda _: True,
+        max_lines: int = MAX_LINES,
         on_look: Callable[[str], None] = lambda _: None,
         stop: asyncio.Event | None = None,
     ) -> GitAnswer:
-        """Run one command; `settings` and `variables` are added to ours.
+        """Run one command; `settings` and `variables` are added to ours, `data` is its input.
+
+        The first `max_lines` lines of output that are wanted are kept.
 
         At its end every process that carries the mark of `run_id` is ended: no two at a time may
         have the same.
@@ -139,10 +143,15 @@ class Git:
 
         async def listen() -> None:
             async for line in tree.lines():
-                if len(lines) < MAX_LINES and is_wanted(line):
+                if len(lines) < max_lines and is_wanted(line):
                     lines.append(line)
             await tree.wait()
             over.set()
+
+        async def feed() -> None:
+            if data:
+                await tree.write(data)
+            tree.close_stdin()
 
         async def watch(stop: asyncio.Event) -> None:
             await stop.wait()
@@ -150,7 +159,7 @@ class Git:
 
         jobs = Jobs("git")
         try:
-            tree.close_stdin()
+            jobs.spawn(feed(), "feed")
             jobs.spawn(listen(), "listen")
             if stop is not None:
                 jobs.spawn(watch(stop), "watch stop")

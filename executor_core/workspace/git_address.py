@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -11,6 +10,7 @@ from urllib.request import url2pathname
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
+from executor_core.loopback import is_loopback
 
 MAX_URL = 2_000
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
@@ -62,12 +62,7 @@ class Remote(Struct, kw_only=True, frozen=True):
     @property
     def is_loopback(self) -> bool:
         """True if the server runs on this computer."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 def parse_remote(url: str) -> Remote:

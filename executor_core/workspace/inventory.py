@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct, field
 
+from executor_core.errors import ExecutorError
 from executor_core.workspace.clone import STAGING
 from executor_core.workspace.git import Git, GitHost
 from executor_core.workspace.removal import remove_tree
@@ -27,6 +28,9 @@ REMOVING = ".removing-"
 """What a workspace is called while it is being deleted."""
 
 
+FoldersInUse = Callable[[], Awaitable[tuple[str, ...]]]
+
+
 class WorkspaceInfo(Struct, kw_only=True, frozen=True):
     """One task's folder. `used_at` is when something in it last changed."""
 
@@ -37,6 +41,8 @@ class WorkspaceInfo(Struct, kw_only=True, frozen=True):
     state: WorkState
     repositories: tuple[str, ...] = ()
     """Where in it the repositories lie, relative to `path`."""
+    is_in_use: bool = False
+    """A run works in it, or will."""
 
 
 class KeptBecause(StrEnum):
@@ -76,8 +82,8 @@ class CleanReport(Struct, kw_only=True, frozen=True):
 class Inventory:
     """The folders of tasks below one root.
 
-    Whether a run works in a folder only the caller knows: `is_in_use` is asked for its name in the
-    moment before it would go.
+    Where runs work only the caller knows: `in_use` is asked for these folders in the moment before
+    one would go. When it raises, nothing more is deleted.
     """
 
     def __init__(self, root: Path, host: GitHost) -> None:
@@ -86,13 +92,14 @@ class Inventory:
         self._clock = host.clock
 
     async def list_workspaces(self) -> tuple[WorkspaceInfo, ...]:
-        """Every task's folder, by name. Raises ExecutorError `git_missing`."""
+        """Every task's folder, by name. Raises ExecutorError `git_missing`, and `folder_failed` for
+        a root that cannot be read.
+        """
         names = await asyncio.to_thread(_folders, self._root)
-        return tuple([await self._look(name) for name in names])
+        found = [await self._look(name) for name in names]
+        return tuple(info for info in found if info is not None)
 
-    async def remove(
-        self, names: Iterable[str], *, is_in_use: Callable[[str], bool]
-    ) -> CleanReport:
+    async def remove(self, names: Iterable[str], *, in_use: FoldersInUse) -> CleanReport:
         """Delete these workspaces whatever is in them, unless a run works there.
 
         Names are those of the list; nothing else can be meant.
@@ -100,32 +107,35 @@ class Inventory:
         report = CleanReport()
         known = await asyncio.to_thread(_folders, self._root)
         for name in dict.fromkeys(names):
-            if name in known:
-                await self._delete(await self._look(name), is_in_use, report)
+            if name in known and (info := await self._look(name)) is not None:
+                await self._delete(info, in_use, report)
             else:
                 report.kept.append(Kept(name, KeptBecause.MISSING))
         return report
 
-    async def clean(self, *, unused_for_s: float, is_in_use: Callable[[str], bool]) -> CleanReport:
+    async def clean(self, *, unused_for_s: float, in_use: FoldersInUse) -> CleanReport:
         """Delete what nobody used for so long and can be had again: all is pushed, or nothing is
         in it. Deletions that were interrupted are finished.
         """
         await asyncio.to_thread(_finish_deletions, self._root)
-        report = CleanReport()
-        now = self._clock.now()
-        for info in await self.list_workspaces():
-            if not info.state.is_expendable:
-                report.kept.append(Kept(info.name, KeptBecause(info.state)))
-            elif (now - info.used_at).total_seconds() < unused_for_s:
-                report.kept.append(Kept(info.name, KeptBecause.RECENT))
-            else:
-                await self._delete(info, is_in_use, report)
+        planned = self.forecast(await self.list_workspaces(), unused_for_s)
+        report = CleanReport(kept=planned.kept)
+        for info in planned.removed:
+            await self._delete(info, in_use, report)
         return report
 
-    async def _delete(
-        self, info: WorkspaceInfo, is_in_use: Callable[[str], bool], report: CleanReport
-    ) -> None:
-        if is_in_use(info.name):
+    def forecast(self, found: Iterable[WorkspaceInfo], unused_for_s: float) -> CleanReport:
+        """What `clean` does with workspaces that are as they were `found`."""
+        report, now = CleanReport(), self._clock.now()
+        for info in found:
+            if (reason := _objection(info, now, unused_for_s)) is None:
+                report.removed.append(info)
+            else:
+                report.kept.append(Kept(info.name, reason))
+        return report
+
+    async def _delete(self, info: WorkspaceInfo, in_use: FoldersInUse, report: CleanReport) -> None:
+        if overlaps(info.path, await in_use()):
             report.kept.append(Kept(info.name, KeptBecause.IN_USE))
             return
         doomed = self._root / f"{REMOVING}{secrets.token_hex(8)}"
@@ -139,9 +149,13 @@ class Inventory:
         else:
             report.removed.append(info)
 
-    async def _look(self, name: str) -> WorkspaceInfo:
+    async def _look(self, name: str) -> WorkspaceInfo | None:
+        """None for one that has disappeared meanwhile."""
         folder = self._root / name
-        found = await asyncio.to_thread(_scan, folder)
+        try:
+            found = await asyncio.to_thread(_scan, folder)
+        except FileNotFoundError:
+            return None
         repositories = found.repositories[:MAX_REPOSITORIES]
         states = [await repository_state(self._git, repository) for repository in repositories]
         return WorkspaceInfo(
@@ -152,6 +166,25 @@ class Inventory:
             state=max([_state_of(found), *states], key=list(WorkState).index),
             repositories=tuple(str(place.relative_to(folder)) for place in found.repositories),
         )
+
+
+def _objection(info: WorkspaceInfo, now: datetime, unused_for_s: float) -> KeptBecause | None:
+    """Why a clean-up leaves this workspace alone; None if it may go."""
+    if info.is_in_use:
+        return KeptBecause.IN_USE
+    if not info.state.is_expendable:
+        return KeptBecause(info.state)
+    is_recent = (now - info.used_at).total_seconds() < unused_for_s
+    return KeptBecause.RECENT if is_recent else None
+
+
+def overlaps(folder: str, others: Iterable[str]) -> bool:
+    """True if one of the folders is `folder`, lies in it, or holds it. Links count as their end."""
+    place = Path(folder).resolve()
+    return any(
+        place.is_relative_to(other) or other.is_relative_to(place)
+        for other in (Path(name).resolve() for name in others)
+    )
 
 
 class _Found(Struct):
@@ -219,6 +252,8 @@ def _folders(root: Path) -> list[str]:
         entries = list(os.scandir(root))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise ExecutorError("folder_failed", path=root, reason=error.strerror) from error
     return sorted(
         entry.name
         for entry in entries

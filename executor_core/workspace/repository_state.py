@@ -52,8 +52,8 @@ class WorkState(StrEnum):
         return self in (WorkState.EMPTY, WorkState.CLEAN)
 
 
-class _NotUnderstood(Exception):
-    """Something is not as git makes it."""
+class NotUnderstood(Exception):
+    """Something is not as git makes it, or more than we look at."""
 
 
 async def repository_state(git: Git, folder: Path) -> WorkState:
@@ -65,7 +65,7 @@ async def repository_state(git: Git, folder: Path) -> WorkState:
         if await asyncio.to_thread(_borrow, folder / ".git", mirror):
             return WorkState.UNCOMMITTED
         return await _ask(git, folder, mirror)
-    except (_NotUnderstood, OSError, UnicodeDecodeError):
+    except (NotUnderstood, OSError, UnicodeDecodeError):
         return WorkState.UNKNOWN
     except ExecutorError as error:
         if error.code == "git_missing":
@@ -109,7 +109,7 @@ async def _ask(git: Git, folder: Path, mirror: Path) -> WorkState:
 
 def _has_output(answer: GitAnswer) -> bool:
     if answer.exit_code != 0:
-        raise _NotUnderstood
+        raise NotUnderstood
     return bool(answer.lines)
 
 
@@ -121,12 +121,12 @@ def _is_hidden(line: bytes) -> bool:
 def _borrow(git_dir: Path, mirror: Path) -> bool:
     """Make `mirror` a repository with the references of `git_dir`. True if something is unfinished.
 
-    Raises _NotUnderstood for linked worktrees, links and other oddities.
+    Raises NotUnderstood for linked worktrees, links and other oddities.
     """
     if not stat.S_ISDIR(git_dir.lstat().st_mode) or (git_dir / "commondir").exists():
-        raise _NotUnderstood
+        raise NotUnderstood
     if any((git_dir / "worktrees").glob("*")):
-        raise _NotUnderstood
+        raise NotUnderstood
     if any(os.path.lexists(git_dir / name) for name in _UNFINISHED):
         return True
     keeps_modes = "false" if os.name == "nt" else "true"
@@ -138,7 +138,7 @@ def _borrow(git_dir: Path, mirror: Path) -> bool:
     for name in (*_BORROWED, *_references(git_dir)):
         if os.path.lexists(git_dir / name):
             (mirror / name).parent.mkdir(parents=True, exist_ok=True)
-            (mirror / name).write_bytes(_read(git_dir / name))
+            (mirror / name).write_bytes(read_plain(git_dir / name))
     return False
 
 
@@ -146,24 +146,27 @@ def _references(git_dir: Path) -> Iterator[str]:
     count = 0
     for place, folders, files in os.walk(git_dir / "refs"):
         if any(os.path.islink(os.path.join(place, name)) for name in folders):
-            raise _NotUnderstood
+            raise NotUnderstood
         for name in files:
             count += 1
             if count > MAX_REFS:
-                raise _NotUnderstood
+                raise NotUnderstood
             yield os.path.relpath(os.path.join(place, name), git_dir)
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of an ordinary file; nothing is waited for, no link is followed."""
+def read_plain(path: Path, most: int = MAX_FILE) -> bytes:
+    """The bytes of an ordinary file; nothing is waited for, no link is followed.
+
+    Raises OSError, and NotUnderstood for anything else and for more than `most` bytes.
+    """
     # O_NONBLOCK: opening a pipe would otherwise wait for its writer. Windows has neither.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if path.is_symlink():
-        raise _NotUnderstood
+        raise NotUnderstood
     with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise _NotUnderstood
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise _NotUnderstood
+            raise NotUnderstood
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise NotUnderstood
     return data

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import assert_never
 
 from executor_core.errors import ExecutorError
-from executor_core.model import Folder, GitClone, Notice, TaskFolder, Workspace, new_run_id
+from executor_core.model import (
+    Folder,
+    GitClone,
+    Notice,
+    RunRequest,
+    TaskFolder,
+    Workspace,
+    new_run_id,
+)
 from executor_core.workspace.clone import Cloner
+from executor_core.workspace.patches import Recorder
+from executor_core.workspace.skills import PROJECT_FOLDERS, SkillPlace
+from executor_core.workspace.supplies import Places, Site, Supplies
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 STATE_FOLDER = ".wegent"
@@ -20,13 +32,24 @@ STATE_FOLDER = ".wegent"
 class Workspaces:
     """Folders below `root` belong to tasks; folders of the user must lie in a trusted root.
 
-    Without a `cloner` there is no git here, and tasks with a repository are refused.
+    Without a `cloner` there is no git here, and tasks with a repository are refused. Without
+    `supplies` tasks bring nothing but words.
     """
 
-    def __init__(self, root: Path, trusted: Iterable[Path], cloner: Cloner | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        trusted: Iterable[Path],
+        cloner: Cloner | None = None,
+        supplies: Supplies | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._root = root
         self._trusted = (root, *trusted)
         self._cloner = cloner
+        self._supplies = supplies
+        self.recorder = recorder
+        """Records what runs change; None where nothing is recorded."""
 
     def directory_key(self, workspace: Workspace) -> str:
         """Equal for two requests that would work in the same folder."""
@@ -78,6 +101,44 @@ class Workspaces:
                 )
             case _:
                 assert_never(workspace)
+
+    @asynccontextmanager
+    async def supplied(
+        self,
+        request: RunRequest,
+        site: Site,
+        *,
+        is_follow_up: bool,
+        emit: Callable[[Notice], None],
+        stop: asyncio.Event,
+    ) -> AsyncIterator[str]:
+        """What the task brings is there inside the block, which gets the prompt that says where.
+
+        Raises ExecutorError where our own folders cannot be made.
+        """
+        if self._supplies is None or not request.materials.server:
+            yield request.prompt
+            return
+        places = await asyncio.to_thread(self._places, request, site)
+        async with self._supplies.brought(
+            request, places, is_follow_up=is_follow_up, emit=emit, stop=stop
+        ) as prompt:
+            yield prompt
+
+    def _places(self, request: RunRequest, site: Site) -> Places:
+        ours = self._root / site.task_folder / STATE_FOLDER
+        if request.materials.attachments:
+            self._own_folder(ours / "attachments")
+        if site.private_home is not None and site.agent in PROJECT_FOLDERS:
+            skills = SkillPlace(site.private_home, ("skills",), is_known_to_agent=True)
+        elif site.agent in PROJECT_FOLDERS:
+            parts = PROJECT_FOLDERS[site.agent]
+            skills = SkillPlace(site.folder, parts, is_known_to_agent=True)
+        else:
+            own = self._own_folder(ours) if request.materials.skills else ours
+            skills = SkillPlace(own, ("skills",), is_known_to_agent=False)
+        attachments = ours / "attachments" / str(request.subtask_id or request.run_id)
+        return Places(scratch=site.scratch, attachments=attachments, skills=skills)
 
     def private_home(self, task_folder: str, agent: str) -> Path:
         """Where `agent` keeps its state for a task that brings its own model access."""

@@ -1,363 +1,257 @@
-// The console: one user's devices and tasks, live. Text from outside is only ever textContent.
+// The console: one user's devices and tasks, live. This is where its parts come together.
 
-const TOKEN = "wegent.token";
-const LANGUAGE = "wegent.language";
-const RETRY_MS = [1000, 2000, 5000, 10000];
-const SHORT_REASONING = 300;
-const $ = (id) => document.getElementById(id);
+import { Access } from "./access.js";
+import { call, Problem, stream, token } from "./api.js";
+import { Composer } from "./composer.js";
+import { $, announce, dot, loadTexts, preferredLanguage, say, useLanguage } from "./dom.js";
+import { Help } from "./help.js";
+import { History } from "./history.js";
+import { AnswerView, userMessage } from "./message.js";
+import { queueWords } from "./run.js";
+import { attempt, attemptQuietly, onSignIn, showProblem, showSignIn, useTicket } from "./session.js";
+import { agentTitle, deviceLine, isHere, isRunning, state, statusWords } from "./state.js";
 
-let texts = {};
-let devices = new Map();
-let tasks = [];
-let hasMore = false;
-let task = null;        // the open task with its messages; null is a new one
-let openId = null;      // what the user asked to see, while it is being fetched
-let problem = null;
+const OWNER = "owner";
+const RETRY_MS = [500, 1000, 2000, 5000, 10000];
+const LOOK_AT_QUEUE_MS = 1500;
+const NEAR_THE_END = 80;
+const SPOKEN = 300;
+
+const views = new Map();  // of the open task's messages, by subtask id
+const MAX_EARLY = 2000;
+let early = [];  // what grew while a task was being fetched: the fetched one may be older than that
+let fetching = 0;
 let loading = 0;
-let connection = "none";  // none, until the first one stands · up · lost
-let agents = [];        // what the executor says of its agents; empty where the hub has none
+let watching = 0;
+let following = new AbortController();
+let wake = () => {};
 
-const say = (key, values = {}) =>
-  (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+// --- who asks -------------------------------------------------------------------------------------
 
-function make(tag, className = "", content = "") {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (content) node.textContent = content;
-  return node;
+async function whoAmI() {
+  state.user = (await call("GET", "/api/hub")).user;
+  // The hub's other users have tasks here; this computer is not theirs.
+  state.isOwner = state.user === OWNER;
+  [state.computer, state.agents] = state.isOwner
+    ? await Promise.all([call("GET", "/api/status"), call("GET", "/api/agents")])
+    : [null, []];
 }
 
-// --- talking to the hub ---------------------------------------------------------------------------
+// --- what is shown --------------------------------------------------------------------------------
 
-class Problem extends Error {
-  constructor(status, words) {
-    super(words.title);
-    this.status = status;
-    this.words = words;
-  }
-}
-
-async function call(method, path, body) {
-  const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}` };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let response;
-  try {
-    response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-  } catch {
-    throw new Problem(0, { title: say("console.unreachable"), detail: say("console.unreachable_detail") });
-  }
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Problem(response.status, answer.error ?? { title: response.statusText });
-  return answer;
-}
-
-async function attempt(work) {
-  try {
-    showProblem(null);
-    return await work();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    showProblem(error);
-    return undefined;
-  }
-}
-
-function showProblem(error) {
-  problem = error;
-  const words = error?.words ?? {};
-  $("problem").hidden = !error;
-  $("problem").querySelector("strong").textContent = words.title ?? "";
-  $("problem").querySelector("span").textContent = [words.detail, words.hint].filter(Boolean).join(" ");
-}
-
-async function signIn() {
-  const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
-  if (!ticket) return;
-  history.replaceState(null, "", location.pathname);
-  try {
-    sessionStorage.setItem(TOKEN, (await call("POST", "/api/auth/ticket", { ticket })).token);
-  } catch (error) {
-    // A used link is no matter while this tab is still signed in.
-    if (!sessionStorage.getItem(TOKEN)) showProblem(error);
-  }
-}
-
-// --- language -------------------------------------------------------------------------------------
-
-async function useLanguage(language) {
-  localStorage.setItem(LANGUAGE, language);
-  $("language").value = language;
-  document.documentElement.lang = language === "zh_CN" ? "zh-CN" : "en";
-  texts = await (await fetch(`/console/texts/${language}.json`)).json();
-  for (const node of document.querySelectorAll("[data-text]")) node.textContent = say(node.dataset.text);
-  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", say(node.dataset.label));
-  for (const node of document.querySelectorAll("[data-placeholder]")) node.placeholder = say(node.dataset.placeholder);
-  $("open-history").setAttribute("aria-label", say("console.history"));
-  showDevices();
-  showTasks();
-  showTask();
-}
-
-// --- devices --------------------------------------------------------------------------------------
-
-// Drawn, not an emoji: a fresh Linux machine has no font for those.
-const dot = (status) => make("span", `dot ${status}`);
-
-function deviceWords(device) {
-  const slots = device.slot_max
-    ? say("console.slots", { used: device.slot_used, max: device.slot_max })
-    : "";
-  const state = [say(`console.device_${device.status}`), device.status === "offline" ? "" : slots];
-  return `${device.name} · ${state.filter(Boolean).join(say("console.comma"))}`;
-}
-
-function chosenDevice() {
-  const all = [...devices.values()];
-  const wanted = task ? task.device_id : $("device-id").value;
-  return devices.get(wanted) ?? all.find((device) => device.is_default) ?? all[0];
+function showConnection() {
+  const words = { none: "console.connecting", up: "console.connected", lost: "console.connection_lost" };
+  const status = { none: "busy", up: "online", lost: "offline" };
+  $("connection").replaceChildren(dot(status[state.connection]), say(words[state.connection]));
+  $("try-now").hidden = state.connection !== "lost";
 }
 
 function showDevices() {
-  const chosen = chosenDevice();
-  const select = $("device-id");
-  select.replaceChildren(...[...devices.values()].map((device) => {
-    const option = make("option", "", `${device.is_default ? "★ " : ""}${deviceWords(device)}`);
-    option.value = device.device_id;
-    option.selected = device === chosen;
-    return option;
-  }));
-  $("device-choice").hidden = devices.size < 2 || task !== null;
-  const words = {
-    none: "",
-    up: chosen ? deviceWords(chosen) : say("console.no_device"),
-    lost: say("console.unreachable"),
-  }[connection];
-  $("device").replaceChildren(dot(connection === "up" && chosen ? chosen.status : "offline"), words);
+  composer.show();
+  access.show();
+  showTaskHead();
 }
 
-async function loadDevices() {
-  const { items } = await call("GET", "/api/devices");
-  devices = new Map(items.map((device) => [device.device_id, device]));
+function showTaskHead() {
+  const { task } = state;
+  $("task-head").hidden = task === null;
+  document.title = task ? `${task.title} – Wegent Executor` : "Wegent Executor";
+  if (!task) return;
+  const device = state.devices.get(task.device_id);
+  $("task-title").textContent = task.title;
+  $("task-place").replaceChildren(
+    device ? deviceLine(device) : say("console.device_unknown"), ` · ${agentTitle(task.agent)}`);
+}
+
+function showWelcome() {
+  $("welcome").hidden = state.task !== null;
+  const missing = state.agents.filter((agent) => !agent.is_usable).map((agent) => agent.title);
+  const isAlone = state.agents.every((agent) => agent.name === "demo" || !agent.is_usable);
+  const hasDemo = state.agents.some((agent) => agent.name === "demo");
+  $("stand-in").hidden = !(hasDemo && isAlone && missing.length);
+  $("stand-in").textContent = say("console.stand_in", { missing: missing.join(say("console.comma")) });
+}
+
+// What makes the conversation longer leaves a reader at its end there.
+function keepingTheEnd(work) {
+  const box = $("messages");
+  const wasAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_THE_END;
+  work();
+  if (wasAtEnd) box.scrollTop = box.scrollHeight;
+}
+
+function showTask() {
+  const messages = state.task?.messages ?? [];
+  keepingTheEnd(() => {
+    const nodes = messages.map((message, index) => messageNode(message, index === messages.length - 1));
+    // Those that are there already stay: with them what is unfolded, selected and focused.
+    nodes.forEach((node, index) => {
+      if ($("messages").children[index] !== node) $("messages").insertBefore(node, $("messages").children[index] ?? null);
+    });
+    while ($("messages").children.length > nodes.length) $("messages").lastChild.remove();
+  });
+  $("messages").hidden = state.task === null;
+  showWelcome();
   showDevices();
 }
 
-async function loadAgents() {
-  // Standalone executors name their agents here; other hubs need not.
-  const response = await fetch("/health/agents").catch(() => null);
-  const answer = response?.ok ? await response.json().catch(() => ({})) : {};
-  agents = Array.isArray(answer.agents) ? answer.agents.filter((agent) => typeof agent.name === "string") : [];
-  const usable = agents.filter((agent) => agent.usable !== false);
-  const automatic = make("option", "", say("console.automatic"));
-  automatic.value = "";
-  $("agent").replaceChildren(automatic, ...usable.map((agent) => {
-    const option = make("option", "", agent.title ?? agent.name);
-    option.value = agent.name;
-    return option;
-  }));
-  $("agent-choice").hidden = usable.length < 2 || task !== null;
-  showStandIn();
+function messageNode(message, isLast) {
+  const isUser = message.role === "USER";
+  let view = views.get(message.subtask_id);
+  if (!view) {
+    view = isUser ? { node: userMessage(message) } : new AnswerView(state.task, message, {
+      onretry: () => act("retry"),
+      onshown: keepingTheEnd,
+    });
+    views.set(message.subtask_id, view);
+  }
+  if (!isUser) view.update(message, isLast);
+  return view.node;
 }
 
-const titleOf = (name) => agents.find((agent) => agent.name === name)?.title ?? name;
-
-function showStandIn() {
-  const demo = agents.find((agent) => agent.name === "demo");
-  const missing = agents.filter((agent) => agent.usable === false).map((agent) => agent.title ?? agent.name);
-  $("stand-in").hidden = !demo || !missing.length;
-  $("stand-in").textContent = say("console.stand_in", { missing: missing.join(", ") });
+function forgetViews() {
+  views.clear();
+  $("messages").replaceChildren();
 }
 
 // --- tasks ----------------------------------------------------------------------------------------
 
-const isRunning = (status) => status === "RUNNING" || status === "PENDING";
-const statusWords = (status) => say(`console.status_${status.toLowerCase()}`);
-
-function showTasks() {
-  $("tasks").replaceChildren(...tasks.map((each) => {
-    const item = make("li");
-    const button = make("button");
-    button.type = "button";
-    button.append(make("span", "title", each.title), make("span", "status", statusWords(each.status)));
-    if (each.id === openId) button.setAttribute("aria-current", "true");
-    button.addEventListener("click", () => openTask(each.id));
-    item.append(button);
-    return item;
-  }));
-  $("more").hidden = !hasMore;
-}
-
-async function loadTasks() {
-  const answer = await call("GET", `/api/tasks?limit=${Math.min(Math.max(tasks.length, 50), 200)}`);
-  tasks = answer.items;
-  hasMore = answer.has_more;
-  showTasks();
-}
-
-async function loadMore() {
-  const answer = await call("GET", `/api/tasks?before=${tasks.at(-1).id}`);
-  tasks = [...tasks, ...answer.items];
-  hasMore = answer.has_more;
-  showTasks();
-}
-
 async function openTask(id) {
-  openId = id;
+  state.openId = id;
+  state.task = null;
   location.hash = id === null ? "" : `task=${id}`;
-  closeHistory();
-  if (id === null) {
-    task = null;
-    showTask();
-  } else {
-    await attempt(reloadTask);
-    $("messages").scrollTop = $("messages").scrollHeight;
-  }
-  showTasks();
-  showDevices();
-  $("agent-choice").hidden = $("agent").options.length < 3 || id !== null;
+  tasks.unfold(false);
+  forgetViews();
+  if (id !== null) await attempt(reloadTask);
+  showTask();
+  tasks.show();
+  $("messages").scrollTop = $("messages").scrollHeight;
   $("prompt").focus();
 }
 
+// The task in the answer becomes the open one, unless it is not wanted any more.
+async function fetchTask(method, path, body, isWanted = () => true) {
+  fetching++;
+  try {
+    const found = await call(method, path, body);
+    if (isWanted()) {
+      if (state.openId !== found.id) forgetViews();
+      state.openId = found.id;
+      state.task = found;
+      early.forEach(([event, data]) => grow(event, data));
+    }
+    return found;
+  } finally {
+    if (--fetching === 0) early = [];
+  }
+}
+
 async function reloadTask() {
-  const id = openId;
+  const id = state.openId;
   const turn = ++loading;
   if (id === null) return;
-  const found = await call("GET", `/api/tasks/${id}`);
-  if (id !== openId || turn !== loading) return;
-  task = found;
+  const before = state.task?.status;
+  const found = await fetchTask("GET", `/api/tasks/${id}`, undefined,
+    () => id === state.openId && turn === loading);
+  if (found !== state.task) return;
   showTask();
+  if (isRunning(before ?? "") && !isRunning(found.status)) announceEnd(found);
+  watchQueue();
 }
 
-function showTask() {
-  const box = $("messages");
-  const wasAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
-  const unfolded = new Set([...box.querySelectorAll("details[open]")].map((node) => node.dataset.id));
-  box.replaceChildren(...(task?.messages ?? []).map((message, index, all) =>
-    messageNode(message, index === all.length - 1, unfolded)));
-  $("welcome").hidden = task !== null;
-  const running = task !== null && isRunning(task.status);
-  $("cancel").hidden = !running;
-  $("send").disabled = running;
-  if (wasAtEnd) box.scrollTop = box.scrollHeight;
+function announceEnd(task) {
+  const last = task.messages.at(-1);
+  const words = last.error || last.text;
+  announce(`${agentTitle(task.agent)}: ${statusWords(last.status)}. ${words.slice(0, SPOKEN)}`);
 }
 
-function messageNode(message, isLast, unfolded) {
-  const isUser = message.role === "USER";
-  const node = make("article", isUser ? "user" : "agent");
-  node.dataset.id = message.subtask_id;
-  node.append(make("h3", "", isUser ? say("console.you") : `${titleOf(task.agent)} · ${statusWords(message.status)}`));
-  if (message.reasoning) node.append(reasoningNode(message, unfolded));
-  for (const tool of message.tools) node.append(toolNode(tool, unfolded));
-  node.append(make("div", "text", message.text));
-  if (message.error) node.append(make("p", "error", message.error));
-  if (isRunning(message.status)) node.setAttribute("aria-busy", "true");
-  if (isLast && ["FAILED", "CANCELLED"].includes(message.status)) {
-    const retry = make("button", "", say("console.retry"));
-    retry.type = "button";
-    retry.addEventListener("click", () => act("retry"));
-    node.append(retry);
-  }
-  return node;
-}
-
-// A line or two is read at once: what the executor itself has to say comes this way as well.
-function reasoningNode({ subtask_id: id, reasoning }, unfolded) {
-  if (reasoning.length <= SHORT_REASONING) return make("p", "aside", reasoning.trim());
-  return fold(`reasoning-${id}`, say("console.reasoning"), [reasoning], unfolded);
-}
-
-const TOOL_SIGNS = { running: "⏳", done: "✓", failed: "✗", stopped: "■" };
-
-function toolNode(tool, unfolded) {
-  const title = `${TOOL_SIGNS[tool.status]} ${tool.name} · ${say(`console.tool_${tool.status}`)}`;
-  return fold(`tool-${tool.id}`, title, [readable(tool.input), tool.output], unfolded);
-}
-
-function fold(id, title, parts, unfolded) {
-  const node = make("details");
-  node.dataset.id = id;
-  node.open = unfolded.has(id);
-  node.append(make("summary", "", title), ...parts.map((part) => make("pre", "", part)));
-  return node;
-}
-
-function readable(input) {
-  try {
-    return JSON.stringify(JSON.parse(input), null, 2);
-  } catch {
-    return input;
+// Says the place in the queue until the open task's answer begins. The last call counts.
+async function watchQueue() {
+  const turn = ++watching;
+  for (;;) {
+    const { task } = state;
+    const last = task?.messages.at(-1);
+    const words = last && views.get(last.subtask_id)?.isSilent ? await waitingFor(task, last) : "";
+    const view = last && views.get(last.subtask_id);
+    if (turn !== watching || !view?.isSilent) return;
+    view.showWaiting(words);
+    await new Promise((done) => setTimeout(done, LOOK_AT_QUEUE_MS));
   }
 }
 
-// --- what the user does ---------------------------------------------------------------------------
+async function waitingFor(task, message) {
+  if (isHere(task.device_id)) return queueWords(message).catch(() => "");
+  return state.devices.get(task.device_id)?.status === "busy" ? say("console.waiting_for_slot") : "";
+}
 
-async function send() {
-  const prompt = $("prompt").value.trim();
-  if (!prompt || $("send").disabled) return;
-  $("send").disabled = true;
-  const made = await attempt(() => task
-    ? call("POST", `/api/tasks/${task.id}/messages`, { prompt })
-    : call("POST", "/api/tasks", {
-      prompt,
-      device_id: chosenDevice()?.device_id,
-      agent: $("agent").value || undefined,
-    }));
-  $("send").disabled = false;
-  if (!made) return;
-  $("prompt").value = "";
-  openId = made.id;
+async function send(message) {
+  const { prompt, attachments } = message;
+  const made = state.task
+    ? await fetchTask("POST", `/api/tasks/${state.task.id}/messages`, { prompt, attachments })
+    : await fetchTask("POST", "/api/tasks", message);
   location.hash = `task=${made.id}`;
-  await attempt(() => Promise.all([reloadTask(), loadTasks()]));
+  showTask();
   $("messages").scrollTop = $("messages").scrollHeight;
+  announce(say("console.sent"));
+  watchQueue();
+  attemptQuietly(() => tasks.load());
 }
 
 async function act(verb) {
-  const id = task.id;
+  const { id } = state.task;
+  $("cancel").disabled = true;
   await attempt(async () => {
     await call("POST", `/api/tasks/${id}/${verb}`);
     await reloadTask();
   });
-}
-
-function closeHistory() {
-  $("history").classList.remove("open");
-  $("open-history").setAttribute("aria-expanded", "false");
+  $("cancel").disabled = false;
+  $("prompt").focus();
 }
 
 // --- live -----------------------------------------------------------------------------------------
 
 function onEvent(event, data) {
-  const message = task && task.id === data.task_id
-    ? task.messages.find((each) => each.subtask_id === data.subtask_id)
-    : undefined;
   switch (event) {
     case "device":
-      devices.set(data.device_id, data);
-      showDevices();
+      onDevice(data);
       break;
     case "device_deleted":
-      devices.delete(data.device_id);
+      state.devices.delete(data.device_id);
       showDevices();
       break;
     case "delta":
     case "reasoning":
     case "tool":
-      if (message) grow(message, event, data);
+      if (fetching && early.length < MAX_EARLY) early.push([event, data]);
+      grow(event, data);
       break;
     case "changed":
-      if (data.task_id === openId) attemptQuietly(reloadTask);
-      attemptQuietly(loadTasks);
+      if (data.task_id === state.openId) attemptQuietly(reloadTask);
+      attemptQuietly(() => tasks.load());
       break;
     case "deleted":
-      if (data.task_id === openId) openTask(null);
-      attemptQuietly(loadTasks);
+      if (data.task_id === state.openId) openTask(null);
+      attemptQuietly(() => tasks.load());
       break;
     case "reload":
       attemptQuietly(loadAll);
   }
 }
 
-function grow(message, event, data) {
-  if (data.rev <= message.rev) return;
+function onDevice(device) {
+  const before = state.devices.get(device.device_id)?.status;
+  state.devices.set(device.device_id, device);
+  if (before && before !== device.status && [before, device.status].includes("offline")) {
+    announce(`${device.name}: ${say(`console.device_${device.status}`)}`);
+  }
+  showDevices();
+}
+
+function grow(event, data) {
+  const message = state.task && state.task.id === data.task_id
+    ? state.task.messages.find((each) => each.subtask_id === data.subtask_id)
+    : undefined;
+  if (!message || data.rev <= message.rev) return;
   if (data.rev !== message.rev + 1) {
     attemptQuietly(reloadTask);
     return;
@@ -365,112 +259,100 @@ function grow(message, event, data) {
   message.rev = data.rev;
   if (event === "delta") {
     message.text += data.delta;
-    appendText(message, data.delta);
-    return;
-  }
-  if (event === "reasoning") {
+  } else if (event === "reasoning") {
     message.reasoning += data.delta;
   } else {
     const at = message.tools.findLastIndex((tool) => tool.id === data.tool.id && tool.status === "running");
     if (at < 0) message.tools.push(data.tool);
     else message.tools[at] = data.tool;
   }
-  showTask();
+  views.get(message.subtask_id)?.showSoon();
 }
 
-function appendText(message, delta) {
-  const box = $("messages");
-  const wasAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
-  box.querySelector(`article[data-id="${message.subtask_id}"] .text`)?.append(delta);
-  if (wasAtEnd) box.scrollTop = box.scrollHeight;
-}
-
-function attemptQuietly(work) {
-  // What fails here is tried again with the next event or the next connection.
-  Promise.resolve(work()).catch((error) => {
-    if (!(error instanceof Problem)) throw error;
-  });
+async function loadDevices() {
+  const { items } = await call("GET", "/api/devices");
+  state.devices = new Map(items.map((device) => [device.device_id, device]));
+  showDevices();
 }
 
 async function loadAll() {
-  await Promise.all([loadDevices(), loadTasks(), reloadTask()]);
+  await whoAmI();
+  await Promise.all([loadDevices(), tasks.load(), reloadTask().catch(giveUpTask)]);
+  showTask();
+}
+
+function giveUpTask(error) {
+  if (error.status !== 404) throw error;
+  openTask(null);
+  showProblem(error, $("problem"));
 }
 
 async function follow() {
+  following.abort();
+  following = new AbortController();
+  const { signal } = following;
   let lastId = "";
-  let failures = 0;
-  for (;;) {
-    try {
-      const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}` };
-      if (lastId) headers["Last-Event-ID"] = lastId;
-      const response = await fetch("/api/hub/events", { headers });
-      if (response.status === 401) {
-        showProblem(new Problem(401, { title: say("console.signed_out"), detail: say("console.signed_out_detail") }));
-        return;
-      }
-      if (!response.ok) throw new Error(String(response.status));
+  for (let failures = 0; ; failures++) {
+    const onopen = async () => {
       // The stream is open, so nothing that happens from here on is missed.
-      connection = "up";
-      await (lastId ? loadDevices() : loadAll());
-      if (failures) showProblem(null);
+      showProblem(null, $("problem"));
+      await (lastId ? Promise.all([whoAmI(), loadDevices()]) : loadAll());
+      state.connection = "up";
       failures = 0;
-      for await (const { id, event, data } of events(response.body)) {
+      showConnection();
+      composer.show();
+    };
+    try {
+      for await (const { id, event, data } of stream("/api/hub/events", { lastId, onopen, signal })) {
         onEvent(event, data);
         lastId = id;
       }
-    } catch {
-      // Said below; the next attempt goes on where this one stopped.
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      if (error.status === 401) {
+        showSignIn(error);
+        return;
+      }
+      if (failures) showProblem(error, $("problem"));
     }
-    connection = "lost";
-    showDevices();
-    if (failures++) {
-      showProblem(new Problem(0, { title: say("console.unreachable"), detail: say("console.unreachable_detail") }));
-    }
-    await new Promise((done) => setTimeout(done, RETRY_MS[Math.min(failures, RETRY_MS.length) - 1]));
-  }
-}
-
-async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const blocks = (rest + value).split("\n\n");
-    rest = blocks.pop();
-    for (const block of blocks) {
-      const fields = Object.fromEntries(block.split("\n").map((line) => {
-        const colon = line.indexOf(": ");
-        return [line.slice(0, colon), line.slice(colon + 2)];
-      }));
-      if (fields.event) yield { id: fields.id, event: fields.event, data: JSON.parse(fields.data) };
-    }
+    if (signal.aborted) return;
+    state.connection = "lost";
+    showConnection();
+    composer.show();
+    await new Promise((done) => {
+      wake = done;
+      setTimeout(done, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
+    });
   }
 }
 
 // --- start ----------------------------------------------------------------------------------------
 
-$("composer").addEventListener("submit", (event) => { event.preventDefault(); send(); });
-$("prompt").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); send(); }
-});
-$("cancel").addEventListener("click", () => act("cancel"));
-$("new-task").addEventListener("click", () => openTask(null));
-$("more").addEventListener("click", () => attempt(loadMore));
-$("device-id").addEventListener("change", showDevices);
-$("language").addEventListener("change", async () => { await useLanguage($("language").value); await loadAgents(); });
-$("open-history").addEventListener("click", () => {
-  const isOpen = $("history").classList.toggle("open");
-  $("open-history").setAttribute("aria-expanded", String(isOpen));
-});
+const composer = new Composer({ onsend: send, oncancel: () => act("cancel"), attempt });
+const access = new Access({ attempt });
+new Help({ attempt });
+const tasks = new History({ onopen: openTask, attempt });
+
+function speak(language) {
+  useLanguage(language);
+  showConnection();
+  forgetViews();
+  composer.showFiles();
+  showTask();
+  tasks.show();
+  watchQueue();
+}
 
 const wanted = new URLSearchParams(location.hash.slice(1)).get("task");
-openId = wanted && /^\d+$/.test(wanted) ? Number(wanted) : null;
-await useLanguage(localStorage.getItem(LANGUAGE) ?? (navigator.language.startsWith("zh") ? "zh_CN" : "en"));
-await signIn();
-if (sessionStorage.getItem(TOKEN)) {
-  await loadAgents();
-  follow();
-} else if (!problem) {
-  showProblem(new Problem(401, { title: say("console.signed_out"), detail: say("console.signed_out_detail") }));
-}
+state.openId = wanted && /^\d+$/.test(wanted) ? Number(wanted) : null;
+$("language").addEventListener("change", () => speak($("language").value));
+onSignIn(follow);
+$("try-now").addEventListener("click", () => wake());
+$("skip").addEventListener("click", (event) => { event.preventDefault(); $("prompt").focus(); });
+addEventListener("online", () => wake());
+await loadTexts();
+speak(preferredLanguage());
+const refused = await useTicket();
+// A used link is no matter while this tab is still signed in.
+if (token.get()) follow();
+else showSignIn(refused);

@@ -144,7 +144,7 @@ async def test_a_run_without_the_program_says_how_to_get_it(computer: Computer) 
     computer.host.use_path("/usr/bin:/bin")
     folder = computer.bin
     assignment = Assignment(run_id="r", prompt="x", folder=folder, scratch=folder)
-    with pytest.raises(ExecutorError, match="npm install"):
+    with pytest.raises(ExecutorError, match="agents install claude_code"):
         await ClaudeCode(computer.host).run(assignment, lambda _: None, asyncio.Event())
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from executor_core.agents import AgentHost, Assignment
+from executor_core.agents import AgentHost, Assignment, ClaudeCode
 from executor_core.agents.claude_code import _VENDOR_VARIABLES, arguments, variables
+from executor_core.errors import ExecutorError
 from executor_core.model import ModelConfig, Permission
+from tests.support.agent_stage import agent_host
 from tests.support.clock import JumpingClock
 
 OWN = {
@@ -179,3 +182,15 @@ def test_root_is_told_to_the_cli_only_where_it_is_so(tmp_path: Path, is_root: bo
 def test_a_key_is_not_shown_by_accident() -> None:
     model = ModelConfig(model="m", api_key="secret", headers={"x": "secret"}, env={"y": "secret"})
     assert "secret" not in repr(model)
+
+
+@pytest.mark.parametrize("protocol", ["openai-responses", "gemini"])
+async def test_a_model_that_speaks_something_else_is_refused_before_anything_starts(
+    protocol: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "claude"
+    program.touch(mode=0o755)
+    host = agent_host(tmp_path, program)
+    wanted = assignment(tmp_path, model=ModelConfig(model="m", api_key="k", protocol=protocol))
+    with pytest.raises(ExecutorError, match="model_unfit"):
+        await ClaudeCode(host).run(wanted, lambda _: None, asyncio.Event())

@@ -14,16 +14,9 @@ from typing import Any
 import pytest
 
 from executor_core.agents.agent import Assignment
-from executor_core.agents.codex import (
-    MAX_PROMPT,
-    Codex,
-    CodexDialogue,
-    arguments,
-    native_program,
-    provider,
-    variables,
-    write_private_config,
-)
+from executor_core.agents.codex import MAX_PROMPT, Codex, arguments, variables
+from executor_core.agents.codex_app_server import CodexDialogue
+from executor_core.agents.codex_config import native_program, provider, write_private_config
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
@@ -676,3 +669,16 @@ async def test_a_missing_codex_is_said_so(tmp_path: Path) -> None:
     assert (found.is_usable, found.problem.code) == (False, "codex_missing")
     with pytest.raises(ExecutorError, match="codex_missing"):
         await run(codex, own())
+
+
+@pytest.mark.parametrize("protocol", ["anthropic", "gemini"])
+async def test_a_model_that_speaks_something_else_is_refused_before_anything_starts(
+    protocol: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "codex"
+    program.touch(mode=0o755)
+    model = ModelConfig(model="m", api_key=KEY, protocol=protocol)
+    wanted = assignment(tmp_path, "", model=model)
+    codex = Codex(agent_host(tmp_path, program))
+    with pytest.raises(ExecutorError, match="model_unfit"):
+        await codex.run(wanted, lambda _: None, asyncio.Event())

@@ -27,7 +27,7 @@ from executor_core.model import (
     ToolStarted,
 )
 from executor_core.process import MARKER
-from tests.support.model_api import Gate, Hang
+from tests.support.model_api import Hang
 from tests.support.openai_api import (
     McpUse,
     OpenAiApi,
@@ -48,6 +48,7 @@ from tests.support.record_codex import (
     session_of,
     shape,
 )
+from tests.support.scripted_api import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

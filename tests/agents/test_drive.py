@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor_core.agents import Assignment
-from executor_core.agents.claude_code import ClaudeDialogue
+from executor_core.agents.claude_dialogue import ClaudeDialogue
 from executor_core.agents.drive import EXIT_GRACE_S, FAILED_GRACE_S, MAX_STDERR, drive
 from executor_core.model import AgentEvent, AgentResult, TextDelta
 from tests.process.children import ENV, HurriedClock, carriers_of, new_marker, shell, until

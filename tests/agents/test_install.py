@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from executor_core.agents import AgentHost
-from executor_core.agents.install import PACKAGES, Installer, reason_of
+from executor_core.agents.install import (
+    LEFTOVER_AGE_S,
+    PACKAGES,
+    Installer,
+    clear_leftovers,
+    reason_of,
+)
 from executor_core.errors import ExecutorError
 from tests.process.children import HurriedClock, until
 from tests.support.home import outer_environment
@@ -241,6 +249,50 @@ async def test_a_folder_that_cannot_be_written_is_said(computer: Computer) -> No
     error = await computer.failure()
     assert error.code == "install_failed"
     assert error.info.detail
+
+
+def leave(computer: Computer, name: str, age_s: float) -> Path:
+    """What an installation leaves that is killed between taking the old and placing the new."""
+    partial = computer.local / f".wegent-install-{name}"
+    kept = partial / "before"
+    kept.mkdir(parents=True)
+    package = computer.local / "lib/node_modules/@openai/codex"
+    package.rename(kept / "0")
+    places = [str(package), str(computer.local / "bin" / "codex")]
+    (kept / "places.json").write_text(json.dumps(places))
+    then = datetime.now(UTC).timestamp() - age_s
+    os.utime(partial, (then, then))
+    return partial
+
+
+@pytest.mark.parametrize("by", ["the next installation", "the next start"])
+async def test_an_installation_that_was_killed_is_put_right(computer: Computer, by: str) -> None:
+    await computer.install()
+    before = computer.content()
+    partial = leave(computer, "0a1b", LEFTOVER_AGE_S + 60)
+    assert computer.content() != before
+    if by == "the next start":
+        clear_leftovers(computer.host(computer.local / "bin"))
+    else:
+        computer.npm(end="echo 'npm error code E404' >&2; exit 1")
+        await computer.failure()
+    assert computer.content() == before
+    assert not partial.exists()
+
+
+async def test_an_installation_that_may_be_at_work_is_left_alone(computer: Computer) -> None:
+    await computer.install()
+    partial = leave(computer, "0a1b", 60)
+    clear_leftovers(computer.host(computer.local / "bin"))
+    assert partial.exists()
+
+
+def test_a_leftover_without_a_record_is_just_removed(computer: Computer) -> None:
+    partial = computer.local / ".wegent-install-0a1b"
+    (partial / "lib").mkdir(parents=True)
+    os.utime(partial, (0, 0))
+    clear_leftovers(computer.host())
+    assert not partial.exists()
 
 
 async def test_without_npm_it_is_said_how_to_get_it(computer: Computer) -> None:

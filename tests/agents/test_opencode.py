@@ -248,6 +248,25 @@ def test_access_to_claude_speaks_its_api_with_both_ways_to_say_the_key(
     assert provider["options"]["headers"] == {"Authorization": f"Bearer {KEY}"}
 
 
+@pytest.mark.parametrize(
+    ("protocol", "package", "address"),
+    [
+        ("anthropic", "@ai-sdk/anthropic", "https://gateway.example/v1"),
+        ("openai", "@ai-sdk/openai-compatible", "https://gateway.example"),
+        ("openai-responses", "@ai-sdk/openai", "https://gateway.example"),
+        ("gemini", "@ai-sdk/google", "https://gateway.example"),
+        ("new", "@ai-sdk/anthropic", "https://gateway.example/v1"),
+    ],
+)
+def test_the_kind_of_api_is_the_one_that_the_task_says_and_guessed_where_it_says_none(
+    tmp_path: Path, protocol: str, package: str, address: str
+) -> None:
+    url = "https://gateway.example"
+    model = ModelConfig(model="claude-x", api_key=KEY, base_url=url, protocol=protocol)
+    provider = configuration(assignment(tmp_path, model=model), [])["provider"]["task"]
+    assert (provider["npm"], provider["options"]["baseURL"]) == (package, address)
+
+
 def test_a_key_without_an_address_goes_to_its_vendor(tmp_path: Path) -> None:
     def address(model: str) -> str:
         wanted = assignment(tmp_path, model=ModelConfig(model=model, api_key=KEY))

@@ -27,7 +27,6 @@ from tests.support.chat_api import ChatApi, Script, chat_api
 from tests.support.model_api import (
     Failure,
     Garbage,
-    Gate,
     Hang,
     Reply,
     Text,
@@ -37,7 +36,10 @@ from tests.support.model_api import (
     say,
     use,
 )
+from tests.support.openai_api import openai_api
+from tests.support.openai_api import say as openai_say
 from tests.support.record_opencode import FOLDER, KEY, cases, record, task
+from tests.support.scripted_api import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -146,6 +148,19 @@ async def test_access_to_claude_works_as_well(tmp_path: Path, opencode_cli: Path
         async with working(tmp_path, opencode_cli, [], model=model) as (run, _):
             assert (await run.result()).error is None
             assert run.text == "Hello from Claude."
+            assert {request.key for request in api.requests} == {KEY}
+
+
+async def test_access_to_the_responses_api_works_and_nothing_is_fetched_for_it(
+    tmp_path: Path, opencode_cli: Path
+) -> None:
+    async with openai_api(lambda _: openai_say("Hello from Responses.")) as api:
+        model = ModelConfig(
+            model="gpt-5.5", api_key=KEY, base_url=api.url, protocol="openai-responses"
+        )
+        async with working(tmp_path, opencode_cli, [], model=model) as (run, _):
+            assert (await run.result()).error is None
+            assert run.text == "Hello from Responses."
             assert {request.key for request in api.requests} == {KEY}
 
 

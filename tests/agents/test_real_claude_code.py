@@ -28,7 +28,6 @@ from tests.executor.room import Room, opened, request
 from tests.process.children import carriers_of, until
 from tests.support.model_api import (
     Failure,
-    Gate,
     ModelApi,
     ModelRequest,
     Reply,
@@ -39,6 +38,7 @@ from tests.support.model_api import (
     say,
     use,
 )
+from tests.support.scripted_api import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 OWNER = "0123456789abcdef"

@@ -44,7 +44,7 @@ async def test_where_nothing_is_installed_ours_are_listed_with_what_to_do(
 ) -> None:
     found = await listed(computer)
     assert list(found) == OURS
-    assert all(one.problem and "npm install" in one.problem.hint for one in found.values())
+    assert all(one.problem and "agents install" in one.problem.hint for one in found.values())
     assert {one.minimum_version for one in found.values()} == {"2.0.0", "0.169.0", "1.0.0"}
 
 

@@ -12,7 +12,10 @@ from executor_core.control import RemoteControl, Submission
 from tests.support.executor_process import ExecutorProcess
 from tests.support.stub_claude import StubClaude, gate, say, turn
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a script")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a script"),
+]
 
 
 async def test_what_a_run_uses_is_shown_while_it_runs_and_gone_afterwards(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from executor_core.agents.registry import ENTRY_POINTS, third_party
 from tests.agents.test_availability import Computer
 from tests.support.executor_process import ExecutorProcess
 
+pytestmark = pytest.mark.slow
+
 README = Path(registry.__file__).with_name("README.md")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -26,3 +27,8 @@ async def http(office: Office) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with aiohttp.ClientSession(office.listener.base_url, headers=headers) as session:
         yield session
+
+
+def documented(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Method and path of everything that an OpenAPI document describes."""
+    return [(method.upper(), path) for path, ways in document["paths"].items() for method in ways]

@@ -8,27 +8,17 @@ from typing import Any
 import aiohttp
 import pytest
 
-from executor_core.api.routes import MAX_LIST
+from executor_core.api.answers import MAX_LIST
+from executor_core.api.routes import ROUTES
+from executor_core.web import Access
 from tests.support.clock import settle
 from tests.support.office import Office, outcome
 
 RUN = "/api/runs/run_0"
 PRIVATE = [
-    ("GET", "/api/status"),
-    ("GET", "/api/runs"),
-    ("POST", "/api/runs"),
-    ("GET", RUN),
-    ("POST", f"{RUN}/cancel"),
-    ("GET", f"{RUN}/events"),
-    ("GET", f"{RUN}/agent-events"),
-    ("POST", "/api/submissions"),
-    ("GET", "/api/agents"),
-    ("POST", "/api/pause"),
-    ("POST", "/api/resume"),
-    ("POST", "/api/drain"),
-    ("POST", "/api/stop"),
-    ("POST", "/api/console"),
-    ("POST", "/api/credential"),
+    (route.method, route.path.format(run_id="run_0", device_id="hw-1", name="f"))
+    for route in ROUTES
+    if route.access is not Access.PUBLIC
 ]
 JSON = {"Content-Type": "application/json"}
 DEEP = '{"a":' * 10_000 + "1" + "}" * 10_000
@@ -106,7 +96,7 @@ async def test_health_is_public_and_tells_nothing_of_the_machine(office: Office)
             assert await answer.json() == {"agents": agents}
 
 
-@pytest.mark.parametrize("path", ["/api/runs", "/api/submissions", "/api/pause"])
+@pytest.mark.parametrize("path", [route.path for route in ROUTES if route.body])
 @pytest.mark.parametrize("body", BAD_BODIES, ids=range(len(BAD_BODIES)))
 async def test_a_body_that_is_no_json_object_is_answered_in_words(
     http: aiohttp.ClientSession, path: str, body: str | bytes

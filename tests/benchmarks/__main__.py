@@ -19,7 +19,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from executor_core.control import RemoteControl, Submission
 from executor_core.jobs import Jobs
+from executor_core.model import TextDelta
 from tests.support import home
 from tests.support.executor_process import ExecutorProcess, until
 from tests.support.hub_server import HubServer
@@ -202,6 +204,23 @@ async def long_answer(table: Table) -> None:
         table.add(f"its bytes, in {pieces} pieces", sent_bytes / 1000, "{:.0f} kB", original, 110)
 
 
+async def local_stream(table: Table) -> None:
+    """From the agent's line to one client of the local API: the 99th of a hundred."""
+    async with world() as w:
+        w.executor.start()
+        await w.executor.online()
+        steps = [step for _ in range(300) for step in (tell_time(), talk(1, 0.02, ""))]
+        async with RemoteControl.of_home(w.executor.home / "api.json") as control:
+            run_id = await control.submit(Submission(prompt=turn(*steps)))
+            delays = [
+                time.monotonic() - float(event.text.split()[0])
+                async for event in control.events(run_id)
+                if isinstance(event, TextDelta) and event.text.strip()
+            ]
+    p99 = statistics.quantiles(delays, n=100)[-1]
+    table.add("agent line to API client, p99", p99 * 1000, "{:.1f} ms", "-", 10)
+
+
 async def five_tasks(table: Table) -> None:
     """Five tasks of three seconds at once."""
     async with world() as w:
@@ -233,7 +252,7 @@ async def quit_with_five(table: Table) -> None:
 
 async def main() -> None:
     table = Table()
-    for measure in (start_up, one_task, long_answer, five_tasks, quit_with_five):
+    for measure in (start_up, one_task, long_answer, local_stream, five_tasks, quit_with_five):
         await measure(table)
     table.show()
 

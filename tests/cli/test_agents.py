@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from executor_core.config.redaction import redact
 from tests.agents.test_install import Computer
 from tests.cli.conftest import ZH, Cli
 
@@ -36,7 +37,12 @@ def test_agents_lists_ours_also_where_none_is_installed(command: Cli, computer: 
     found = {agent["name"]: agent for agent in json.loads(command("agents", "--json").output)}
     assert {"claude_code", "codex", "opencode"} <= found.keys()
     assert found["codex"]["problem"]["code"] == "codex_missing"
-    assert "npm install -g @openai/codex" in command("agents").output
+    shown = command("agents").output
+    assert "agents install codex" in shown
+    assert "codex_exec" not in shown
+    last = shown.splitlines()[-1]
+    assert last.startswith("Programs are looked up along ")
+    assert str(computer.bin) in last
 
 
 def test_the_users_own_agents_are_listed_and_their_variables_are_not_shown(
@@ -49,6 +55,7 @@ def test_the_users_own_agents_are_listed_and_their_variables_are_not_shown(
     computer.program("my-agent", "exit 0")
     found = {agent["name"]: agent for agent in json.loads(command("agents", "--json").output)}
     assert found["mine"]["path"] == str(computer.bin / "my-agent")
+    assert redact("my-agent said hidden-secret") == "my-agent said ***"
     assert "hidden-secret" not in command("config").output
     assert "hidden-secret" not in command("config", "explain", "agents.acp").output
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import keyring
 import pytest
 
+from executor_core.cli import life
 from executor_core.cli import main as program
-from executor_core.cli import verbs
 from executor_core.config.options import OPTIONS
 from executor_core.control import Slots, Status
 from executor_core.model import LinkState, LinkStatus
@@ -143,7 +143,7 @@ def test_the_exit_code_of_status_is_the_best_link(states: list[str], code: int) 
         api="",
         runs=(),
     )
-    assert verbs._status_code(status) == code
+    assert life._status_code(status) == code
 
 
 # --- the token -----------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ async def test_exec_without_any_agent_says_what_to_install(executor: ExecutorPro
     executor.env["PATH"] = "/usr/bin:/bin"
     done = await executor.command("exec", "hello")
     assert done.code == 1
-    assert "npm install" in done.err
+    assert "wegent-executor agents install claude_code" in done.err
     assert done.err.count("\n") == 1
 
 

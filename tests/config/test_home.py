@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from executor_core.config.errors import ConfigError
-from executor_core.config.home import Home, InstanceLock, find_home, user_home
+from executor_core.config.home import Home, InstanceLock, find_home, user_home, working_folder
 from executor_core.errors import ExecutorError
 
 HOLDER = """
@@ -37,6 +37,18 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_the_home_is_where_the_environment_says(environment: dict[str, str], path: str) -> None:
     assert find_home(environment).path == Path(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no folder that is in use")
+def test_a_working_folder_that_is_gone_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert working_folder(tmp_path) == tmp_path
+    assert find_home({"WEGENT_EXECUTOR_HOME": "/data"}).path == Path("/data")
 
 
 def test_a_user_without_a_home_folder_is_told_what_to_set(
@@ -66,6 +78,9 @@ def test_every_path_lies_in_the_home(tmp_path: Path) -> None:
         "device_id": "device_id",
         "token": "token",
         "api_json": "api.json",
+        "accounts": "accounts.json",
+        "users_json": "users.json",
+        "first_password": "first-password",
         "lock": "lock",
         "journal_db": "journal.db",
         "runs": "runs",

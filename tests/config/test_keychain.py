@@ -105,7 +105,7 @@ def test_the_null_backend_of_the_tests_is_seen_by_default() -> None:
     ("error", "answer"),
     [
         (NoKeyringError("none"), NoKeychain()),
-        (KeyringLocked("locked"), Blocked("KeyringLocked")),
+        (KeyringLocked("locked"), Blocked("KeyringLocked", is_locked=True)),
         (InitError("no prompter"), Blocked("InitError")),
         (PasswordSetError("denied"), Blocked("PasswordSetError")),
         (RuntimeError("a backend's own"), Blocked("RuntimeError")),
@@ -135,8 +135,8 @@ def test_a_prompt_that_nobody_answers_blocks_for_the_limit_and_is_shown_once(
     memory: MemoryKeyring, unlock: threading.Event
 ) -> None:
     keychain = Keychain(lambda: memory, limit_s=0.05)
-    assert keychain.read(SERVER) == Blocked("no answer within 0.05 s")
-    assert keychain.read(SERVER) == Blocked("still waiting for an earlier answer")
+    assert keychain.read(SERVER) == Blocked("no answer within 0.05 s", is_locked=True)
+    assert keychain.read(SERVER) == Blocked("still waiting for an earlier answer", is_locked=True)
     assert memory.calls == 1
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import logging
 import os
@@ -79,14 +80,14 @@ def test_levels_hold_for_our_rooms_and_libraries_speak_from_warning(
     logging.getLogger().setLevel(logging.DEBUG)  # as a library may have left it
     set_.up(file, level="DEBUG")
     ROOM.debug("ours")
-    for library in ("socketio.client", "engineio.client", "aiohttp.access", "anything"):
+    for library in ("socketio.any", "engineio.any", "aiohttp.any", "anything"):
         logging.getLogger(library).info("quiet")
         logging.getLogger(library).warning("loud")
     text = file.path.read_text()
     assert "ours" in text
     assert "quiet" not in text
     assert text.count("loud") == 4
-    assert "[aiohttp.access]" in text
+    assert "[aiohttp.any]" in text
 
 
 def test_a_level_above_leaves_lines_out(set_: Set, file: LogFile) -> None:
@@ -201,3 +202,22 @@ def test_closing_gives_the_root_logger_back(file: LogFile) -> None:
     logs.close()
     logs.close()
     assert logging.getLogger().handlers == before
+
+
+def test_a_file_that_cannot_be_renamed_goes_on_growing(
+    set_: Set, file: LogFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on Windows, while somebody reads it."""
+    small = dataclasses.replace(file, max_bytes=200)
+    set_.up(small)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "used by another process")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    for number in range(5):
+        ROOM.info("line %d", number)
+    assert [line[-6:] for line in file.path.read_text().splitlines()] == [
+        f"line {number}" for number in range(5)
+    ]
+    assert capsys.readouterr().err == ""

@@ -10,6 +10,7 @@ from executor_core.config import kinds, options
 from executor_core.config.errors import ConfigError, Phrase
 from executor_core.config.kinds import Address, Kind, Where
 from executor_core.config.options import OPTIONS, Option, option_named
+from executor_core.loopback import is_loopback
 from executor_core.texts import LANGUAGES, text
 
 WHERE = Where(base=Path("/base"), user_home=Path("/users/ada"))
@@ -152,12 +153,12 @@ def test_an_address_prints_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "a.LOCALHOST."])
 def test_names_of_this_computer_are_loopback(host: str) -> None:
-    assert kinds.is_loopback(host)
+    assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "localhost.example.com", ""])
 def test_other_names_are_not_loopback(host: str) -> None:
-    assert not kinds.is_loopback(host)
+    assert not is_loopback(host)
 
 
 def test_a_phrase_speaks_the_language_it_is_asked_for() -> None:

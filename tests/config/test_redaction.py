@@ -138,3 +138,13 @@ def test_a_long_line_with_many_secrets_known_is_redacted_at_once() -> None:
     began = time.perf_counter()
     redactor.redact(line)
     assert time.perf_counter() - began < 1.0
+
+
+def test_what_work_brings_does_not_push_out_the_secrets_of_the_program_itself() -> None:
+    redactor = Redactor()
+    redactor.register("token-of-the-owner", is_lasting=True)
+    for number in range(300):
+        redactor.register(f"{number:04}-secret-of-a-task")
+    assert redactor.hide("a token-of-the-owner b") == f"a {MASK} b"
+    assert redactor.hide("0299-secret-of-a-task") == MASK
+    assert redactor.hide("0000-secret-of-a-task") == "0000-secret-of-a-task"

@@ -220,10 +220,10 @@ def test_a_locked_keychain_is_said_once_and_the_file_is_used(
     ]
     with pytest.raises(ExecutorError) as caught:
         sources.save(SERVER, "tok-new")
-    assert caught.value.code == "keychain_blocked"
+    assert caught.value.code == "keychain_locked"
     with pytest.raises(ExecutorError) as caught:
         sources.forget(SERVER)
-    assert caught.value.code == "keychain_blocked"
+    assert caught.value.code == "keychain_locked"
 
 
 def test_a_token_file_that_cannot_be_written_is_named(config: Load, home: Home) -> None:

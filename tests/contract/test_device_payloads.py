@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executor_core.links.device.frames import Json
@@ -19,14 +19,17 @@ from executor_core.model import (
     GitClone,
     GitCredential,
     Image,
+    Materials,
     ModelConfig,
     RunRequest,
+    SkillRef,
     Source,
     TaskFolder,
 )
 from tests.links.story import PATIENT
 
 ORIGIN = "https://wegent.example.com"
+SERVER = f"{ORIGIN}/prefix"
 FOLDER = Path(__file__).parent
 
 
@@ -42,7 +45,7 @@ def execute_of_2026_02() -> Any:
 
 
 def read(payload: object, account: str | None = None) -> RunRequest:
-    request, problem = parse_execute(payload, ORIGIN, account)
+    request, problem = parse_execute(payload, ORIGIN, account, server=SERVER, token="wg-mine")
     assert problem is None
     return request
 
@@ -69,6 +72,7 @@ def test_the_recorded_task_of_a_five_slot_server() -> None:
         ),
         system_prompt="You are a test bot.",
         workspace=TaskFolder(name="1"),
+        materials=Materials(server=SERVER, token="eyJ<redacted>"),
     )
 
 
@@ -89,6 +93,7 @@ def test_the_recorded_task_of_a_v2_server() -> None:
             model="claude-fake-1",
             api_key="sk-fake",
             base_url="http://127.0.0.1:9000",
+            protocol="anthropic",
             headers={
                 "user": "admin",
                 "wegent-agent-namespace": "default",
@@ -97,6 +102,25 @@ def test_the_recorded_task_of_a_v2_server() -> None:
         ),
         system_prompt="<base_prompt>\nYou are a test bot.\n</base… <941 characters in all>",
         workspace=TaskFolder(name="1"),
+        materials=Materials(
+            server=SERVER,
+            token="eyJ<redacted>",
+            skills=(
+                SkillRef(
+                    name="subscription-manager",
+                    skill_id=4,
+                    version="sha256:aa7556e6eb19bf01537060b474c357ba56fce4a95bc78abfd52a82741a40f3a5",
+                ),
+            ),
+        ),
+        mcp_servers={
+            "subscription-manager_wegent-subscription": {
+                "type": "http",
+                "url": f"{SERVER}/mcp/subscription/sse",
+                "headers": {"Authorization": "Bearer eyJ<redacted>"},
+            }
+        },
+        other_secrets=("eyJ<redacted>",),
     )
 
 
@@ -252,6 +276,7 @@ def test_the_second_generation_with_the_key_of_the_bot_encrypted() -> None:
         model="claude-sonnet-4-5",
         api_key="sk-ant-plain",
         base_url="https://api.anthropic.com",
+        protocol="anthropic",
         headers={"X-Team": "a"},
         env={"EXTRA_FLAG": "1"},
     )
@@ -296,6 +321,30 @@ def test_a_clone_without_a_branch_takes_the_default(branch: object) -> None:
 def test_a_server_that_names_no_model_leaves_the_login_of_the_user(config: object) -> None:
     """Also where the bot has one: its key is encrypted there."""
     assert read(ERA_2 | {"model_config": config}).model == ModelConfig()
+
+
+@pytest.mark.parametrize(
+    ("said", "protocol"),
+    [
+        ({}, None),
+        ({"protocol": "anthropic"}, "anthropic"),
+        ({"protocol": "openai", "api_format": "responses"}, "openai-responses"),
+        ({"wire_api": "responses"}, "openai-responses"),
+        ({"protocol": "anthropic", "api_format": "responses"}, "anthropic"),
+        ({"protocol": None, "api_format": ["responses"]}, None),
+    ],
+)
+def test_what_the_model_service_speaks_is_kept(said: Any, protocol: str | None) -> None:
+    config = {"model": "m", "model_id": "m", **said}
+    assert read(ERA_2 | {"model_config": config}).model.protocol == protocol
+
+
+def test_what_the_bot_says_of_its_model_service_counts_for_its_own_model_only() -> None:
+    env = {"model": "m", "model_id": "m"}
+    bot = {"shell_type": "ClaudeCode", "agent_config": {"env": env, "protocol": "anthropic"}}
+    task = {"task_id": 1, "subtask_id": 2, "prompt": "x", "bot": [bot]}
+    assert read(task).model.protocol == "anthropic"
+    assert read(task | {"model_config": {"model": "n", "model_id": "n"}}).model.protocol is None
 
 
 @pytest.mark.parametrize("agent_config", [None, {}, {"bind_model": "m"}, {"env": None}])
@@ -368,9 +417,20 @@ def test_a_picture_alone_is_a_prompt() -> None:
     assert read(ERA_1 | {"prompt": [picture]}).prompt == ""
 
 
-_names = st.sampled_from(sorted({*ERA_1, *ERA_2, *ERA_3, "env", "id", "text", "type", "image_url"}))
+_names = st.sampled_from(
+    sorted(
+        {*ERA_1, *ERA_2, *ERA_3, "env", "id", "text", "type", "image_url"}
+        | {"skill_refs", "skill_names", "skill_id", "mcp_servers", "mcpServers", "url", "command"}
+        | {"args", "headers", "name", "original_filename", "file_size", "system_mcp_config"}
+    )
+)
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["http://x/${{user.name}}", "${{task_id}}", "${{bot.0.skills}}", "stdio"]),
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(_names | st.text(max_size=5), inner)
     ),
@@ -378,7 +438,7 @@ _json = st.recursive(
 )
 
 
-@PATIENT
+@settings(PATIENT, derandomize=True, max_examples=60)
 @given(_json, st.dictionaries(_names, _json), st.booleans())
 def test_no_json_at_all_raises_anything_but_missing_ids(
     anything: object, fields: dict[str, object], is_addressed: bool
@@ -389,10 +449,16 @@ def test_no_json_at_all_raises_anything_but_missing_ids(
     for payload in payloads:
         task_ids(payload)
         try:
-            request, _ = parse_execute(payload, ORIGIN)
+            request, problem = parse_execute(payload, ORIGIN)
         except ValueError:
             assert not is_addressed
             continue
+        assert problem is None or problem.info.sentence
+        # What an agent is handed must have the shape that is promised to it.
+        msgspec.json.decode(msgspec.json.encode(request.materials), type=Materials)
+        for server in request.mcp_servers.values():
+            assert set(server) in ({"type", "command", "args", "env"}, {"type", "url", "headers"})
+        assert all(isinstance(secret, str) for secret in request.secrets)
         # It must fit on disk, where the reply is kept.
         msgspec.json.encode(request.reply_to)
 

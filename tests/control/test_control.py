@@ -9,8 +9,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from executor_core.control import Control, Submission
-from executor_core.control.control import LONGEST_PAUSE_S, LONGEST_RUN_S
+from executor_core.control import Control, Status, Submission
+from executor_core.control.control import LONGEST_PAUSE_S, LONGEST_RUN_S, STATUS_GAP_S
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
 from executor_core.model import RunEnded, RunState, Source, TextDelta
@@ -39,6 +39,8 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
                 "since": "2026-01-29T00:00:00Z",
                 "reason": None,
                 "next_attempt_in_s": None,
+                "token_expires_at": None,
+                "token_warning_h": None,
             }
         ],
         "slots": {"used": 1, "max": 2},
@@ -55,7 +57,7 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
                 "state": "running",
                 "started_at": "2026-01-29T13:08:22Z",
                 "accepted_at": "2026-01-29T13:08:22Z",
-                "title": "",
+                "title": "do it",
                 "finished_at": None,
                 "error": None,
                 "resources": None,
@@ -63,6 +65,8 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
         ],
         "paused_until": None,
         "pause_reason": None,
+        "program_path": "",
+        "ended": 0,
     }
 
 
@@ -142,6 +146,31 @@ async def test_runs_are_newest_first_and_an_old_one_that_is_active_is_among_them
         ended.append(await office.complete())
     assert [run.run_id for run in await control.runs(2)] == [ended[2], ended[1], old]
     assert [run.run_id for run in await control.runs(50)] == [*reversed(ended), old]
+
+
+async def test_older_runs_come_page_by_page_without_those_that_are_active(
+    office: Office, control: Control
+) -> None:
+    # All at one moment of the clock, so that nothing but the run itself can say where a page ends.
+    ended = [await office.complete() for _ in range(5)][::-1]
+    active = await office.begin()
+    first = [run.run_id for run in await control.runs(3)]
+    assert sorted(first) == sorted([active, *ended[:2]])
+    assert {run.run_id for run in await control.runs(2, ended[1])} == set(ended[2:4])
+    assert [run.run_id for run in await control.runs(2, ended[3])] == [ended[4]]
+    assert await control.runs(2, ended[4]) == ()
+
+
+async def test_a_run_that_ends_at_once_is_told_as_a_change(office: Office) -> None:
+    changes = office.local.changes()
+    before = await anext(changes)
+    next_one: asyncio.Future[Status] = asyncio.ensure_future(anext(changes))  # noqa: TID251
+    await office.complete()
+    async with asyncio.timeout(10):
+        while not next_one.done():
+            await office.clock.advance(STATUS_GAP_S)
+    told = next_one.result()
+    assert (told.runs, told.ended) == (before.runs, before.ended + 1)
 
 
 @pytest.mark.parametrize("run_id", UNKNOWN)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -32,7 +33,7 @@ def refused(api_json: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"url": 1}', '{"url":"x","token":"t"}', "\xff"]
+    "content", ["", "{", "[]", '{"url": 1}', '{"url":"x","token":"t"}', "\xff", '{"url":"\xff"}']
 )
 def test_no_file_or_no_address_in_it_means_not_running(api_json: Path, content: str) -> None:
     assert refused(api_json) == "not_running"
@@ -75,6 +76,38 @@ async def test_an_executor_that_goes_away_between_two_questions_is_not_running(
     await office.listener.stop()
     with pytest.raises(ExecutorError) as caught:
         await office.remote.status()
+    assert caught.value.code == "not_running"
+
+
+async def test_an_executor_that_comes_back_elsewhere_is_found_again(office: Office) -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    here = office.api_json.read_bytes()
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    write_address(office.api_json, url_of(server.sockets[0]))
+    async with RemoteControl.of_home(office.api_json) as control:
+        with pytest.raises(ExecutorError):
+            await control.status()
+        office.api_json.write_bytes(here)
+        assert (await control.status()).api == (await office.remote.status()).api
+    server.close()
+    await server.wait_closed()
+
+
+async def test_whoever_has_taken_the_port_since_does_not_get_the_token(office: Office) -> None:
+    async with RemoteControl.of_home(office.api_json) as control:
+        await office.listener.stop()
+        with pytest.raises(ExecutorError):
+            await control.status()
+        port = urlsplit(office.listener.base_url).port
+        write_address(office.api_json, office.listener.base_url, os.getppid())
+        with socket.create_server(("127.0.0.1", port or 0)) as other:
+            other.setblocking(False)
+            with pytest.raises(ExecutorError) as caught:
+                await control.status()
+            with pytest.raises(BlockingIOError):
+                other.accept()
     assert caught.value.code == "not_running"
 
 
@@ -142,3 +175,9 @@ async def test_words_of_an_error_are_those_that_the_executor_chose(office: Offic
 
 def test_an_address_never_shows_its_token() -> None:
     assert TOKEN not in repr(Address(url="http://x", token=TOKEN, pid=1))
+
+
+async def test_half_characters_are_asked_for_as_question_marks(office: Office) -> None:
+    """An argument of a command line may hold bytes that are no text."""
+    status = await office.remote.pause(reason="a\udcffb")
+    assert status.pause_reason == "a?b"

@@ -13,8 +13,9 @@ import pytest
 from executor_core.hub import Dialect
 from tests.support.executor_process import ExecutorProcess, until
 from tests.support.hub_server import HubServer
-from tests.support.model_api import Failure, Gate, ModelApi, ModelRequest, model_api, say, use
+from tests.support.model_api import Failure, ModelApi, ModelRequest, model_api, say, use
 from tests.support.model_api import Turn as Answer
+from tests.support.scripted_api import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

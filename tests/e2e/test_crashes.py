@@ -17,6 +17,8 @@ from tests.support.executor_process import ExecutorProcess
 from tests.support.hub_server import HubServer
 from tests.support.stub_claude import StubClaude, be_stubborn, gate, say, spawn, turn
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("One ", "two ", "three ", "four.")
 WHOLE = "".join(WORDS)
 HEAD = "".join(WORDS[:STREAMED])

@@ -15,6 +15,8 @@ from tests.support.executor_process import ExecutorProcess
 from tests.support.hub_server import HubServer, Turn
 from tests.support.stub_claude import StubClaude, be_stubborn, gate, say, spawn, turn
 
+pytestmark = pytest.mark.slow
+
 QUIT_S = 10
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from executor_core.agents import Agent, Agents
 from executor_core.clock import Clock
+from executor_core.config.redaction import Redactor
 from executor_core.executor import Accepted, Delivery, Door, Executor
 from executor_core.journal import Journal
 from executor_core.model import (
@@ -118,6 +119,7 @@ class Room:
             workspaces=Workspaces(self.root, ()),
             runs_folder=folder / "runs",
             slots=5,
+            secrets=Redactor(),
             clock=clock,
         )
         self.executor.attach(Source.DEVICE, self.door)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from executor_core.agents.scratch import MCP_FILE, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.executor import Duplicate
 from executor_core.executor.recovery import outcome_after_crash
@@ -111,6 +112,8 @@ async def test_a_start_answers_what_a_crash_cut_off_and_starts_nothing_of_it(
         log.close()
     with (tmp_path / "runs" / "run_2" / "events.jsonl").open("ab") as file:
         file.write(b'{"kind":"text_delta","te')
+    secrets = tmp_path / "runs" / "run_2" / MCP_FILE
+    write_secret(secrets, b"key")
 
     async with opened(tmp_path, clock) as room:
         found = [
@@ -123,6 +126,7 @@ async def test_a_start_answers_what_a_crash_cut_off_and_starts_nothing_of_it(
             ("run_3", RunState.COMPLETED, "one two", {"task_id": 3, "subtask_id": 3}),
         ]
         assert not room.agent.is_waiting
+        assert not secrets.exists()
         again = request(3, run_id="run_again")
         assert await room.executor.submit(again) == Duplicate("run_3")
 

@@ -7,11 +7,12 @@ import re
 import aiohttp
 import pytest
 
+from executor_core.hub.routes import CONSOLE_PARTS
 from executor_core.resources import resource_path
 from executor_core.texts import catalogue
 from tests.hub.conftest import World
 
-CONSOLE = ("index.html", "console.css", "console.js")
+CONSOLE = ("index.html", *CONSOLE_PARTS)
 
 
 async def test_the_page_and_all_it_links_to_are_public(world: World) -> None:
@@ -22,6 +23,18 @@ async def test_the_page_and_all_it_links_to_are_public(world: World) -> None:
         for path in re.findall(r'(?:href|src)="([^"]+)"', page):
             async with http.get(path) as answer:
                 assert answer.status == 200, path
+
+
+async def test_every_module_that_a_module_imports_is_served(world: World) -> None:
+    async with aiohttp.ClientSession(world.base) as http:
+        for name in CONSOLE_PARTS:
+            async with http.get(f"/console/{name}") as answer:
+                assert answer.status == 200, name
+                source = await answer.text()
+            for imported in re.findall(r'from "\./([\w.]+)"', source):
+                assert imported in CONSOLE_PARTS, f"{name} imports {imported}"
+    folder = resource_path("console")
+    assert {path.name for path in folder.iterdir()} == set(CONSOLE)
 
 
 @pytest.mark.parametrize("language", ["en", "zh_CN"])
@@ -44,16 +57,20 @@ def test_the_page_brings_everything_itself_and_inserts_no_html() -> None:
     for name in CONSOLE:
         source = resource_path(f"console/{name}").read_text(encoding="utf-8")
         assert "https://" not in source
+        assert "http://" not in source or name.endswith(".svg")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", source)
     page = resource_path("console/index.html").read_text(encoding="utf-8")
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
 
 
-def test_every_text_that_the_page_names_is_in_both_catalogues() -> None:
-    named: set[str] = set()
-    for name in CONSOLE:
-        source = resource_path(f"console/{name}").read_text(encoding="utf-8")
-        named |= set(re.findall(r"\"(console\.\w+)\"", source))
-    assert len(named) > 20
+def test_the_page_names_every_text_of_it_and_no_other() -> None:
+    sources = [resource_path(f"console/{name}").read_text(encoding="utf-8") for name in CONSOLE]
+    page = "".join(sources)
+    named = set(re.findall(r"\"(console\.\w+)\"", page))
+    families = tuple(set(re.findall(r"`(console\.\w+_)\$\{", page)))
+    assert len(named) > 50
+    assert len(families) == 4
     for language in ("en", "zh_CN"):
-        assert named <= set(catalogue(language)), language
+        texts = {key for key in catalogue(language) if key.startswith("console.")}
+        assert named <= texts, language
+        assert {key for key in texts - named if not key.startswith(families)} == set()

@@ -29,6 +29,7 @@ async def test_a_refused_connect_says_why(world: World, auth: Any, message: str)
     assert await device.connect(auth) == message
 
 
+@pytest.mark.slow
 async def test_a_token_opens_until_it_expires(world: World) -> None:
     token = world.hub.device_token()
     await world.clock.advance(7 * 86400 - 60)
@@ -197,6 +198,28 @@ async def test_a_device_that_is_back_within_the_grace_was_never_gone(world: Worl
     await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
     assert (await world.owner.device())["status"] == "online"
     assert (await world.owner.answer(task["id"]))["status"] == "RUNNING"
+
+
+async def test_a_device_that_is_back_while_its_tasks_are_failed_stays_online(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await world.registered()
+    await device.close()
+    await _hung_up(world)
+    fail_device, is_back = world.hub._answers.fail_device, asyncio.Event()
+
+    async def come_back(*what: Any) -> None:
+        await fail_device(*what)
+        await world.registered()
+        is_back.set()
+
+    monkeypatch.setattr(world.hub._answers, "fail_device", come_back)
+    await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
+    async with asyncio.timeout(5):
+        await is_back.wait()
+        while _in_grace(world):
+            await asyncio.sleep(0)
+    assert (await world.owner.device())["status"] == "online"
 
 
 async def _hung_up(world: World) -> None:

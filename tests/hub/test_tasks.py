@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -392,3 +395,79 @@ async def test_tasks_are_listed_newest_first_and_by_pages(world: World) -> None:
     assert [each["title"] for each in rest["items"]] == ["task 0"]
     assert not rest["has_more"]
     await world.owner.call("GET", "/api/tasks?limit=x", status=400)
+
+
+async def test_a_search_finds_titles_and_the_users_own_words_of_that_user(world: World) -> None:
+    device = await world.registered()
+    first = await world.owner.create("Mend the 100% greeting", title="Greeting")
+    await device.complete(await device.received("task:execute"), "the answer says secret")
+    second = await world.owner.create("rename it", title="Other thing")
+
+    async def found(words: str) -> list[int]:
+        path = f"/api/tasks?search={quote(words)}"
+        return [task["id"] for task in (await world.owner.call("GET", path))["items"]]
+
+    assert await found("GREETING") == [first["id"]]
+    assert await found(" 100% ") == [first["id"]]
+    assert await found("rename") == [second["id"]]
+    assert await found("") == [second["id"], first["id"]]
+    for words in ("secret", "1__%", "\\", "'"):
+        assert await found(words) == [], words
+    stranger, _token = await world.second_user()
+    assert (await stranger.call("GET", "/api/tasks?search=greeting"))["items"] == []
+    await world.owner.call("GET", f"/api/tasks?search={'x' * 201}", status=400)
+
+
+async def test_a_task_that_ends_while_it_is_cancelled_keeps_its_end(
+    old_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await old_world.registered()
+    task = await old_world.owner.create()
+    sent = await device.received("task:execute")
+    report = {"subtask_id": sent["subtask_id"], "status": "COMPLETED", "result": {"value": "done"}}
+
+    async def send(*_: Any) -> None:
+        await device.call("task:complete", report)
+
+    monkeypatch.setattr(old_world.hub._tasks, "_send", send)
+    await old_world.owner.call("POST", f"/api/tasks/{task['id']}/cancel")
+    answer = await old_world.owner.answer(task["id"])
+    assert (answer["status"], answer["text"]) == ("COMPLETED", "done")
+
+
+async def test_a_task_that_is_deleted_while_it_is_continued_is_simply_gone(world: World) -> None:
+    device = await world.registered()
+    task = await world.owner.create()
+    await device.complete(await device.received("task:execute"), "done")
+    tasks = world.hub._tasks
+    found = await asyncio.gather(
+        tasks.follow_up("owner", task["id"], {"prompt": "more"}),
+        tasks.delete("owner", task["id"]),
+        return_exceptions=True,
+    )
+    errors = [each for each in found if isinstance(each, BaseException)]
+    assert [getattr(error, "code", error) for error in errors] in ([], ["unknown_task"])
+
+
+async def test_what_the_database_refuses_once_is_written_with_the_next_round(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await world.registered()
+    task = await world.owner.create()
+    sent = await device.received("task:execute")
+    store, is_refused = world.hub._store, asyncio.Event()
+
+    async def refuse(*_: Any) -> None:
+        is_refused.set()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "save_answer", refuse)
+        await device.respond(sent, "response.output_text.delta", delta="kept")
+        await world.clock.advance(2.1)
+        async with asyncio.timeout(5):
+            await is_refused.wait()
+    await world.clock.advance(2.1)
+    async with asyncio.timeout(5):
+        while (await store.messages(task["id"]))[-1]["text"] != "kept":
+            pass

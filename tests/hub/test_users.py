@@ -1,59 +1,8 @@
-"""Sign-in, and that a user sees only their own things."""
+"""A user sees only their own things."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
-from executor_core.errors import ExecutorError
-from tests.hub.conftest import Client, World
-
-PASSWORD = "correct horse"
-
-
-async def _login(world: World, body: Any, status: int = 200) -> Any:
-    return await Client(world.owner._http, "none").call(
-        "POST", "/api/auth/login", body, status=status
-    )
-
-
-async def test_without_a_password_nobody_signs_in(world: World) -> None:
-    for password in ("admin", "owner", ""):
-        answer = await _login(world, {"username": "owner", "password": password}, 403)
-        assert answer["error"]["code"] == "no_password"
-    await _login(world, {"username": "admin", "password": "admin"}, 400)
-
-
-@pytest.mark.parametrize("name", ["user_name", "username"])
-async def test_both_spellings_of_login_give_a_token_that_works(world: World, name: str) -> None:
-    await world.hub.set_password("owner", PASSWORD)
-    answer = await _login(world, {name: "owner", "password": PASSWORD})
-    assert answer["token"] == answer["access_token"]
-    assert (answer["token_type"], answer["expires_in"]) == ("bearer", 7 * 86400)
-    client = Client(world.owner._http, answer["token"])
-    assert (await client.call("GET", "/api/devices"))["total"] == 0
-
-
-async def test_wrong_passwords_are_slowed_down_and_time_heals(world: World) -> None:
-    await world.hub.set_password("owner", PASSWORD)
-    wrong = {"username": "owner", "password": "wrong"}
-    for _ in range(5):
-        assert (await _login(world, wrong, 400))["error"]["code"] == "login_failed"
-    right = {"username": "owner", "password": PASSWORD}
-    assert (await _login(world, right, 429))["error"]["code"] == "login_slowed"
-    await world.clock.advance(1.1)
-    await _login(world, right)
-
-
-async def test_a_password_is_kept_as_a_hash_and_must_be_long(world: World) -> None:
-    with pytest.raises(ExecutorError, match="weak_password"):
-        await world.hub.set_password("owner", "short")
-    with pytest.raises(ExecutorError, match="unknown_user"):
-        await world.hub.set_password("nobody", PASSWORD)
-    await world.hub.set_password("owner", PASSWORD)
-    for path in world._database.parent.glob("hub.db*"):
-        assert PASSWORD.encode() not in path.read_bytes()
+from tests.hub.conftest import World
 
 
 async def test_another_users_tasks_and_devices_do_not_exist(world: World) -> None:

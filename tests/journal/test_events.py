@@ -193,7 +193,6 @@ def test_half_a_line_is_read_when_its_rest_has_come(tmp_path: Path) -> None:
         with path.open("ab") as file:
             file.write(written)
         assert reader.read() == expected
-    reader.close()
 
 
 async def test_a_long_history_is_read_in_pieces_and_a_huge_line_whole(

@@ -135,7 +135,7 @@ async def test_the_newest_runs_come_first_and_are_paged(
         await clock.advance(1)
     first = await journal.recent(2)
     assert [row.run_id for row in first] == ["run_3", "run_2"]
-    second = await journal.recent(2, before=first[-1].accepted_at)
+    second = await journal.recent(2, before=first[-1].run_id)
     assert [row.run_id for row in second] == ["run_1", "run_0"]
 
 
@@ -260,7 +260,7 @@ async def test_a_folder_that_cannot_be_used_is_said_in_words(
 ) -> None:
     (tmp_path / "home").write_text("a file")
     journal = Journal(tmp_path / "home" / "journal.db", clock)
-    with pytest.raises(ExecutorError, match="journal_failed"):
+    with pytest.raises(ExecutorError, match="database_unusable"):
         await journal.open()
     await journal.close()
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from executor_core.agents import Agents
+from executor_core.agents import Agent, Agents
 from executor_core.agents.agent import Assignment, Emit
 from executor_core.clock import Clock, SystemClock
+from executor_core.config.redaction import Redactor
+from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.journal import Journal
 from executor_core.links.device import (
@@ -25,7 +27,7 @@ from executor_core.model import AgentResult, Availability, LinkState, RunState, 
 from executor_core.workspace import Workspaces
 from tests.support.device_server import DeviceServer
 
-TOKEN = "token-that-must-not-be-told"
+TOKEN = "wg-token-that-must-not-be-told"
 QUICK = LinkTiming(
     heartbeat_interval_s=0.1,
     heartbeat_timeout_s=1.2,
@@ -51,14 +53,16 @@ class Turn:
         self.result.set_result(result)
 
 
-class HeldAgent:
+class HeldAgent(Agent):
     """Stands in for Claude Code. `turns` has every run that began, in order."""
-
-    name = "claude_code"
 
     def __init__(self) -> None:
         self.turns: asyncio.Queue[Turn] = asyncio.Queue()
         self.begun: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return "claude_code"
 
     async def availability(self) -> Availability:
         return Availability(name=self.name, title="Held", is_usable=True)
@@ -87,6 +91,8 @@ class Tokens(Credentials):
     def __init__(self) -> None:
         self.values = [Credential(TOKEN, "17")]
         self.refusals: list[Credential] = []
+        self.settlements: list[str] = []
+        self.problem: ExecutorError | None = None
 
     async def current(self) -> Credential | None:
         fresh = [one for one in self.values if one not in self.refusals]
@@ -94,6 +100,11 @@ class Tokens(Credentials):
 
     def refused(self, credential: Credential) -> None:
         self.refusals.append(credential)
+
+    async def settled(self, credential: Credential, account: str) -> None:
+        self.settlements.append(account)
+        if self.problem is not None:
+            raise self.problem
 
 
 class Device:
@@ -109,6 +120,7 @@ class Device:
             workspaces=Workspaces(folder / "workspace", ()),
             runs_folder=folder / "runs",
             slots=2,
+            secrets=Redactor(),
             clock=clock,
         )
         self.link = DeviceLink(

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor_core.links.device import dialects
 from executor_core.links.device.dialects import (
-    MAX_WAITING_CHARS,
     Dialect,
     cancelled_unknown,
     choose_dialect,
@@ -20,6 +18,8 @@ from executor_core.links.device.dialects import (
     terminal_frames,
 )
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, cut_text, encoded_size
+from executor_core.links.device.progress import MAX_VALUE_BYTES, SHORTEST_PAUSE_S
+from executor_core.links.device.responses import MAX_WAITING_CHARS
 from executor_core.model import (
     AgentEvent,
     ErrorInfo,
@@ -328,7 +328,7 @@ def test_p_only_grows_and_never_sends_content_without_its_whole_text(
             value = result["value"]
     assert words.startswith(value)
     moments = [moment for moment, _ in sent[:-1]]
-    assert all(b - a >= dialects.SHORTEST_PAUSE_S - 1e-6 for a, b in pairwise(moments))
+    assert all(b - a >= SHORTEST_PAUSE_S - 1e-6 for a, b in pairwise(moments))
     assert sent[-1][1].data["status"] == state.value.upper()
 
 
@@ -381,6 +381,14 @@ def test_the_first_words_leave_at_once_in_both_dialects() -> None:
         assert encoder.due_at() is None
 
 
+def test_in_r_the_first_words_wait_for_nothing_however_late_they_come() -> None:
+    encoder = make_encoder(R, REPLY_TO)
+    encoder.begin()
+    encoder.take(99.9)
+    encoder.absorb(TextDelta(text="Hi"))
+    assert encoder.due_at() == 0.0
+
+
 def test_a_tool_leaves_at_once_with_the_words_before_it() -> None:
     encoder = make_encoder(R, REPLY_TO)
     encoder.absorb(TextDelta(text="a"))
@@ -399,7 +407,7 @@ def test_p_speaks_every_two_seconds_and_stays_below_twenty_times_a_megabyte() ->
     flowing = [
         moment
         for moment, frame in sent[1:-1]
-        if len(frame.data["result"]["value"]) < dialects.MAX_VALUE_BYTES - 20_000
+        if len(frame.data["result"]["value"]) < MAX_VALUE_BYTES - 20_000
     ]
     assert max(b - a for a, b in pairwise(flowing)) <= 2.2
 

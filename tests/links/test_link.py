@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from executor_core.executor import Executor
+from executor_core.links.device import work
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Json
 from executor_core.model import LinkState, ToolFinished, ToolStarted
 from tests.links.conftest import Device, MakeDevice, MakeServer, Turn, execute
@@ -374,6 +375,23 @@ async def test_one_result_that_is_never_acknowledged_does_not_hold_up_the_others
     assert len(server.terminals(2)) == 1
 
 
+@DIALECTS
+async def test_a_result_that_is_not_acknowledged_stays_and_is_sent_again(
+    make_server: MakeServer, make_device: MakeDevice, dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "TERMINAL_LIMIT_S", 0.05)
+    monkeypatch.setattr(work, "RETRY_S", 0.1)
+    server = await make_server(dialect)
+    end = "task:complete" if dialect == "P" else "response.completed"
+    server.answers[end] = deque([SILENCE])
+    device = await make_device(server.url)
+    (await begin(server, device)).finish(final_text="kept")
+    again = await server.until_ended(2, count=2)
+    assert "kept" in str(again.data)
+    await until_delivered(server, device)
+    assert len(server.events("device:register")) == 1
+
+
 async def test_nothing_larger_than_a_packet_leaves_and_the_link_stays(
     make_server: MakeServer, make_device: MakeDevice
 ) -> None:
@@ -475,11 +493,11 @@ async def test_what_arrives_is_bounded(
     device = await make_device(server.url)
     await device.until(LinkState.ONLINE)
     held = asyncio.Event()
-    work = device.link._work
-    monkeypatch.setitem(work._handlers, "task:close-session", lambda _data: held.wait())
-    work.on_server_event("task:close-session", {"task_id": 1})
+    inner = device.link._work
+    monkeypatch.setitem(inner._handlers, "task:close-session", lambda _data: held.wait())
+    inner.on_server_event("task:close-session", {"task_id": 1})
     await asyncio.sleep(0)
-    answers = [work.on_server_event("task:cancel", {}) for _ in range(1_001)]
+    answers = [inner.on_server_event("task:cancel", {}) for _ in range(1_001)]
     assert answers[999] == {"success": True}
     assert answers[1_000] == {"success": False, "error": "busy"}
     held.set()

@@ -174,6 +174,22 @@ async def test_the_link_comes_back_and_a_result_of_the_meantime_arrives_once(
     assert [delta["offset"] for delta in deltas] == [0, 7]
 
 
+@pytest.mark.parametrize("way", ["namespace", "transport"])
+async def test_a_kick_is_noticed_at_once_and_not_by_the_next_heartbeat(
+    make_server: MakeServer, make_device: MakeDevice, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await make_server("R")
+    seldom = LinkTiming(heartbeat_interval_s=1_000.0, reconnect_delay_s=0.02)
+    device = await make_device(server.url, timing=seldom)
+    await device.until(LinkState.ONLINE)
+    await server.until_seen("device:heartbeat")
+    await (server.kick_namespace() if way == "namespace" else server.kick_transport())
+    await server.until_seen("device:register", count=2)
+    # A connection that was there and is lost has not failed to be made.
+    assert "The connection was lost" in caplog.text
+    assert "Failed to connect" not in caplog.text
+
+
 async def test_in_p_a_new_connection_hears_the_whole_state_again(
     make_server: MakeServer, make_device: MakeDevice
 ) -> None:

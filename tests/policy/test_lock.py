@@ -12,9 +12,11 @@ from packaging.utils import canonicalize_name
 
 from tests.policy.code import ROOT
 
-LINE = re.compile(r"[a-z0-9-]+==[0-9][\w.]*( ; (sys_platform|python_version) (==|<) \"[\w.]+\")?")
+_CONDITION = r"(sys_platform|python_version|platform_machine) (==|!=|<) \"[\w.]+\""
+LINE = re.compile(rf"[a-z0-9-]+==[0-9][\w.]*( ; {_CONDITION}( or {_CONDITION})?)?")
 ENVIRONMENTS = [
     {"python_version": version, "python_full_version": f"{version}.0", "sys_platform": system}
+    | {"platform_machine": "x86_64"}
     | {"platform_system": name, "os_name": os, "platform_python_implementation": "CPython"}
     for version in ("3.11", "3.12", "3.13")
     for system, name, os in (
@@ -31,9 +33,10 @@ def lock_lines() -> list[str]:
 
 
 def wanted_by_us() -> list[Requirement]:
-    """What pyproject.toml asks for, with the tools of developers."""
+    """What pyproject.toml asks for, with the desktop and the tools of developers."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    names = [*project["dependencies"], *extras["dev"], *extras["desktop"]]
     return [Requirement(name) for name in names]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ def agent_host(folder: Path, *programs: Path, **base: str) -> AgentHost:
         path=path,
         platform=sys.platform,
         owner="tests",
-        is_root=False,
+        is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
         folder=folder,
         clock=SystemClock(),
     )

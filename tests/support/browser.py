@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class Page:
 
     async def until_shown(self, words: str) -> None:
         """Wait until these words can be read on the page."""
-        await self.until(f"document.body.innerText.includes({json.dumps(words)})")
+        await self.until(f"document.body?.innerText.includes({json.dumps(words)})")
 
     async def write(self, words: str) -> None:
         """Type into what has the focus."""
@@ -106,7 +106,9 @@ class Page:
     async def click(self, selector: str) -> None:
         """A real click of the mouse in the middle of an element that can be seen."""
         box = await self.value(
-            f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()"
+            f"(() => {{ const node = document.querySelector({json.dumps(selector)});"
+            " node.scrollIntoView({ block: 'nearest' });"
+            " return node.getBoundingClientRect().toJSON(); })()"
         )
         assert box["width"] > 0, f"{selector} cannot be seen"
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -134,11 +136,11 @@ class Page:
 
 @asynccontextmanager
 async def browser_page(
-    program: str, folder: Path, env: Mapping[str, str] | None = None
+    program: str, folder: Path, env: Mapping[str, str] | None = None, flags: Sequence[str] = ()
 ) -> AsyncIterator[Page]:
-    """A fresh browser with one tab; its profile lies below `folder`."""
+    """A fresh browser with one tab; its profile lies below `folder`, `flags` are further ones."""
     profile = folder / "profile"
-    argv = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    argv = [program, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
     process = await asyncio.to_thread(
         subprocess.Popen,
         argv,

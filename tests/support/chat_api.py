@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -21,7 +21,6 @@ from tests.support.model_api import (
     Cut,
     Failure,
     Garbage,
-    Gate,
     Hang,
     Reply,
     Text,
@@ -30,26 +29,14 @@ from tests.support.model_api import (
     Turn,
     say,
 )
+from tests.support.scripted_api import Asked, Gate, ScriptedApi, hang_up, open_stream, running
 
 TITLE = "A scripted title"
 
 
 @dataclass(frozen=True)
-class ChatRequest:
-    """One POST to /v1/chat/completions. Header names are in lower case."""
-
-    headers: Mapping[str, str]
-    body: Mapping[str, Any]
-    aborted: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
-    """Set when the client left before the answer was complete."""
-
-    @property
-    def model(self) -> str:
-        return str(self.body.get("model", ""))
-
-    @property
-    def key(self) -> str:
-        return self.headers.get("authorization", "").removeprefix("Bearer ")
+class ChatRequest(Asked):
+    """One POST to /v1/chat/completions."""
 
     @property
     def tools(self) -> frozenset[str]:
@@ -98,47 +85,24 @@ def _text(content: Any) -> str:
 Script: TypeAlias = Sequence[Turn] | Callable[[ChatRequest], Turn]
 
 
-class ChatApi:
-    """A running API: its `url` (the agent's base URL, with /v1) and what it was asked."""
+class ChatApi(ScriptedApi[ChatRequest, Turn]):
+    """The Chat Completions API."""
 
-    def __init__(self, script: Script) -> None:
-        self.url = ""
-        self.requests: list[ChatRequest] = []
-        self.unforeseen: list[ChatRequest] = []
-        self._script = script
-        self._used = 0
-        self._news = asyncio.Event()
+    base_path = "/v1"
 
-    async def wait_for_requests(self, count: int, timeout_s: float = 40) -> None:
-        """Wait until `count` requests of the script came. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while len(self.requests) < count:
-                self._news.clear()
-                await self._news.wait()
+    def routes(self) -> Sequence[web.RouteDef]:
+        return (web.post("/v1/chat/completions", self.receive),)
 
-    def _next_turn(self, request: ChatRequest) -> Turn:
-        if not request.tools:
-            return say(TITLE)
-        self.requests.append(request)
-        self._news.set()
-        if callable(self._script):
-            return self._script(request)
-        if self._used < len(self._script):
-            self._used += 1
-            return self._script[self._used - 1]
-        self.unforeseen.append(request)
-        return Failure(400, "The test's script has no turn for this request.")
+    def read(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> ChatRequest:
+        return ChatRequest(headers, body)
 
-    async def _completions(self, http: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in http.headers.items()}
-        request = ChatRequest(headers, await http.json())
-        try:
-            return await self._answer(http, request, self._next_turn(request))
-        except (asyncio.CancelledError, ConnectionError):
-            request.aborted.set()
-            raise
+    def refusal(self, words: str) -> Turn:
+        return Failure(400, words)
 
-    async def _answer(
+    def side_work(self, request: ChatRequest) -> Turn | None:
+        return None if request.tools else say(TITLE)
+
+    async def answer(
         self, http: web.Request, request: ChatRequest, turn: Turn
     ) -> web.StreamResponse:
         match turn:
@@ -150,38 +114,20 @@ class ChatApi:
                 await asyncio.Event().wait()
                 raise AssertionError("nobody sets this event")
             case Cut(blocks=blocks):
-                response = await _open_stream(http)
+                response = await open_stream(http)
                 await _write_blocks(response, request, Reply(blocks))
-                assert http.transport is not None
-                http.transport.close()  # after what was written, and before the end of the answer
+                hang_up(http)
                 return response
             case Reply():
-                response = await _open_stream(http)
+                response = await open_stream(http)
                 await _write_blocks(response, request, turn)
                 await _write_end(response, request, turn)
                 return response
 
 
-@asynccontextmanager
-async def chat_api(script: Script) -> AsyncIterator[ChatApi]:
-    """Run the API on a free port of loopback, for the length of the block.
-
-    Raises AssertionError at the end if a request came that the script did not foresee.
-    """
-    api = ChatApi(script)
-    app = web.Application(client_max_size=64 * 2**20)
-    app.router.add_post("/v1/chat/completions", api._completions)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        api.url = f"http://{host}:{port}/v1"
-        yield api
-    finally:
-        await runner.cleanup()
-    assert not api.unforeseen, f"not in the script: {[r.prompts[-1:] for r in api.unforeseen]}"
+def chat_api(script: Script) -> AbstractAsyncContextManager[ChatApi]:
+    """Run the API for the length of the block; see `running`."""
+    return running(ChatApi(script))
 
 
 def _failure(turn: Failure) -> web.Response:
@@ -191,12 +137,6 @@ def _failure(turn: Failure) -> web.Response:
 
 
 # --- the wire ----------------------------------------------------------------------------------
-
-
-async def _open_stream(http: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-    await response.prepare(http)
-    return response
 
 
 async def _write(response: web.StreamResponse, request: ChatRequest, **fields: Any) -> None:

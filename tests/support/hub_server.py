@@ -92,6 +92,20 @@ class HubServer:
         """A new task; `payload` are further fields of its `task:execute`."""
         return _last(await self.call("POST", "/api/tasks", {"prompt": prompt, "payload": payload}))
 
+    async def upload(self, path: str, data: bytes, media_type: str = "application/zip") -> Any:
+        """The JSON of the answer to an upload; AssertionError unless it is 200."""
+        async with self._http.post(path, data=data, headers={"Content-Type": media_type}) as answer:
+            found = await answer.json()
+            assert answer.status == 200, found
+            return found
+
+    async def dispatch_with(
+        self, prompt: str, *, attachments: list[int], skills: list[str], **payload: Any
+    ) -> Turn:
+        """A new task that brings things of the library."""
+        body = {"prompt": prompt, "attachments": attachments, "skills": skills, "payload": payload}
+        return _last(await self.call("POST", "/api/tasks", body))
+
     async def follow_up(self, turn: Turn, prompt: str, **payload: Any) -> Turn:
         """A further message of the same task."""
         body = {"prompt": prompt, "payload": payload}

@@ -1,21 +1,21 @@
 """A scripted Anthropic Messages API on loopback: what a real agent CLI talks to in tests.
 
-A script is a list of turns, used up one per request, or a function from the request to a turn
-(needed as soon as several runs share one API). A request that the script does not foresee is
-answered with an error that says so and fails the test when the API closes.
+Scripts are those of `scripted_api`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from aiohttp import web
+
+from tests.support.scripted_api import Asked, Gate, ScriptedApi, hang_up, open_stream, running
 
 ERROR_TYPES = {
     400: "invalid_request_error",
@@ -27,25 +27,6 @@ ERROR_TYPES = {
     500: "api_error",
     529: "overloaded_error",
 }
-
-
-class Gate:
-    """A place inside an answer where the API waits until the test says go.
-
-    `reached` is set as soon as everything before the gate is written.
-    """
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self._open = asyncio.Event()
-
-    def open(self) -> None:
-        """Let the answer go on."""
-        self._open.set()
-
-    async def pass_through(self) -> None:
-        self.reached.set()
-        await self._open.wait()
 
 
 # --- what an answer is made of -----------------------------------------------------------------
@@ -140,23 +121,13 @@ def use(name: str, /, **tool_input: Any) -> Reply:
 
 
 @dataclass(frozen=True)
-class ModelRequest:
-    """One POST to /v1/messages. Header names are in lower case."""
-
-    headers: Mapping[str, str]
-    body: Mapping[str, Any]
-    aborted: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
-    """Set when the client left before the answer was complete."""
-
-    @property
-    def model(self) -> str:
-        return str(self.body.get("model", ""))
+class ModelRequest(Asked):
+    """One POST to /v1/messages."""
 
     @property
     def key(self) -> str:
         """The credential, whichever header carried it."""
-        bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
-        return self.headers.get("x-api-key") or bearer
+        return self.headers.get("x-api-key") or super().key
 
     @cached_property
     def system(self) -> str:
@@ -207,45 +178,24 @@ Script: TypeAlias = Sequence[Turn] | Callable[[ModelRequest], Turn]
 # --- the server --------------------------------------------------------------------------------
 
 
-class ModelApi:
-    """A running API: its `url` (the agent's base URL) and what it was asked."""
+class ModelApi(ScriptedApi[ModelRequest, Turn]):
+    """The Messages API."""
 
-    def __init__(self, script: Script) -> None:
-        self.url = ""
-        self.requests: list[ModelRequest] = []
-        self.unforeseen: list[ModelRequest] = []
-        self._script = script
-        self._used = 0
-        self._news = asyncio.Event()
+    def routes(self) -> Sequence[web.RouteDef]:
+        return (
+            web.post("/v1/messages", self.receive),
+            web.post("/v1/messages/count_tokens", _count_tokens),
+            web.get("/v1/models", _models),
+            web.get("/", _alive),
+        )
 
-    async def wait_for_requests(self, count: int, timeout_s: float = 30) -> None:
-        """Wait until `count` requests came. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while len(self.requests) < count:
-                self._news.clear()
-                await self._news.wait()
+    def read(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> ModelRequest:
+        return ModelRequest(headers, body)
 
-    def _next_turn(self, request: ModelRequest) -> Turn:
-        if callable(self._script):
-            return self._script(request)
-        if self._used < len(self._script):
-            self._used += 1
-            return self._script[self._used - 1]
-        self.unforeseen.append(request)
-        return Failure(400, "The test's script has no turn for this request.")
+    def refusal(self, words: str) -> Turn:
+        return Failure(400, words)
 
-    async def _messages(self, http: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in http.headers.items()}
-        request = ModelRequest(headers, await http.json())
-        self.requests.append(request)
-        self._news.set()
-        try:
-            return await self._answer(http, request, self._next_turn(request))
-        except (asyncio.CancelledError, ConnectionError):
-            request.aborted.set()
-            raise
-
-    async def _answer(
+    async def answer(
         self, http: web.Request, request: ModelRequest, turn: Turn
     ) -> web.StreamResponse:
         match turn:
@@ -257,13 +207,12 @@ class ModelApi:
                 await asyncio.Event().wait()
                 raise AssertionError("nobody sets this event")
             case Cut(blocks=blocks):
-                response = await _open_stream(http)
+                response = await open_stream(http)
                 await _write_blocks(response, request, len(self.requests), Reply(blocks))
-                assert http.transport is not None
-                http.transport.close()  # after what was written, and before the end of the answer
+                hang_up(http)
                 return response
             case Reply() if request.body.get("stream"):
-                response = await _open_stream(http)
+                response = await open_stream(http)
                 await _write_blocks(response, request, len(self.requests), turn)
                 await _write_end(response, turn)
                 return response
@@ -271,29 +220,9 @@ class ModelApi:
                 return web.json_response(await _whole(request, len(self.requests), turn))
 
 
-@asynccontextmanager
-async def model_api(script: Script) -> AsyncIterator[ModelApi]:
-    """Run the API on a free port of loopback, for the length of the block.
-
-    Raises AssertionError at the end if a request came that the script did not foresee.
-    """
-    api = ModelApi(script)
-    app = web.Application(client_max_size=64 * 2**20)
-    app.router.add_post("/v1/messages", api._messages)
-    app.router.add_post("/v1/messages/count_tokens", _count_tokens)
-    app.router.add_get("/v1/models", _models)
-    app.router.add_get("/", _alive)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        api.url = f"http://{host}:{port}"
-        yield api
-    finally:
-        await runner.cleanup()
-    assert not api.unforeseen, f"not in the script: {[r.prompts[-1:] for r in api.unforeseen]}"
+def model_api(script: Script) -> AbstractAsyncContextManager[ModelApi]:
+    """Run the API for the length of the block; see `running`."""
+    return running(ModelApi(script))
 
 
 async def _alive(_: web.Request) -> web.Response:
@@ -329,12 +258,6 @@ def _message(request: ModelRequest, number: int, reply: Reply) -> dict[str, Any]
         "stop_sequence": None,
         "usage": {"input_tokens": reply.input_tokens, "output_tokens": 1},
     }
-
-
-async def _open_stream(http: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-    await response.prepare(http)
-    return response
 
 
 async def _write(response: web.StreamResponse, kind: str, **fields: Any) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import msgspec
 
 from executor_core import api
 from executor_core.agents import Agents
+from executor_core.config.files import write_private
+from executor_core.config.redaction import Redactor
 from executor_core.control import (
     Address,
     Control,
@@ -20,6 +24,8 @@ from executor_core.control import (
     RemoteControl,
     Submission,
 )
+from executor_core.control.desk import Check, Device, LogLine, Verdict
+from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.journal import Journal
 from executor_core.model import (
@@ -38,7 +44,7 @@ from executor_core.model import (
     Usage,
     UsageReported,
 )
-from executor_core.web import Listener
+from executor_core.web import Listener, Users
 from executor_core.workspace import Workspaces
 from tests.support.clock import JumpingClock
 from tests.support.scripted_agent import Performance, ScriptedAgent
@@ -63,6 +69,7 @@ class StillLink:
 
     def __init__(self) -> None:
         self.changes = 0
+        self.tries = 0
         self.status = LinkStatus(
             kind="device",
             state=LinkState.ONLINE,
@@ -73,6 +80,57 @@ class StillLink:
 
     def credential_changed(self) -> None:
         self.changes += 1
+
+    def try_now(self) -> None:
+        self.tries += 1
+
+
+class StillDesk:
+    """Devices, health and log that stand still; a new line of the log comes by `grown`."""
+
+    def __init__(self) -> None:
+        self.default: str | None = "hw-1"
+        self.removed: list[str] = []
+        self.grown = asyncio.Event()
+
+    async def devices(self) -> tuple[Device, ...]:
+        is_default = self.default == "hw-1"
+        return (Device(device_id="hw-1", name="A", status="online", is_default=is_default),)
+
+    async def make_default(self, device_id: str) -> None:
+        if device_id != "hw-1":
+            raise ExecutorError("unknown_device", device_id=device_id)
+        self.default = device_id
+
+    async def clear_default(self) -> None:
+        self.default = None
+
+    async def remove(self, device_id: str) -> None:
+        self.removed.append(device_id)
+
+    async def examine(self) -> AsyncIterator[Check]:
+        yield Check(name="git", title="Git", verdict=Verdict.OK)
+        yield Check(name="disk", title="Disk", verdict=Verdict.WARNING, reason="almost full")
+
+    async def fix(self, name: str) -> Check:
+        raise ExecutorError("internal")
+
+    async def bundle(self) -> dict[str, str]:
+        return {}
+
+    async def save_bundle(self, target: Path, files: Mapping[str, str]) -> Path:
+        return target
+
+    @property
+    def path(self) -> Path:
+        return Path("executor.log")
+
+    async def lines(self, last: int, *, follow: bool = False) -> AsyncIterator[LogLine]:
+        for number in range(3)[3 - min(last, 3) :]:
+            yield LogLine(at="now", level="INFO", logger="executor.app", text=f"line {number}")
+        if follow:
+            await self.grown.wait()
+            yield LogLine(at="now", level="INFO", logger="executor.app", text="new")
 
 
 class Office:
@@ -93,9 +151,12 @@ class Office:
             workspaces=Workspaces(folder / "workspace", ()),
             runs_folder=folder / "runs",
             slots=2,
+            secrets=Redactor(),
             clock=clock,
         )
         self.listener = Listener(port=0, token=TOKEN, clock=clock)
+        self.users = Users(folder / "users.json", write_private, clock)
+        self.desk = StillDesk()
         self.local = LocalControl(
             executor=self.executor,
             links=[self.link],
@@ -118,13 +179,20 @@ class Office:
         await self.executor.start()
         self._undo.push_async_callback(self.local.close)
         self._undo.push_async_callback(self.executor.stop, 5.0)
-        api.attach(self.listener, self.local)
+        desk = self.desk
+        api.attach(self.listener, self.local, users=self.users, devices=desk, health=desk, log=desk)
         write_address(self.api_json, await self.listener.start())
         self._undo.push_async_callback(self.listener.stop)
         self.remote = await self._undo.enter_async_context(RemoteControl.of_home(self.api_json))
 
     async def close(self) -> None:
         await self._undo.aclose()
+
+    async def client(self, token: str | None = None) -> aiohttp.ClientSession:
+        """A client of the listener, closed with it."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        session = aiohttp.ClientSession(self.listener.base_url, headers=headers)
+        return await self._undo.enter_async_context(session)
 
     async def begin(self, control: Control | None = None, prompt: str = "do it") -> str:
         """A run that waits for the test to play it; its performance is `playing`."""

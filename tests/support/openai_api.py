@@ -1,23 +1,22 @@
 """A scripted OpenAI Responses API on loopback: what the real Codex talks to in tests.
 
-The scripts are those of `model_api`: a list of turns, used up one per request, or a function from
-the request to a turn. A request that the script does not foresee is answered with an error that
-says so and fails the test when the API closes.
+Scripts are those of `scripted_api`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from aiohttp import web
 
-from tests.support.model_api import Garbage, Gate, Hang, Text, Thinking, ToolUse
+from tests.support.model_api import Garbage, Hang, Text, Thinking, ToolUse
+from tests.support.scripted_api import Asked, Gate, ScriptedApi, hang_up, open_stream, running
 
 ERROR_TYPES = {
     401: "authentication_error",
@@ -106,21 +105,8 @@ def patch(*lines: str) -> Reply:
 
 
 @dataclass(frozen=True)
-class ResponsesRequest:
-    """One POST to /v1/responses. Header names are in lower case."""
-
-    headers: Mapping[str, str]
-    body: Mapping[str, Any]
-    aborted: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
-    """Set when the client left before the answer was complete."""
-
-    @property
-    def model(self) -> str:
-        return str(self.body.get("model", ""))
-
-    @property
-    def key(self) -> str:
-        return self.headers.get("authorization", "").removeprefix("Bearer ")
+class ResponsesRequest(Asked):
+    """One POST to /v1/responses."""
 
     @property
     def items(self) -> Sequence[Mapping[str, Any]]:
@@ -184,45 +170,24 @@ Script: TypeAlias = Sequence[Turn] | Callable[[ResponsesRequest], Turn]
 # --- the server --------------------------------------------------------------------------------
 
 
-class OpenAiApi:
-    """A running API: its `url` (ends in /v1, as the agent's base URL) and what it was asked."""
+class OpenAiApi(ScriptedApi[ResponsesRequest, Turn]):
+    """The Responses API."""
 
-    def __init__(self, script: Script) -> None:
-        self.url = ""
-        self.requests: list[ResponsesRequest] = []
-        self.unforeseen: list[ResponsesRequest] = []
-        self._script = script
-        self._used = 0
-        self._news = asyncio.Event()
+    base_path = "/v1"
 
-    async def wait_for_requests(self, count: int, timeout_s: float = 30) -> None:
-        """Wait until `count` requests came. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while len(self.requests) < count:
-                self._news.clear()
-                await self._news.wait()
+    def routes(self) -> Sequence[web.RouteDef]:
+        return (web.post("/v1/responses", self.receive),)
 
-    def _next_turn(self, request: ResponsesRequest) -> Turn:
-        if callable(self._script):
-            return self._script(request)
-        if self._used < len(self._script):
-            self._used += 1
-            return self._script[self._used - 1]
-        self.unforeseen.append(request)
-        return Failure(400, "The test's script has no turn for this request.")
+    def read(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> ResponsesRequest:
+        return ResponsesRequest(headers, body)
 
-    async def _responses(self, http: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in http.headers.items()}
-        request = ResponsesRequest(headers, await http.json())
-        self.requests.append(request)
-        self._news.set()
-        try:
-            return await self._answer(http, self._next_turn(request), len(self.requests))
-        except (asyncio.CancelledError, ConnectionError):
-            request.aborted.set()
-            raise
+    def refusal(self, words: str) -> Turn:
+        return Failure(400, words)
 
-    async def _answer(self, http: web.Request, turn: Turn, number: int) -> web.StreamResponse:
+    async def answer(
+        self, http: web.Request, _request: ResponsesRequest, turn: Turn
+    ) -> web.StreamResponse:
+        number = len(self.requests)
         match turn:
             case Failure():
                 return _failure(turn)
@@ -231,8 +196,7 @@ class OpenAiApi:
             case Hang():
                 await asyncio.Event().wait()
                 raise AssertionError("nobody sets this event")
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(http)
+        response = await open_stream(http)
         match turn:
             case StreamFailure(code=code, message=message):
                 error = {"code": code, "message": message}
@@ -240,34 +204,16 @@ class OpenAiApi:
                 await _write(response, "response.failed", response=failed)
             case Cut(blocks=blocks):
                 await _write_blocks(response, number, blocks)
-                assert http.transport is not None
-                http.transport.close()  # after what was written, and before the end of the answer
+                hang_up(http)
             case Reply():
                 await _write_blocks(response, number, turn.blocks)
                 await _write_end(response, number, turn)
         return response
 
 
-@asynccontextmanager
-async def openai_api(script: Script) -> AsyncIterator[OpenAiApi]:
-    """Run the API on a free port of loopback, for the length of the block.
-
-    Raises AssertionError at the end if a request came that the script did not foresee.
-    """
-    api = OpenAiApi(script)
-    app = web.Application(client_max_size=64 * 2**20)
-    app.router.add_post("/v1/responses", api._responses)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        api.url = f"http://{host}:{port}/v1"
-        yield api
-    finally:
-        await runner.cleanup()
-    assert not api.unforeseen, f"not in the script: {[r.prompts[-1:] for r in api.unforeseen]}"
+def openai_api(script: Script) -> AbstractAsyncContextManager[OpenAiApi]:
+    """Run the API for the length of the block; see `running`."""
+    return running(OpenAiApi(script))
 
 
 def _failure(turn: Failure) -> web.Response:

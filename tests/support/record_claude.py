@@ -21,7 +21,6 @@ from tests.support.model_api import (
     Cut,
     Failure,
     Garbage,
-    Gate,
     ModelApi,
     Reply,
     Script,
@@ -33,6 +32,7 @@ from tests.support.model_api import (
     use,
 )
 from tests.support.real_cli import PINS, real_cli
+from tests.support.scripted_api import Gate
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "agents" / "recordings"
 ARGV = (

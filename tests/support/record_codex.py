@@ -16,13 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor_core.agents.agent import Assignment, Dialogue
-from executor_core.agents.codex import (
-    CodexDialogue,
-    arguments,
-    native_program,
-    variables,
-    write_private_config,
-)
+from executor_core.agents.codex import arguments, variables
+from executor_core.agents.codex_app_server import CodexDialogue
+from executor_core.agents.codex_config import native_program, write_private_config
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost
 from executor_core.clock import SystemClock
@@ -203,14 +199,14 @@ async def record(case: Case, folder: Path) -> str:
         if case.is_follow_up:
             session_id = session_of(events)
             lines, _ = await run(assignment(folder, api.url, "And?", session_id=session_id))
-        return _normalised(lines, folder, api.url)
+        return normalised(lines, folder, api.url)
 
 
 def session_of(events: Iterable[AgentEvent]) -> str:
     return next(event.session_id for event in events if isinstance(event, SessionStarted))
 
 
-def _normalised(lines: list[bytes], folder: Path, url: str) -> str:
+def normalised(lines: list[bytes], folder: Path, url: str) -> str:
     """The lines with every id, time, port and folder of this machine replaced by a fixed one."""
     kept = [line for line in lines if not _LEFT_OUT.search(line)]
     text = b"\n".join(kept).decode() + "\n"

@@ -8,6 +8,7 @@ until the test opens it. It leaves when it is interrupted, like the real one, un
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 SESSION_ID = "00000000-0000-4000-8000-00000000000a"
 
@@ -29,9 +31,10 @@ class StubClaude:
         self.bin = folder / "bin"
         self._gates = self.bin / "gates"
         self._gates.mkdir(parents=True)
-        program = self.bin / "claude"
-        program.write_text(f"#!{sys.executable} -IS\n{Path(__file__).read_text(encoding='utf-8')}")
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        self.program = self.bin / "claude"
+        source = Path(__file__).read_text(encoding="utf-8")
+        self.program.write_text(f"#!{sys.executable} -IS\n{source}")
+        self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
 
     def sign_out(self) -> None:
         """Nobody is signed in from now on."""
@@ -95,6 +98,14 @@ def write(name: str, content: str) -> list[Any]:
     return ["write", name, content]
 
 
+def reveal(file: Path) -> list[Any]:
+    """Tell everything it was given, and the words in that file (a JSON list), in many spellings.
+
+    As text and as thoughts, each in two parts; as a tool's input and output; and as an error.
+    """
+    return ["reveal", str(file)]
+
+
 # --- the program -----------------------------------------------------------------------------
 
 
@@ -110,10 +121,17 @@ def _delta(words: str) -> None:
     _emit(type="stream_event", event=event, parent_tool_use_id=None)
 
 
+def _spellings(word: str) -> list[str]:
+    return [word, base64.b64encode(word.encode()).decode(), quote(word, safe="")]
+
+
 class _Turn:
-    def __init__(self) -> None:
+    def __init__(self, arguments: list[str]) -> None:
         self._said = ""
         self._is_stubborn = False
+        self._given = [*os.environ.values(), *arguments]  # noqa: TID251  what an agent sees
+        files = [Path(argument.partition("=")[2]) for argument in arguments if "=/" in argument]
+        self._given += [file.read_text() for file in files if file.is_file()]
 
     def play(self, prompt: str) -> None:
         _emit(type="system", subtype="init", cwd=str(Path.cwd()), model="stub", tools=[])
@@ -169,6 +187,27 @@ class _Turn:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
+    def _reveal(self, file: str) -> None:
+        words = [*self._given, *json.loads(Path(file).read_text())]
+        forms = [form for word in words for form in _spellings(word)]
+        for form in forms:
+            self._say(form[: len(form) // 2], form[len(form) // 2 :] + "\n")
+        for form in forms:
+            for part in (form[: len(form) // 2], form[len(form) // 2 :] + "\n"):
+                delta = {"type": "thinking_delta", "thinking": part}
+                event = {"type": "content_block_delta", "index": 0, "delta": delta}
+                _emit(type="stream_event", event=event, parent_tool_use_id=None)
+        for number, form in enumerate(forms):
+            use: dict[str, Any] = {"type": "tool_use", "id": f"t{number}", "name": "Bash"}
+            use["input"] = {"command": f"echo {form}"}
+            message = {"role": "assistant", "content": [use]}
+            _emit(type="assistant", message=message, parent_tool_use_id=None)
+            result: dict[str, Any] = {"type": "tool_result", "tool_use_id": f"t{number}"}
+            result |= {"content": form, "is_error": False}
+            message = {"role": "user", "content": [result]}
+            _emit(type="user", message=message, parent_tool_use_id=None)
+        print("\n".join(forms), file=sys.stderr, flush=True)
+
     def _write(self, name: str, content: str) -> None:
         Path(name).write_text(content, encoding="utf-8")
 
@@ -184,7 +223,7 @@ def main(arguments: list[str]) -> int:
         return 0 if is_signed_in else 1
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     message = json.loads(sys.stdin.buffer.readline())["message"]
-    current = _Turn()
+    current = _Turn(arguments)
     threading.Thread(target=current.leave_if_told, daemon=True).start()
     current.play("".join(block.get("text", "") for block in message["content"]))
     sys.stdout.flush()

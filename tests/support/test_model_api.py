@@ -9,7 +9,6 @@ from tests.support.model_api import (
     Cut,
     Failure,
     Garbage,
-    Gate,
     Hang,
     ModelApi,
     Reply,
@@ -19,6 +18,7 @@ from tests.support.model_api import (
     model_api,
     say,
 )
+from tests.support.scripted_api import Gate
 
 QUESTION = {
     "model": "m",

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from executor_core.jobs import Jobs
-from tests.support.model_api import Gate, Hang, Text, Thinking, ToolUse
+from tests.support.model_api import Hang, Text, Thinking, ToolUse
 from tests.support.openai_api import (
     Cut,
     Failure,
@@ -21,6 +21,7 @@ from tests.support.openai_api import (
     patch,
     say,
 )
+from tests.support.scripted_api import Gate
 
 QUESTION: dict[str, Any] = {
     "model": "m",

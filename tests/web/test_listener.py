@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from executor_core.errors import ExecutorError
 from executor_core.web import Listener
@@ -205,6 +207,22 @@ async def test_a_fixed_port_that_is_taken_is_an_error() -> None:
     assert caught.value.code == "port_taken"
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
+async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
+    listener = Listener(host=host, token=TOKEN, allow_remote=True)
+    with pytest.raises(ExecutorError) as caught:
+        await listener.start()
+    assert caught.value.code == "cannot_listen"
+    assert host in caught.value.info.detail
+
+
+async def test_a_body_that_is_not_utf8_is_no_json(http: aiohttp.ClientSession) -> None:
+    headers = BEARER | {"Content-Type": "application/json"}
+    async with http.post("/echo", data=b'{"a": "\xff"}', headers=headers) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]["code"] == "bad_json"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.com"])
 def test_another_address_needs_permission(host: str) -> None:
     with pytest.raises(ExecutorError) as caught:
@@ -239,3 +257,28 @@ async def test_stop_can_be_repeated(listener: Listener) -> None:
     await listener.start()
     await listener.stop()
     await listener.stop()
+
+
+async def test_a_client_that_leaves_while_it_sends_is_no_error_of_ours(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    has_begun, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def take(request: web.Request) -> web.Response:
+        has_begun.set()
+        try:
+            return web.Response(body=await request.read())
+        finally:
+            has_ended.set()
+
+    listener.route("POST", "/take", take, is_upload=True)
+    await listener.start()
+    _reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    head = f"Host: 127.0.0.1:{listener.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    writer.write(f"POST /take HTTP/1.1\r\n{head}Content-Length: 100\r\n\r\nhalf".encode())
+    async with asyncio.timeout(5):
+        await has_begun.wait()
+        writer.transport.abort()
+        await has_ended.wait()
+    await listener.stop()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

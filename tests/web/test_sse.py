@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from executor_core.clock import SystemClock
+from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.web import Access, Listener, ServerEvent, last_event_id
 from executor_core.web.sse import KEEP_ALIVE_S, write_events
@@ -134,3 +136,22 @@ async def test_a_client_that_does_not_read_is_cut_off_and_the_source_let_go() ->
             await closed.wait()
     await jobs.close()
     await listener.stop()
+
+
+async def test_a_source_that_fails_ends_the_stream_and_is_said_once(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing() -> AsyncGenerator[ServerEvent, None]:
+        yield ServerEvent(1, "token", {})
+        raise ExecutorError("unknown_path")
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await listener.stream(request, failing())
+
+    listener.route("GET", "/failing", handle, access=Access.STREAM)
+    base = await listener.start()
+    async with aiohttp.ClientSession(base, headers=BEARER) as http, http.get("/failing") as answer:
+        assert (await answer.read()).endswith(b"data: {}\n\n")
+    [said] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said.exc_info is None
+    assert "[unknown_path]" in said.getMessage()

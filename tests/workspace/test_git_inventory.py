@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from executor_core.agents import AgentHost
+from executor_core.errors import ExecutorError
 from executor_core.workspace import Inventory, WorkState
 from executor_core.workspace.inventory import KeptBecause
 from executor_core.workspace.removal import remove_tree
@@ -48,8 +49,8 @@ def folder(cloned: Path, root: Path) -> Path:
     return root / "12" / "app"
 
 
-def never(_: str) -> bool:
-    return False
+async def nowhere() -> tuple[str, ...]:
+    return ()
 
 
 async def state(inventory: Inventory) -> WorkState:
@@ -237,7 +238,7 @@ async def test_a_clean_up_deletes_only_what_can_be_had_again(
     (root / "3").mkdir()
     (root / "3" / "notes.md").write_text("text")
     (root / ".removing-0011").mkdir()
-    report = await inventory.clean(unused_for_s=0, is_in_use=never)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
     assert [info.name for info in report.removed] == ["12", "2"]
     assert [(kept.name, kept.reason) for kept in report.kept] == [("3", KeptBecause.NO_REPOSITORY)]
     assert report.freed_bytes > 1_000
@@ -252,26 +253,44 @@ async def test_a_clean_up_keeps_work_and_naming_it_deletes_it(
         (folder / "new.txt").write_text("new")
     else:
         await commit(folder)
-    report = await inventory.clean(unused_for_s=0, is_in_use=never)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
     assert (report.removed, [kept.reason for kept in report.kept]) == ([], [KeptBecause(work)])
     assert folder.exists()
 
-    report = await inventory.remove(["12"], is_in_use=never)
+    report = await inventory.remove(["12"], in_use=nowhere)
     assert [info.name for info in report.removed] == ["12"]
     assert not folder.parent.exists()
 
 
 async def test_what_was_used_lately_stays(inventory: Inventory, folder: Path) -> None:
-    report = await inventory.clean(unused_for_s=3600, is_in_use=never)
+    report = await inventory.clean(unused_for_s=3600, in_use=nowhere)
     assert [kept.reason for kept in report.kept] == [KeptBecause.RECENT]
     assert folder.exists()
 
 
 async def test_where_a_run_works_nothing_is_deleted(inventory: Inventory, folder: Path) -> None:
-    by_name = await inventory.remove(["12"], is_in_use=lambda name: name == "12")
-    by_age = await inventory.clean(unused_for_s=0, is_in_use=lambda name: name == "12")
-    for report in (by_name, by_age):
-        assert [kept.reason for kept in report.kept] == [KeptBecause.IN_USE]
+    for place in (folder, folder.parent, folder / "src"):
+
+        async def in_use(used: str = str(place)) -> tuple[str, ...]:
+            return ("/elsewhere", used)
+
+        by_name = await inventory.remove(["12"], in_use=in_use)
+        by_age = await inventory.clean(unused_for_s=0, in_use=in_use)
+        for report in (by_name, by_age):
+            assert [kept.reason for kept in report.kept] == [KeptBecause.IN_USE]
+    assert folder.exists()
+
+
+async def test_when_nobody_can_say_where_runs_work_nothing_is_deleted(
+    inventory: Inventory, folder: Path
+) -> None:
+    async def in_use() -> tuple[str, ...]:
+        raise ExecutorError("executor_lost")
+
+    with pytest.raises(ExecutorError):
+        await inventory.clean(unused_for_s=0, in_use=in_use)
+    with pytest.raises(ExecutorError):
+        await inventory.remove(["12"], in_use=in_use)
     assert folder.exists()
 
 
@@ -284,7 +303,7 @@ async def test_only_a_workspace_can_be_named(
     (root / "link").symlink_to(tmp_path / "precious")
     (root / "file").write_text("x")
     (root / ".hidden").mkdir()
-    report = await inventory.remove([name], is_in_use=never)
+    report = await inventory.remove([name], in_use=nowhere)
     assert [kept.reason for kept in report.kept] == [KeptBecause.MISSING]
     assert await inventory.list_workspaces() == ()
     left = {"precious", "server", "workspace"}
@@ -299,7 +318,7 @@ async def test_a_link_inside_is_deleted_and_what_it_leads_to_is_not(
     (tmp_path / "precious" / "file").write_text("x")
     (root / "1").mkdir()
     (root / "1" / "link").symlink_to(tmp_path / "precious")
-    await inventory.remove(["1"], is_in_use=never)
+    await inventory.remove(["1"], in_use=nowhere)
     assert not (root / "1").exists()
     assert (tmp_path / "precious" / "file").read_text() == "x"
 
@@ -320,3 +339,25 @@ def test_write_protected_folders_are_deleted_and_links_keep_their_rights(tmp_pat
 
 async def test_a_root_that_is_not_there_is_empty(host: AgentHost, tmp_path: Path) -> None:
     assert await Inventory(tmp_path / "none", host).list_workspaces() == ()
+
+
+async def test_a_root_that_is_no_folder_is_named_with_the_reason(
+    host: AgentHost, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ExecutorError, match=r"folder_failed") as refused:
+        await Inventory(tmp_path / "file", host).list_workspaces()
+    assert str(tmp_path / "file") in refused.value.info.detail
+
+
+async def test_a_workspace_that_goes_while_the_list_is_made_is_not_in_it(
+    inventory: Inventory, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("12", "13"):
+        (root / name).mkdir(parents=True)
+    monkeypatch.setattr(
+        "executor_core.workspace.inventory._folders", lambda _: ["11", "12", "13", "14"]
+    )
+    assert [info.name for info in await inventory.list_workspaces()] == ["12", "13"]
+    report = await inventory.remove(["11"], in_use=nowhere)
+    assert [(kept.name, kept.reason) for kept in report.kept] == [("11", KeptBecause.MISSING)]

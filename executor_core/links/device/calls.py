@@ -40,7 +40,7 @@ class Capacity(Struct, kw_only=True, frozen=True):
 def answer(event: str, data: object, capacity: Capacity) -> _Json:
     """The acknowledgement of a call from the server; unknown ones are refused like the rest."""
     body = data if isinstance(data, dict) else {}
-    make = _ANSWERS.get(event, _unsupported)
+    make = _ANSWERS.get(event, _unknown)
     return make(body, capacity)
 
 
@@ -49,8 +49,14 @@ def upgrade_declined(device_id: str) -> _Json:
     return {"device_id": device_id, "status": "skipped", "message": text("link.upgrade_declined")}
 
 
-def _unsupported(_body: _Json, _capacity: Capacity) -> _Json:
-    return {"success": False, "error": text("link.call_unsupported")}
+def _unknown(_body: _Json, _capacity: Capacity) -> _Json:
+    """For programs: no person waits for the answer to a call that we have never heard of."""
+    return {"success": False, "error": "unsupported"}
+
+
+def _refused(_body: _Json, _capacity: Capacity) -> _Json:
+    """In words: the server shows them to the person who pressed the button."""
+    return {"success": False, "code": "unsupported", "error": text("link.call_unsupported")}
 
 
 def _sync_capabilities(body: _Json, _capacity: Capacity) -> _Json:
@@ -94,5 +100,9 @@ def _rpc(body: _Json, capacity: Capacity) -> _Json:
 _ANSWERS: dict[str, Callable[[_Json, Capacity], _Json]] = {
     "device:sync_capabilities": _sync_capabilities,
     "device:execute_command": _command,
+    "device:start_terminal_session": _refused,
+    "device:start_code_server_session": _refused,
+    "device:run_extension": _refused,
+    "terminal:attach": _refused,
     "runtime:rpc": _rpc,
 }

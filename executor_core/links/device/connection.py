@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import engineio
@@ -20,6 +20,7 @@ import socketio
 from executor_core.errors import ExecutorError
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
 from executor_core.links.device.supervision import Failure, classify_refusal
+from executor_core.loopback import is_loopback as is_loopback_host
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
@@ -69,7 +70,7 @@ class Connection:
         self._http = aiohttp.ClientSession(
             trust_env=not is_loopback(server), ws_response_class=make_socket
         )
-        self._client = self._make_client(self._http)
+        self._client = self._make_client(self._http, proxy_for(server))
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self._client.connect(
@@ -95,13 +96,13 @@ class Connection:
         self._socket = aiohttp.ClientWebSocketResponse(*args, **named)
         return self._socket
 
-    def _make_client(self, http: aiohttp.ClientSession) -> Any:
+    def _make_client(self, http: aiohttp.ClientSession, proxy: str | None) -> Any:
         client = socketio.AsyncClient(
             reconnection=False,
             handle_sigint=False,
             json=Json,
             http_session=http,
-            websocket_extra_options={"max_msg_size": MAX_INBOUND_BYTES},
+            websocket_extra_options={"max_msg_size": MAX_INBOUND_BYTES, "proxy": proxy},
         )
         client.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
         client.on("connect", self._answered.set, namespace=NAMESPACE)
@@ -190,13 +191,20 @@ class Connection:
         return self._on_event(event, args[0] if args else None)
 
 
+def proxy_for(server: str) -> str | None:
+    """The proxy that the system or the environment wants for `server`; never for this computer.
+
+    The library asks for one for `wss:`, which nobody sets.
+    """
+    parts = urlsplit(server)
+    if is_loopback(server) or proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
+
+
 def is_loopback(server: str) -> bool:
     """True for this computer, where a proxy must never stand in between."""
-    host = urlsplit(server).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback_host(urlsplit(server).hostname or "")
 
 
 def _reason(error: BaseException) -> str:

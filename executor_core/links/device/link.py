@@ -9,12 +9,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 from msgspec import Struct
 
 from executor_core.clock import Clock, wait_or
+from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
 from executor_core.links.device.connection import (
@@ -25,7 +26,9 @@ from executor_core.links.device.connection import (
     is_loopback,
 )
 from executor_core.links.device.dialects import Dialect, choose_dialect
+from executor_core.links.device.login import Credential, Credentials, ExpiryWatch
 from executor_core.links.device.supervision import (
+    REJECTED,
     REJECTED_PROBE_S,
     Failure,
     Supervision,
@@ -43,26 +46,6 @@ ANSWER_LIMIT_S = 5.0
 MAX_HEARTBEAT_MISSES = 2
 FIRST_REGISTER_AGAIN_S = 60.0
 REGISTER_AGAIN_S = 300.0
-
-
-class Credential(Struct, frozen=True):
-    """A token to connect with, and the user id in it where it is a JWT."""
-
-    value: str
-    account: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Credential(account={self.account!r})"
-
-
-class Credentials(Protocol):
-    """Where tokens come from."""
-
-    async def current(self) -> Credential | None:
-        """The strongest token that the server has not refused; of refused ones the strongest."""
-
-    def refused(self, credential: Credential) -> None:
-        """The server does not take this one."""
 
 
 class Registration(Struct, kw_only=True, frozen=True):
@@ -114,8 +97,10 @@ class DeviceLink:
             executor,
             origin=origin,
             device_id=registration.device_id,
+            credentials=credentials,
             clock=clock,
             agent=agent,
+            server=server,
         )
         self._jobs = Jobs("device link")
         self._farewells = Jobs("device link farewells")
@@ -126,6 +111,7 @@ class DeviceLink:
         self._is_dialect_known = False
         self._connection: Connection | None = None
         self._credential: Credential | None = None
+        self._expiry = ExpiryWatch(server, clock, executor.changes.tell)
         self._logged: tuple[str | None, int] = (None, 0)
         self._state = LinkState.STOPPED
         self._since = clock.now()
@@ -137,6 +123,7 @@ class DeviceLink:
         self._executor.attach(Source.DEVICE, self._work)
         self._work.start()
         self._jobs.spawn(self._supervise(), "supervise")
+        self._jobs.spawn(self._expiry.run(), "watch the token")
 
     async def stop(self, flush_s: float = 2.0) -> None:
         """Deliver what can be delivered in that time, then leave. Legal in every state."""
@@ -155,7 +142,12 @@ class DeviceLink:
             self._jobs.spawn(self._leave_old_login(self._connection), "leave old login")
 
     async def _leave_old_login(self, connection: Connection) -> None:
-        if await self._credentials.current() != self._credential:
+        try:
+            new, old = await self._credentials.current(), self._credential
+            is_same = new is not None and old is not None and new.value == old.value
+        except ExecutorError:
+            is_same = False  # the next attempt says what is wrong with it
+        if not is_same:
             connection.give_up("another token is used now")
 
     def try_now(self) -> None:
@@ -175,6 +167,8 @@ class DeviceLink:
             since=self._since,
             reason=self._reason,
             next_attempt_in_s=None if left is None else round(left, 1),
+            token_expires_at=self._expiry.expires_at,
+            token_warning_h=self._expiry.warning_h,
         )
 
     # --- the one loop ----------------------------------------------------------------------
@@ -192,12 +186,18 @@ class DeviceLink:
                 self._become(LinkState.OFFLINE, text("link.unreachable", reason=error))
                 delay = self._timing.reconnect_max_delay_s
             self._next_attempt_at = self._clock.monotonic() + delay
+            self._executor.changes.tell()
             await wait_or(self._try_now, self._clock, delay)
             self._next_attempt_at = None
 
     async def _attempt(self) -> float:
         """One connection from its making to its end; returns the seconds until the next."""
-        credential = await self._credentials.current()
+        try:
+            credential = await self._credentials.current()
+        except ExecutorError as error:
+            self._become(LinkState.REJECTED, error.info.sentence)
+            return REJECTED_PROBE_S
+        self._expiry.use(credential.expires_at if credential else None)
         if credential is None:
             self._become(LinkState.REJECTED, text("link.no_token"))
             return REJECTED_PROBE_S
@@ -209,14 +209,18 @@ class DeviceLink:
             registered_s = self._clock.monotonic() - self._registered_at
             self._registered_at = None
         self._past = after_failure(self._past, failure, registered_s)
+        has_ended = self._expiry.warning_h == 0
+        if failure is Failure.REFUSED and has_ended:
+            self._past = REJECTED
         if not self._past.is_rejected:
             self._become(LinkState.OFFLINE, text(f"link.{failure}", reason=reason))
         elif failure is Failure.REFUSED:
             self._credentials.refused(credential)
-            if await self._credentials.current() not in (None, credential):
+            if await self._has_another(credential):
                 self._past = Supervision()
                 return 0.0
-            self._become(LinkState.REJECTED, text("link.rejected", reason=reason))
+            words = text("link.token_ended") if has_ended else text("link.rejected", reason=reason)
+            self._become(LinkState.REJECTED, words)
         return next_delay(
             self._past,
             failure,
@@ -225,14 +229,22 @@ class DeviceLink:
             jitter=self._jitter,
         )
 
+    async def _has_another(self, refused: Credential) -> bool:
+        try:
+            other = await self._credentials.current()
+        except ExecutorError:
+            return True  # the next attempt says what is wrong with it
+        return other is not None and other.value != refused.value
+
     async def _session(self, credential: Credential) -> tuple[Failure, str]:
         connection = self._connection = Connection(self._work.on_server_event)
         jobs = Jobs("device session")
         self._credential = credential
-        self._work.account = credential.account
+        self._work.use(credential)
         try:
             await connection.open(self._server, credential.value)
             await self._register(connection)
+            await self._work.settle(credential.account)
             self._registered_at = self._clock.monotonic()
             heartbeats = self._heartbeats(connection)
             jobs.spawn(_until_lost(heartbeats, connection), "heartbeats")
@@ -341,9 +353,13 @@ class DeviceLink:
     def _become(self, state: LinkState, reason: str | None = None) -> None:
         if (state, reason) == (self._state, self._reason):
             return
+        was_online = self._state is LinkState.ONLINE
         self._state, self._reason = state, reason
         self._since = self._clock.now()
-        if state in (LinkState.OFFLINE, LinkState.REJECTED):
+        self._executor.changes.tell()
+        if was_online and state is LinkState.OFFLINE:
+            _log.warning("%s (%s)", reason, self._server)
+        elif state in (LinkState.OFFLINE, LinkState.REJECTED):
             self._log_failure(reason)
         elif state is not LinkState.CONNECTING:
             self._logged = (None, 0)

@@ -7,25 +7,33 @@ fields are ignored, null and missing mean the same, and what cannot be used is r
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
+from executor_core.links.device.materials import read_materials
+from executor_core.links.device.mcp import read_mcp_servers
+from executor_core.links.device.shapes import (
+    Json,
+    check_shapes,
+    fields_of,
+    first_of,
+    positive,
+    text_of,
+)
 from executor_core.model import (
     Folder,
     GitAuthor,
     GitClone,
     GitCredential,
     Image,
+    Materials,
     ModelConfig,
     RunRequest,
     Source,
     TaskFolder,
     Workspace,
 )
-
-_Json = dict[str, Any]
 
 SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode", "demo": "demo"}
 """`bot[].shell_type`, in lower case, and the agent that answers for it."""
@@ -46,9 +54,9 @@ class TaskIds(Struct, frozen=True):
 
 def task_ids(payload: object) -> TaskIds | None:
     """The ids in a payload of any kind; None where there is no usable task id."""
-    body = _dict(payload)
-    task_id = _positive(body.get("task_id"))
-    return None if task_id is None else TaskIds(task_id, _positive(body.get("subtask_id")))
+    body = fields_of(payload)
+    task_id = positive(body.get("task_id"))
+    return None if task_id is None else TaskIds(task_id, positive(body.get("subtask_id")))
 
 
 def request_key(origin: str, task_id: int, subtask_id: int) -> str:
@@ -57,28 +65,37 @@ def request_key(origin: str, task_id: int, subtask_id: int) -> str:
 
 
 def parse_execute(
-    payload: object, origin: str, account: str | None = None, agent: str | None = None
+    payload: object,
+    origin: str,
+    account: str | None = None,
+    agent: str | None = None,
+    *,
+    server: str = "",
+    token: str = "",
 ) -> tuple[RunRequest, ExecutorError | None]:
     """The request in a `task:execute` of `origin`, and why it cannot be done, if so.
 
     It belongs to `account`, the login it came under; where that is unknown, to the task's user.
-    `agent` answers in place of the one that the task asks for.
+    `agent` answers in place of the one that the task asks for. What the task brings is fetched from
+    `server`, the configured one: the `backend_url` in a payload is an address inside the server's
+    own network. `token` opens it where the task has none of its own.
     Raises ValueError where there are no ids: then nobody could be answered.
     """
-    body = _dict(payload)
+    body = fields_of(payload)
     ids = task_ids(body)
     if ids is None or ids.subtask_id is None:
         raise ValueError("a task:execute without task_id and subtask_id")
-    bot = _first(body.get("bot"))
-    shell = (_text(bot.get("shell_type")) or "ClaudeCode")[:_MAX_NAME]
+    bot = first_of(body.get("bot"))
+    shell = (text_of(bot.get("shell_type")) or "ClaudeCode")[:_MAX_NAME]
     words, images = _prompt(body.get("prompt"))
-    problem: ExecutorError | None = None
-    if agent is None and shell.lower() not in SHELLS:
+    materials, problem = _materials(body, server, token)
+    if problem is None and agent is None and shell.lower() not in SHELLS:
         problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode, CodeX, OpenCode")
-    elif not words.strip() and not images:
+    if problem is None and not words.strip() and not images:
         problem = ExecutorError("prompt_empty")
-    user = _dict(body.get("user"))
-    account = account or str(_positive(user.get("id")) or _positive(body.get("user_id")) or "")
+    user = fields_of(body.get("user"))
+    account = account or str(positive(user.get("id")) or positive(body.get("user_id")) or "")
+    mcp = read_mcp_servers(body, server=server)
     request = RunRequest(
         source=Source.DEVICE,
         request_key=request_key(origin, ids.task_id, ids.subtask_id),
@@ -87,21 +104,33 @@ def parse_execute(
         reply_to={
             "task_id": ids.task_id,
             "subtask_id": ids.subtask_id,
-            "message_id": _positive(body.get("message_id")),
+            "message_id": positive(body.get("message_id")),
             "shell_type": shell,
         },
         agent=agent or SHELLS.get(shell.lower(), shell.lower()),
-        title=_text(body.get("task_title")),
+        title=text_of(body.get("task_title")),
         task_id=ids.task_id,
         subtask_id=ids.subtask_id,
         prompt=words,
         images=images,
-        model=_model(body.get("model_config"), _dict(bot.get("agent_config"))),
-        system_prompt=_text(body.get("system_prompt")) or _text(bot.get("system_prompt")),
+        model=_model(body.get("model_config"), fields_of(bot.get("agent_config"))),
+        system_prompt=text_of(body.get("system_prompt")) or text_of(bot.get("system_prompt")),
         new_session=body.get("new_session") is True,
         workspace=_workspace(body, ids.task_id, user),
+        materials=materials,
+        mcp_servers=mcp.servers,
+        remarks=mcp.notices,
+        other_secrets=mcp.secrets,
     )
     return request, problem
+
+
+def _materials(body: Json, server: str, token: str) -> tuple[Materials, ExecutorError | None]:
+    """What the task brings, and the first of its fields that is wrong, if one is."""
+    try:
+        return read_materials(body, server=server, token=token), check_shapes(body)
+    except ExecutorError as error:
+        return Materials(), error
 
 
 def _prompt(prompt: object) -> tuple[str, tuple[Image, ...]]:
@@ -116,94 +145,84 @@ def _prompt(prompt: object) -> tuple[str, tuple[Image, ...]]:
         elif isinstance(block, dict) and "image" in str(block.get("type")):
             _add_image(block, words, images)
         elif isinstance(block, dict):
-            words.append(_text(block.get("text")))
+            words.append(text_of(block.get("text")))
     return "\n".join(filter(None, words)), tuple(images)
 
 
-def _add_image(block: _Json, words: list[str], images: list[Image]) -> None:
+def _add_image(block: Json, words: list[str], images: list[Image]) -> None:
     url = block.get("image_url")
-    url = _text(url.get("url")) if isinstance(url, dict) else _text(url)
+    url = text_of(url.get("url")) if isinstance(url, dict) else text_of(url)
     if (found := _DATA_URL.fullmatch(url)) is not None:
         images.append(Image(media_type=found[1], data=found[2]))
     elif url:
         words.append(f"[image: {url[:_MAX_URL]}]")
 
 
-def _model(config: object, agent_config: _Json) -> ModelConfig:
+def _model(config: object, agent_config: Json) -> ModelConfig:
     """`model_config` where there is one (resolved by the server), else the bot's own `env`.
 
     Servers from v1.5 leave the key in `agent_config.env` encrypted, so it counts only without a
     `model_config`, even an empty one. A model without a name means: the login and the default of
     the user.
     """
-    env = _dict(agent_config.get("env"))
+    env = fields_of(agent_config.get("env"))
     source = config if isinstance(config, dict) else env
     if not source.get("model") and not source.get("model_id"):
         return ModelConfig()
-    headers = _dict(source.get("default_headers"))
+    # The task may override the model by one of another vendor, of which the bot says nothing.
+    is_the_bots = env.get("model") == source.get("model")
+    headers = fields_of(source.get("default_headers"))
     extra = {name: value for name, value in env.items() if name not in _MODEL_FIELDS}
     return ModelConfig(
-        model=_text(source.get("model_id")) or None,
-        small_model=_text(source.get("small_model") or env.get("small_model")) or None,
-        api_key=_PLACEHOLDER.sub("", _text(source.get("api_key"))) or None,
-        base_url=_text(source.get("base_url")) or None,
+        model=text_of(source.get("model_id")) or None,
+        small_model=text_of(source.get("small_model") or env.get("small_model")) or None,
+        api_key=_PLACEHOLDER.sub("", text_of(source.get("api_key"))) or None,
+        base_url=text_of(source.get("base_url")) or None,
+        protocol=_protocol(agent_config | source if is_the_bots else source),
         headers={str(name): str(value) for name, value in headers.items() if value is not None},
         env={name: str(v) for name, v in extra.items() if isinstance(v, str | int | float)},
     )
 
 
-def _workspace(body: _Json, task_id: int, user: _Json) -> Workspace:
-    if path := _text(body.get("project_workspace_path")):
+def _protocol(source: Json) -> str | None:
+    """What the model service speaks, if somebody says it."""
+    said = text_of(source.get("protocol"))
+    said = "anthropic" if said == "claude" else said
+    has_responses = "responses" in (source.get("api_format"), source.get("wire_api"))
+    return "openai-responses" if has_responses and said in ("", "openai") else said or None
+
+
+def _workspace(body: Json, task_id: int, user: Json) -> Workspace:
+    if path := text_of(body.get("project_workspace_path")):
         return Folder(path=path)
-    repository = _dict(_dict(body.get("workspace")).get("repository"))
-    url = _text(body.get("git_url")) or _text(repository.get("gitUrl"))
+    repository = fields_of(fields_of(body.get("workspace")).get("repository"))
+    url = text_of(body.get("git_url")) or text_of(repository.get("gitUrl"))
     if url and body.get("skip_git_clone") is not True:
-        branch = _text(body.get("branch_name")) or _text(repository.get("branchName"))
+        branch = text_of(body.get("branch_name")) or text_of(repository.get("branchName"))
         return GitClone(
             task_folder=str(task_id),
             url=url,
             branch=branch.strip() or None,
-            repo_name=_text(body.get("git_repo")) or None,
+            repo_name=text_of(body.get("git_repo")) or None,
             credential=_git_credential(user),
             author=_git_author(user),
         )
     return TaskFolder(name=str(task_id))
 
 
-def _git_credential(user: _Json) -> GitCredential | None:
+def _git_credential(user: Json) -> GitCredential | None:
     """The user's login to a git server: `git_login` from v1.5, before that `user_name`."""
-    token = _text(user.get("git_token"))
+    token = text_of(user.get("git_token"))
     if not token:
         return None
-    login = _text(user.get("git_login")) or _text(user.get("user_name"))
-    return GitCredential(host=_text(user.get("git_domain")), token=token, login=login)
+    login = text_of(user.get("git_login")) or text_of(user.get("user_name"))
+    return GitCredential(host=text_of(user.get("git_domain")), token=token, login=login)
 
 
-def _git_author(user: _Json) -> GitAuthor | None:
+def _git_author(user: Json) -> GitAuthor | None:
     """In whose name commits are made; without an address, the vendor's form of a private one."""
-    login = _text(user.get("git_login")) or _text(user.get("user_name"))
-    email = _text(user.get("git_email"))
-    if not email and (git_id := _text(user.get("git_id"))) and login:
+    login = text_of(user.get("git_login")) or text_of(user.get("user_name"))
+    email = text_of(user.get("git_email"))
+    if not email and (git_id := text_of(user.get("git_id"))) and login:
         email = f"{git_id}+{login}@users.noreply.github.com"
     return GitAuthor(name=login, email=email) if login and email else None
-
-
-def _dict(value: object) -> _Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _first(value: object) -> _Json:
-    return _dict(value[0]) if isinstance(value, list) and value else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _positive(value: object) -> int | None:
-    """A positive id that a database can hold; the newest servers may write numbers as strings."""
-    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 < value <= _MAX_ID else None

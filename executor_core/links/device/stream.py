@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 from executor_core.clock import Clock, wait_or
@@ -34,9 +35,14 @@ class RunStream:
         self._is_muted = False
 
     @property
-    def steps(self) -> list[dict[str, Any]]:
-        """What the terminal frame must repeat of the story."""
-        return self._encoder.steps
+    def address(self) -> str | None:
+        """The server and account that the story belongs to."""
+        return self._request.address
+
+    @property
+    def steps(self) -> list[dict[str, Any]] | None:
+        """What the terminal frame must repeat of the story; None where the dialect has no steps."""
+        return None if self._dialect is Dialect.RESPONSES else self._encoder.steps
 
     def absorb(self, event: AgentEvent) -> None:
         """Take in what happened; it is sent when it is due."""
@@ -105,6 +111,16 @@ class RunStream:
         due = self._encoder.due_at()
         if due is not None and due < self._wakes_at:
             self._changed.set()
+
+
+async def steps_in(
+    events: AsyncIterator[AgentEvent], reply_to: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The steps of a run whose story is not in memory any more, from its events."""
+    encoder = make_encoder(Dialect.PROGRESS, reply_to)
+    async for event in events:
+        encoder.absorb(event)
+    return encoder.steps
 
 
 class _Window:

@@ -38,6 +38,10 @@ class Supervision(Struct, frozen=True):
         return self.refusals >= REFUSALS_UNTIL_REJECTED
 
 
+REJECTED = Supervision(attempts=1, refusals=REFUSALS_UNTIL_REJECTED)
+"""There is no doubt left."""
+
+
 def classify_refusal(message: str) -> Failure:
     """What the text of a refused connect means.
 

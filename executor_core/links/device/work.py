@@ -18,7 +18,9 @@ from executor_core.links.device import payload
 from executor_core.links.device.calls import Capacity, answer, upgrade_declined
 from executor_core.links.device.connection import Connection, LinkLostError
 from executor_core.links.device.dialects import Dialect, cancelled_unknown, terminal_frames
-from executor_core.links.device.stream import RunStream
+from executor_core.links.device.frames import Frame
+from executor_core.links.device.login import Credential, Credentials
+from executor_core.links.device.stream import RunStream, steps_in
 from executor_core.model import AgentEvent, RunRequest, Source
 
 _log = logging.getLogger("executor.links.device")
@@ -49,14 +51,23 @@ class DeviceWork(Door):
         *,
         origin: str,
         device_id: str,
+        credentials: Credentials,
         clock: Clock,
         agent: str | None = None,
+        server: str = "",
     ) -> None:
-        """`agent` answers all tasks, whichever one they ask for."""
+        """`agent` answers all tasks, whichever one they ask for.
+
+        What tasks bring is fetched from `server`.
+        """
         self._executor = executor
         self._agent = agent
         self._origin = origin
+        self._server = server
         self._device_id = device_id
+        self._credentials = credentials
+        self._login: Credential | None = None
+        self._login_problem: ExecutorError | None = None
         self._clock = clock
         self._jobs = Jobs("device work")
         self._inbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(MAX_INBOX)
@@ -88,6 +99,32 @@ class DeviceWork(Door):
         """Handle nothing more."""
         await self._jobs.close()
 
+    # --- whose tasks these are -------------------------------------------------------------
+
+    def use(self, credential: Credential) -> None:
+        """Connections are made with this login from now on."""
+        if credential != self._login:
+            self._login, self.account = credential, credential.account
+            self._login_problem = None
+
+    async def settle(self, account: str | None) -> None:
+        """The server takes the login, which is `account`'s; another one's tasks are refused."""
+        if account is None or self._login is None:
+            return
+        self.account = account
+        try:
+            await self._credentials.settled(self._login, account)
+        except ExecutorError as error:
+            _log.error("tasks are refused: %s", error)
+            self._login_problem = error
+
+    async def _foreign(self, request: RunRequest) -> ExecutorError | None:
+        """Why a task is refused for whose it is. The first one tells the account of an API key."""
+        if self.account is None:
+            await self.settle(_account(request.address))
+            self._outbox_changed.set()
+        return self._login_problem
+
     # --- what arrives ----------------------------------------------------------------------
 
     def on_server_event(self, event: str, data: Any) -> Any:
@@ -112,10 +149,18 @@ class DeviceWork(Door):
 
     async def _execute(self, data: Any) -> None:
         try:
-            request, problem = payload.parse_execute(data, self._origin, self.account, self._agent)
+            request, problem = payload.parse_execute(
+                data,
+                self._origin,
+                self.account,
+                self._agent,
+                server=self._server,
+                token=self._login.value if self._login is not None else "",
+            )
         except ValueError as error:
             _log.warning("dropped: %s", error)
             return
+        problem = await self._foreign(request) or problem
         if self._early_cancels.pop(request.request_key, 0.0) > self._clock.monotonic():
             _log.info("%s was cancelled before it arrived", request.request_key)
             self._answer_unknown(payload.task_ids(data))
@@ -155,9 +200,8 @@ class DeviceWork(Door):
         if key in self._executor.table.undelivered:
             return
         past = await self._executor.past(key)
-        if past is not None and self._is_ours(past):
-            for frame in terminal_frames(self.dialect, past.reply_to, past.outcome):
-                self._tell(frame.event, frame.data)
+        if past is not None and self._is_ours(past.address):
+            self._tell_end_again(past)
             return
         now = self._clock.monotonic()
         self._early_cancels = {k: t for k, t in self._early_cancels.items() if t > now}
@@ -168,7 +212,7 @@ class DeviceWork(Door):
         found = [
             active.request
             for active in self._executor.active
-            if active.request.source is Source.DEVICE
+            if self._is_mine(active.request)
             and active.request.task_id == ids.task_id
             and ids.subtask_id in (None, active.request.subtask_id)
         ]
@@ -197,17 +241,29 @@ class DeviceWork(Door):
 
         Nobody waits for its acknowledgement, least of all the next cancel.
         """
+        if self._connection is not None and self._session_jobs is not None:
+            tell = self._tell_once(self._connection, Frame(event, data))
+            self._session_jobs.spawn(tell, f"tell {event}")
+
+    async def _tell_once(self, connection: Connection, frame: Frame) -> None:
+        try:
+            await connection.call(frame.event, frame.data)
+        except (LinkLostError, TimeoutError) as error:
+            _log.info("%s was not acknowledged: %s", frame.event, error)
+
+    def _tell_end_again(self, past: Delivery) -> None:
+        """A cancel came after the end: the server may not have it."""
         if self._connection is None or self._session_jobs is None:
             return
         connection = self._connection
 
         async def tell() -> None:
-            try:
-                await connection.call(event, data)
-            except (LinkLostError, TimeoutError) as error:
-                _log.info("%s was not acknowledged: %s", event, error)
+            dialect = self.dialect
+            steps = await self._steps(dialect, past, None)
+            for frame in terminal_frames(dialect, past.reply_to, past.outcome, steps):
+                await self._tell_once(connection, frame)
 
-        self._session_jobs.spawn(tell(), f"tell {event}")
+        self._session_jobs.spawn(tell(), f"tell the end of {past.run_id} again")
 
     # --- Door ------------------------------------------------------------------------------
 
@@ -236,7 +292,7 @@ class DeviceWork(Door):
             {
                 active.request.task_id
                 for active in self._executor.active
-                if active.request.source is Source.DEVICE
+                if self._is_mine(active.request)
                 and active.request.task_id is not None
                 and self._executor.table.entries[active.request.run_id].holds_slot
             }
@@ -273,6 +329,8 @@ class DeviceWork(Door):
     def _pump(self, run_id: str, stream: RunStream) -> None:
         if self._connection is None or self._session_jobs is None:
             return
+        if not self._is_ours(stream.address):
+            return
         connection = self._connection
 
         async def pump() -> None:
@@ -287,7 +345,7 @@ class DeviceWork(Door):
         """Wait until everything is delivered, but not longer; the rest stays on disk."""
         deadline = self._clock.monotonic() + deadline_s
         while self._connection is not None and self._clock.monotonic() < deadline:
-            if not any(map(self._is_ours, await self._outbox())):
+            if not any(self._is_ours(one.address) for one in await self._outbox()):
                 return
             await self._clock.sleep(0.05)
 
@@ -301,7 +359,7 @@ class DeviceWork(Door):
     async def _deliver_all(self, connection: Connection, jobs: Jobs) -> None:
         """One round over the outbox: everything in it is on its way, oldest first."""
         for delivery in await self._outbox():
-            if not self._is_ours(delivery):
+            if not self._is_ours(delivery.address):
                 self._streams.pop(delivery.run_id, None)
             elif delivery.run_id not in self._deliveries:
                 self._deliveries.add(delivery.run_id)
@@ -317,12 +375,13 @@ class DeviceWork(Door):
         finally:
             self._deliveries.discard(delivery.run_id)
 
-    def _is_ours(self, delivery: Delivery) -> bool:
-        """Nothing of another server or account is ever sent here."""
-        origin, _, account = (delivery.address or "").partition("#")
-        return origin == self._origin and (
-            not account or self.account is None or account == self.account
-        )
+    def _is_mine(self, request: RunRequest) -> bool:
+        return request.source is Source.DEVICE and self._is_ours(request.address)
+
+    def _is_ours(self, address: str | None) -> bool:
+        """Nothing of another server or account is ever sent here, nor while ours is not known."""
+        origin, account = (address or "").partition("#")[0], _account(address)
+        return origin == self._origin and account in (None, self.account)
 
     async def _deliver(self, connection: Connection, delivery: Delivery) -> None:
         """Tell the rest of the story and its end; what the server does not take stays."""
@@ -331,7 +390,7 @@ class DeviceWork(Door):
             if (pump := self._pumps.get(delivery.run_id)) is not None:
                 await asyncio.wait({pump})
         try:
-            reply = await self._call_terminal(connection, delivery, stream.steps if stream else [])
+            reply = await self._call_terminal(connection, delivery, stream)
         except TimeoutError:
             _log.warning("%s: the outcome was not acknowledged and stays", delivery.run_id)
             return
@@ -348,16 +407,31 @@ class DeviceWork(Door):
             _log.warning("%s stays undelivered for now: %s", delivery.run_id, error or "no answer")
 
     async def _call_terminal(
-        self, connection: Connection, delivery: Delivery, steps: list[dict[str, Any]]
+        self, connection: Connection, delivery: Delivery, stream: RunStream | None
     ) -> Any:
         """Send the last frame; an empty acknowledgement disproves the dialect, so try the other."""
         for dialect in _CANDIDATES[self.dialect]:
+            steps = await self._steps(dialect, delivery, stream)
             for frame in terminal_frames(dialect, delivery.reply_to, delivery.outcome, steps):
                 reply = await connection.call(frame.event, frame.data, TERMINAL_LIMIT_S)
                 if isinstance(reply, dict):
                     self._use(dialect)
                     return reply
         return None
+
+    async def _steps(
+        self, dialect: Dialect, delivery: Delivery, stream: RunStream | None
+    ) -> list[dict[str, Any]]:
+        """What dialect P repeats at the end; after a restart, from the (bounded) event file."""
+        if dialect is Dialect.RESPONSES:
+            return []
+        if stream is not None and (steps := stream.steps) is not None:
+            return steps
+        try:
+            return await steps_in(self._executor.follow(delivery.run_id), delivery.reply_to)
+        except ExecutorError as error:
+            _log.warning("%s is told without its steps: %s", delivery.run_id, error)
+            return []
 
     def _use(self, dialect: Dialect) -> None:
         """An answer has proved which dialect the server speaks."""
@@ -371,3 +445,8 @@ class DeviceWork(Door):
         self._streams.pop(delivery.run_id, None)
         self._pumps.pop(delivery.run_id, None)
         await self._executor.delivered(delivery, error)
+
+
+def _account(address: str | None) -> str | None:
+    """The account in `origin#account`; None where the outcome is bound to none."""
+    return (address or "").partition("#")[2] or None

@@ -1,0 +1,285 @@
+"""The JSON-RPC lines of `codex app-server`, which streams what the model writes word by word.
+
+Facts of the wire are those of version 0.169.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from executor_core import __version__
+from executor_core.agents.agent import Assignment
+from executor_core.agents.codex_config import KEY_PROVIDER, TASK_PROVIDER, TITLE
+from executor_core.agents.codex_failures import LOST_SESSIONS, clean, error_info, failure, retry
+from executor_core.agents.codex_items import Tools
+from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
+from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.model import (
+    AgentEvent,
+    AgentResult,
+    ErrorInfo,
+    Permission,
+    ReasoningDelta,
+    SessionStarted,
+    TextDelta,
+    Usage,
+    UsageReported,
+)
+from executor_core.process import MARKER
+from executor_core.unicode import decode_json
+
+_log = logging.getLogger("executor.agents")
+
+_SANDBOXES = {
+    Permission.UNATTENDED: "danger-full-access",
+    Permission.WORKSPACE_WRITE: "workspace-write",
+}
+# The same words again after each change, and output that comes whole at the end of its command.
+_UNWANTED = ("turn/diff/updated", "item/commandExecution/outputDelta")
+
+
+class CodexDialogue:
+    """One turn: initialize, look at the login, open the thread, send the prompt, listen.
+
+    `provider` is used if nobody is signed in. Each request is named by its purpose.
+    """
+
+    def __init__(self, assignment: Assignment, *, provider: Json | None = None) -> None:
+        self._assignment = assignment
+        self._provider = provider
+        self._pending = b""
+        self._thread_id = assignment.session_id
+        self._turn_id: str | None = None
+        self._item_id: str | None = None
+        self._item_text = ""
+        self._final_text = ""
+        self._thought: object = None
+        self._tools = Tools()
+        servers, self._notices = mcp_servers(
+            assignment.mcp_servers, agent=TITLE, takes=("stdio", "http")
+        )
+        self._mcp_servers = dict(map(_mcp_server, servers))
+        self._usage_before = Usage()
+        self._usage: Usage | None = None
+        client = {"name": "wegent-executor", "title": "Wegent Executor", "version": __version__}
+        capabilities = {
+            "experimentalApi": False,
+            "requestAttestation": False,
+            "optOutNotificationMethods": _UNWANTED,
+        }
+        self._ask("initialize", "initialize", clientInfo=client, capabilities=capabilities)
+        self._send({"method": "initialized"})
+        if assignment.private_home is None:
+            self._ask("login", "account/read")
+        else:
+            self._open_thread(modelProvider=TASK_PROVIDER)
+
+    def outgoing(self) -> bytes:
+        pending, self._pending = self._pending, b""
+        return pending
+
+    def interrupt(self) -> bytes:
+        if self._turn_id is None:
+            return b""  # the end of its input is enough
+        self._ask("interrupt", "turn/interrupt", threadId=self._thread_id, turnId=self._turn_id)
+        return self.outgoing()
+
+    def feed(self, line: bytes) -> Iterator[AgentEvent]:
+        try:
+            message = decode_json(line)
+        except ValueError:
+            _log.debug("Codex printed a line that is no message (%d bytes)", len(line))
+            return
+        if not isinstance(message, dict):
+            return
+        method = message.get("method")
+        if method is None:
+            yield from self._answer(as_str(message.get("id")), message)
+        elif "id" in message:
+            # A question has nobody to answer it and would hold the run for ever.
+            refusal = {"code": -32601, "message": "Nobody is here to answer."}
+            self._send({"id": message["id"], "error": refusal})
+        else:
+            yield from self._notification(as_str(method), as_dict(message.get("params")))
+
+    def without_result(self, exit_code: int, stderr: str) -> AgentResult:
+        error = error_info("agent_ended_early", exit_code=exit_code, stderr=self._clean(stderr))
+        return AgentResult(error=error, usage=self._usage)
+
+    # --- what we say ---
+
+    def _send(self, message: Json) -> None:
+        self._pending += msgspec.json.encode(message) + b"\n"
+
+    def _ask(self, purpose: str, method: str, /, **params: Any) -> None:
+        self._send({"id": purpose, "method": method, "params": params})
+
+    def _open_thread(self, config: Json | None = None, **params: Any) -> None:
+        assignment = self._assignment
+        if self._mcp_servers:
+            # Said here and not on the command line: it holds secrets.
+            config = {**(config or {}), "mcp_servers": self._mcp_servers}
+        params |= {"config": config} if config else {}
+        params |= {
+            "cwd": str(assignment.folder),
+            "approvalPolicy": "never",
+            "sandbox": _SANDBOXES[assignment.permission],
+        }
+        if assignment.model.model:
+            params["model"] = assignment.model.model
+        if assignment.system_prompt:
+            params["developerInstructions"] = assignment.system_prompt
+        if assignment.session_id:
+            # Without its turns: a long conversation would make a very long line.
+            params |= {"threadId": assignment.session_id, "excludeTurns": True}
+            self._ask("thread", "thread/resume", **params)
+        else:
+            self._ask("thread", "thread/start", **params)
+
+    def _start_turn(self) -> None:
+        said: list[Json] = [{"type": "text", "text": self._assignment.prompt}]
+        said += [
+            {"type": "image", "url": f"data:{image.media_type};base64,{image.data}"}
+            for image in self._assignment.images
+        ]
+        self._ask("turn", "turn/start", threadId=self._thread_id, input=said)
+
+    # --- what it answers ---
+
+    def _answer(self, purpose: str, message: Json) -> Iterator[AgentEvent]:
+        if (error := message.get("error")) is not None:
+            yield AgentResult(error=self._request_failure(purpose, as_dict(error)))
+            return
+        result = as_dict(message.get("result"))
+        match purpose:
+            case "login":
+                yield from self._look_at_login(result)
+            case "thread":
+                self._thread_id = as_str(as_dict(result.get("thread")).get("id"))
+                yield SessionStarted(
+                    session_id=self._thread_id, model=as_str(result.get("model")) or None
+                )
+                yield from self._notices
+                self._start_turn()
+            case "turn":
+                self._turn_id = as_str(as_dict(result.get("turn")).get("id"))
+
+    def _look_at_login(self, result: Json) -> Iterator[AgentEvent]:
+        is_signed_in = result.get("account") is not None or not result.get("requiresOpenaiAuth")
+        if is_signed_in:
+            self._open_thread()
+        elif self._provider is not None:
+            config = {"model_providers": {KEY_PROVIDER: self._provider}}
+            self._open_thread(modelProvider=KEY_PROVIDER, config=config)
+        else:
+            yield AgentResult(error=error_info("codex_not_signed_in"))
+
+    def _request_failure(self, purpose: str, error: Json) -> ErrorInfo:
+        words = self._clean(as_str(error.get("message")))
+        if purpose == "thread" and any(sign in words for sign in LOST_SESSIONS):
+            return error_info("session_not_found", session_id=self._assignment.session_id)
+        return error_info("agent_failed", agent=TITLE, reason=words)
+
+    # --- what it tells ---
+
+    def _notification(self, method: str, params: Json) -> Iterator[AgentEvent]:
+        item = as_dict(params.get("item"))
+        match method:
+            case "item/started":
+                yield from self._tools.started(item)
+                return
+            case "item/completed" if item.get("type") != "agentMessage":
+                yield from self._tools.finished(item)
+                return
+        if params.get("threadId") != self._thread_id:
+            return  # a sub-agent's own conversation; of that only its tools are shown
+        match method:
+            case "item/agentMessage/delta":
+                yield from self._say(as_str(params.get("itemId")), as_str(params.get("delta")))
+            case "item/completed":
+                yield from self._said(as_str(item.get("id")), as_str(item.get("text")))
+            case "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta":
+                yield from self._think(params)
+            case "thread/tokenUsage/updated":
+                yield from self._count(params)
+            case "error" if params.get("willRetry"):
+                yield retry(as_dict(params.get("error")), self._assignment.model)
+            case "turn/completed":
+                yield from self._turn_completed(as_dict(params.get("turn")))
+
+    def _say(self, item_id: str, words: str) -> Iterator[AgentEvent]:
+        if not words:
+            return
+        is_new = item_id != self._item_id
+        # Two messages of one answer are paragraphs, not one run-on word.
+        is_next = is_new and self._item_id is not None
+        if is_new:
+            self._item_id, self._item_text = item_id, ""
+        self._item_text += words
+        yield TextDelta(text="\n\n" + words if is_next else words)
+
+    def _said(self, item_id: str, words: str) -> Iterator[AgentEvent]:
+        """The whole message; what its deltas left out is said now."""
+        self._final_text = words
+        streamed = self._item_text if item_id == self._item_id else ""
+        if words.startswith(streamed):
+            yield from self._say(item_id, words[len(streamed) :])
+
+    def _think(self, params: Json) -> Iterator[AgentEvent]:
+        if not (words := as_str(params.get("delta"))):
+            return
+        part = params.get("summaryIndex", params.get("contentIndex"))
+        thought = (params.get("itemId"), part)
+        is_next = self._thought not in (None, thought)
+        self._thought = thought
+        yield ReasoningDelta(text="\n\n" + words if is_next else words)
+
+    def _count(self, params: Json) -> Iterator[AgentEvent]:
+        total = _usage(as_dict(as_dict(params.get("tokenUsage")).get("total")))
+        if self._turn_id is None or params.get("turnId") != self._turn_id:
+            # A resumed thread tells first what its earlier turns took.
+            self._usage_before = total
+            return
+        before = self._usage_before
+        self._usage = Usage(
+            input_tokens=total.input_tokens - before.input_tokens,
+            output_tokens=total.output_tokens - before.output_tokens,
+            cached_tokens=total.cached_tokens - before.cached_tokens,
+        )
+        yield UsageReported(usage=self._usage)
+
+    def _turn_completed(self, turn: Json) -> Iterator[AgentEvent]:
+        yield from self._tools.close()
+        if turn.get("status") == "completed":
+            yield AgentResult(final_text=self._final_text, usage=self._usage)
+        else:
+            error = failure(
+                as_dict(turn.get("error")), self._assignment.model, as_str(turn.get("status"))
+            )
+            yield AgentResult(error=error, usage=self._usage)
+
+    def _clean(self, words: str) -> str:
+        return clean(words, self._assignment.model)
+
+
+def _mcp_server(server: McpServer) -> tuple[str, Json]:
+    """Name and configuration; in names Codex takes letters, digits, `_` and `-` only."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", server.name)
+    if server.kind == "http":
+        return name, {"url": server.url, "http_headers": server.headers}
+    program: Json = {"command": server.command, "args": server.args, "env": server.env}
+    # Codex starts it with hardly any environment; by this one it is found at the end of the run.
+    return name, program | {"env_vars": [MARKER]}
+
+
+def _usage(counts: Json) -> Usage:
+    return Usage(
+        input_tokens=as_int(counts.get("inputTokens")),
+        output_tokens=as_int(counts.get("outputTokens")),
+        cached_tokens=as_int(counts.get("cachedInputTokens")),
+    )

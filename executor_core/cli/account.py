@@ -1,0 +1,70 @@
+"""Signing in and out at a server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from executor_core.cli.context import Invocation, invocation, standard_input
+from executor_core.cli.outcome import speaks_plainly
+from executor_core.cli.words import Verb
+from executor_core.errors import ExecutorError
+from executor_core.texts import text
+
+
+@click.command(cls=Verb)
+@click.option("--backend-url", metavar="URL")
+@click.option("--token", metavar="-")
+@click.option("--file", "to_file", is_flag=True)
+@speaks_plainly
+def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
+    from executor_core.config import options
+    from executor_core.desk.account import AccountRoom
+
+    asked = invocation()
+    if backend_url:
+        asked = asked.also({options.SERVER_URL.name: backend_url})
+    server = asked.config()[options.SERVER_URL]
+    if not server:
+        raise ExecutorError("no_server")
+    value = _token_to_keep(token or asked.given.get(options.SERVER_TOKEN.name), server)
+    kept = asyncio.run(AccountRoom(*asked.desk()).sign_in(server, value, to_file=to_file))
+    click.echo(text("cli.logged_in", server=server, place=kept.place))
+    _say_other_server(asked, server)
+
+
+@click.command(cls=Verb)
+@speaks_plainly
+def logout() -> None:
+    from executor_core.config import options
+    from executor_core.desk.account import AccountRoom
+
+    asked = invocation()
+    server = asked.config()[options.SERVER_URL]
+    left = asyncio.run(AccountRoom(*asked.desk()).sign_out())
+    click.echo(text("cli.logged_out", server=server))
+    if left.place is not None:
+        click.echo(text("cli.token_left", place=left.place))
+    _say_other_server(asked, server)
+
+
+def _token_to_keep(given: object, server: str) -> str:
+    if given == "-":
+        return standard_input().partition("\n")[0].strip()
+    if given:
+        return str(given)
+    if not sys.stdin.isatty():
+        raise ExecutorError("no_terminal")
+    return str(click.prompt(text("cli.token_prompt", server=server), hide_input=True, err=True))
+
+
+def _say_other_server(asked: Invocation, server: str) -> None:
+    """Whoever signs in at one server must not think that the running executor uses it."""
+    from executor_core.desk.reach import status_of
+
+    status = asyncio.run(status_of(asked.desk()[1]))
+    servers = [link.server for link in status.links] if status is not None else [server]
+    if server not in servers:
+        click.echo(text("cli.other_server", servers=", ".join(servers)))

@@ -1,0 +1,90 @@
+"""Which agents can work here, and installing them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from executor_core.cli.context import invocation
+from executor_core.cli.outcome import Exit, say_error, speaks_plainly
+from executor_core.cli.words import Misuse, Verbs, as_json
+from executor_core.errors import ExecutorError
+from executor_core.texts import text
+
+if TYPE_CHECKING:
+    from executor_core.control import Control
+    from executor_core.control.desk import InstallDesk, InstallPlan
+    from executor_core.model import Availability
+
+
+@click.group(cls=Verbs, invoke_without_command=True)
+@as_json
+@click.pass_context
+@speaks_plainly
+def agents(context: click.Context, is_json: bool) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from executor_core.cli import show
+
+    async def ask(control: Control) -> tuple[tuple[Availability, ...], str]:
+        return await control.agents(), (await control.status()).program_path
+
+    try:
+        found, path = invocation().ask(ask)
+    except ExecutorError as error:
+        if error.code != "not_running":
+            raise
+        from executor_core.desk.computer import look_for_agents
+
+        found, path = asyncio.run(look_for_agents(invocation().config()))
+    show.as_json(found) if is_json else show.agents(found, path)
+
+
+@agents.command("install")
+@click.argument("names", nargs=-1, metavar="NAME…")
+@click.option("--all", "is_all", is_flag=True)
+@click.option("--yes", "is_agreed", is_flag=True)
+@click.pass_context
+@speaks_plainly
+def agents_install(
+    context: click.Context, names: tuple[str, ...], is_all: bool, is_agreed: bool
+) -> None:
+    from executor_core.desk.computer import find_installer
+    from executor_core.desk.install import InstallRoom
+
+    if not names and not is_all:
+        missing = click.MissingParameter(ctx=context, param=context.command.params[0])
+        raise Misuse(str(missing), context) from missing
+    room = InstallRoom(partial(find_installer, invocation().config()))
+    wanted = dict.fromkeys(room.installable() if is_all else names)
+    plans = asyncio.run(_plans(room, wanted))
+    for plan in plans:
+        words = {"agent": plan.title, "folder": plan.folder, "command": plan.command}
+        click.echo(text("cli.install.plan", **words))
+    if not is_agreed and not click.confirm(text("cli.install.ask"), default=False):
+        click.echo(text("cli.install.no"))
+        sys.exit(Exit.FAILED)
+    if not all([_installed(room, plan) for plan in plans]):
+        sys.exit(Exit.FAILED)
+
+
+async def _plans(room: InstallDesk, names: Iterable[str]) -> list[InstallPlan]:
+    return [await room.plan(name) for name in names]
+
+
+def _installed(room: InstallDesk, plan: InstallPlan) -> bool:
+    """Install one of them; what is wrong with it does not keep the others from being installed."""
+    try:
+        done = asyncio.run(room.install(plan.name, click.echo))
+    except ExecutorError as error:
+        say_error(error)
+        return False
+    click.echo(text("cli.install.done", agent=plan.title, version=done.version, path=done.path))
+    if done.shadowed_by:
+        click.echo(text("cli.install.shadowed", path=done.shadowed_by))
+    return True

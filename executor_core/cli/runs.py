@@ -1,0 +1,191 @@
+"""What runs and ran, and one run here and now."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from executor_core.cli import workspaces
+from executor_core.cli.context import invocation, standard_input
+from executor_core.cli.outcome import Exit, speaks_plainly
+from executor_core.cli.words import Verb, Verbs, as_json
+from executor_core.errors import ExecutorError
+from executor_core.texts import text
+
+if TYPE_CHECKING:
+    from executor_core.config.layers import Config
+    from executor_core.control import Control, RemoteControl, Submission
+    from executor_core.model import Outcome
+
+
+@click.group(cls=Verbs, invoke_without_command=True)
+@as_json
+@click.option("--limit", type=click.IntRange(1, 500), default=20, metavar="N")
+@click.pass_context
+@speaks_plainly
+def runs(context: click.Context, is_json: bool, limit: int) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from executor_core.cli import show
+
+    found = invocation().ask(lambda control: control.runs(limit))
+    if found or is_json:
+        show.as_json(found) if is_json else show.runs(found)
+    else:
+        click.echo(text("cli.runs.none"))
+
+
+@runs.command("show")
+@click.argument("run_id")
+@as_json
+@speaks_plainly
+def runs_show(run_id: str, is_json: bool) -> None:
+    from executor_core.cli import show
+
+    found = invocation().ask(lambda control: control.run(run_id))
+    show.as_json(found) if is_json else show.run_detail(found)
+
+
+@runs.command("cancel")
+@click.argument("run_id")
+@speaks_plainly
+def runs_cancel(run_id: str) -> None:
+    answer = invocation().ask(lambda control: control.cancel(run_id))
+    click.echo(text(f"cli.cancel.{answer}", run_id=run_id))
+
+
+@runs.command("logs")
+@click.argument("run_id")
+@click.option("-f", "--follow", is_flag=True)
+@speaks_plainly
+def runs_logs(run_id: str, follow: bool) -> None:
+    from executor_core.cli import show
+
+    async def ask(control: RemoteControl) -> None:
+        detail = await control.run(run_id)
+        if follow or detail.outcome is not None:
+            await _print_events(control, run_id)
+        else:
+            show.run_detail(detail)
+            click.echo(text("cli.runs.still_running", run_id=run_id))
+
+    invocation().ask(ask)
+
+
+runs.add_command(workspaces.runs_undo)
+runs.add_command(workspaces.runs_keep)
+
+
+@click.command("exec", cls=Verb)
+@click.argument("prompt")
+@click.option("--agent", default="claude_code", metavar="NAME")
+@click.option("--cwd", type=click.Path(path_type=Path), default=Path())
+@click.option("--model", metavar="MODEL")
+@as_json
+@speaks_plainly
+def exec_(prompt: str, agent: str, cwd: Path, model: str | None, is_json: bool) -> None:
+    from executor_core.control import Submission
+    from executor_core.model import RunState
+
+    words = standard_input() if prompt == "-" else prompt
+    try:
+        folder = str(cwd.absolute())
+    except FileNotFoundError as error:  # somebody deleted the folder that the caller is in
+        raise ExecutorError("folder_missing", path=cwd) from error
+    submission = Submission(prompt=words, agent=agent, folder=folder, model=model)
+    try:
+        outcome = _exec_anywhere(submission, is_json)
+    except asyncio.CancelledError:
+        sys.exit(Exit.INTERRUPTED)
+    sys.exit(
+        Exit.OK if outcome is not None and outcome.state is RunState.COMPLETED else Exit.FAILED
+    )
+
+
+def _exec_anywhere(submission: Submission, is_json: bool) -> Outcome | None:
+    try:
+        return invocation().ask(lambda control: _exec(control, submission, is_json))
+    except ExecutorError as error:
+        if error.code != "not_running":
+            raise
+    return _exec_alone(submission, is_json)
+
+
+async def _exec(control: Control, submission: Submission, is_json: bool) -> Outcome | None:
+    with _ends_like_ctrl_c():
+        run_id = await control.submit(submission)
+        try:
+            return await _print_events(control, run_id, is_json=is_json)
+        except (asyncio.CancelledError, BrokenPipeError):
+            # Ctrl-C means the run, not only its output; so does a reader that has enough.
+            await control.cancel(run_id)
+            await _print_events(control, run_id, is_silent=True)
+            raise
+
+
+@contextmanager
+def _ends_like_ctrl_c() -> Iterator[None]:
+    """Inside this block a SIGTERM, and a terminal that is closed, cancel the current job."""
+    numbers = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+    assert me is not None
+    for number in numbers:
+        loop.add_signal_handler(number, me.cancel)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _exec_alone(submission: Submission, is_json: bool) -> Outcome | None:
+    """Be the executor of this <home> for one run."""
+    from executor_core.cli.start import own_command, set_up_logs
+    from executor_core.config.home import InstanceLock
+
+    config = invocation().config()
+    config.home.create()
+    with InstanceLock.acquire(config.home):
+        close_logs = set_up_logs(config)
+        try:
+            return asyncio.run(_live_for(submission, is_json, config, own_command()))
+        finally:
+            close_logs()
+
+
+async def _live_for(
+    submission: Submission, is_json: bool, config: Config, own_command: list[str]
+) -> Outcome | None:
+    from executor_core.app import Application
+
+    app = Application(config, with_links=False, own_command=own_command)
+    await app.start()
+    try:
+        return await _exec(app.control, submission, is_json)
+    finally:
+        await app.stop()
+
+
+async def _print_events(
+    control: Control, run_id: str, *, is_json: bool = False, is_silent: bool = False
+) -> Outcome | None:
+    import msgspec
+
+    from executor_core.cli import show
+    from executor_core.model import RunEnded
+
+    async for event in control.events(run_id):
+        if is_json:
+            click.echo(msgspec.json.encode(event).decode())
+        elif not is_silent:
+            show.event(event)
+        if isinstance(event, RunEnded):
+            return event.outcome
+    return None

@@ -1,0 +1,80 @@
+"""Every option, where its value comes from, and changing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from executor_core.cli.context import invocation, standard_input
+from executor_core.cli.outcome import speaks_plainly
+from executor_core.cli.words import Verbs
+from executor_core.texts import text
+
+if TYPE_CHECKING:
+    from executor_core.control.desk import Setting
+
+
+SHOWN_OF_VALUE = 200
+
+
+@click.group(cls=Verbs, invoke_without_command=True)
+@click.pass_context
+@speaks_plainly
+def config(context: click.Context) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from executor_core.cli import show
+    from executor_core.desk.settings import settings_of
+
+    rows = [
+        (one.name, one.value[:SHOWN_OF_VALUE], one.source)
+        for one in settings_of(invocation().config())
+    ]
+    show.table(rows, (text(f"cli.config.{name}") for name in ("option", "value", "source")))
+
+
+@config.command("set")
+@click.argument("name")
+@click.argument("value")
+@speaks_plainly
+def config_set(name: str, value: str) -> None:
+    # A key in a command line could be seen by other users of this computer.
+    given = standard_input().partition("\n")[0].strip() if value == "-" else value
+    changed = _change(name, given)
+    click.echo(text("cli.config.set", option=name, value="***" if changed.is_secret else given))
+    if changed.overridden_by is not None:
+        click.echo(text("cli.config.overridden", source=changed.overridden_by))
+
+
+@config.command("unset")
+@click.argument("name")
+@speaks_plainly
+def config_unset(name: str) -> None:
+    left = _change(name, None)
+    click.echo(text("cli.config.unset", option=name, value=left.value, source=left.source))
+
+
+def _change(name: str, value: str | None) -> Setting:
+    from executor_core.desk.settings import change
+
+    return change(invocation().config, name, value)
+
+
+@config.command("explain")
+@click.argument("name")
+@speaks_plainly
+def config_explain(name: str) -> None:
+    from executor_core.cli import show
+    from executor_core.config.options import option_named
+    from executor_core.desk.settings import chain_of
+
+    loaded = invocation().config()
+    option = option_named(name)
+    click.echo(option.help)
+    click.echo(text("cli.config.allowed", allowed=option.kind.allowed.text()))
+    steps = chain_of(loaded, name)
+    show.table(
+        (("→" if step.winning else "", step.value, step.source) for step in steps),
+        ("", text("cli.config.value"), text("cli.config.source")),
+    )

@@ -1,0 +1,174 @@
+"""The verbs `workspaces`, and `runs undo` and `runs keep`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from executor_core.cli.context import invocation
+from executor_core.cli.duration import Duration
+from executor_core.cli.outcome import Exit, speaks_plainly
+from executor_core.cli.words import Verb, Verbs, as_json
+from executor_core.clock import SystemClock
+from executor_core.errors import ExecutorError
+from executor_core.texts import text
+
+if TYPE_CHECKING:
+    from executor_core.control import CleanReport, WorkspaceInfo
+    from executor_core.desk.workspaces import WorkspaceRoom
+
+_DAY_S = 24 * 3600
+_MAX_LISTED = 50
+
+
+@click.group(cls=Verbs, invoke_without_command=True)
+@as_json
+@click.pass_context
+@speaks_plainly
+def workspaces(context: click.Context, is_json: bool) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from executor_core.cli import show
+
+    found = asyncio.run(_room().workspaces())
+    if is_json:
+        show.as_json(found)
+    elif found:
+        _table(found)
+        total = _size(sum(info.size_bytes for info in found))
+        click.echo(text("cli.workspaces.total", count=len(found), size=total))
+    else:
+        click.echo(text("cli.workspaces.none"))
+
+
+@workspaces.command("clean", cls=Verb)
+@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.option("--older-than", "unused_for_s", type=Duration(), metavar="TIME")
+@click.option("--yes", "is_agreed", is_flag=True)
+@click.option("--dry-run", "is_dry", is_flag=True)
+@speaks_plainly
+def clean(
+    names: tuple[str, ...], unused_for_s: float | None, is_agreed: bool, is_dry: bool
+) -> None:
+    if names and unused_for_s is not None:
+        raise ExecutorError("names_or_age")
+    room = _room()
+    if names:
+        lost = [info for info in asyncio.run(room.workspaces()) if info.name in names]
+        for info in lost:
+            click.echo(text("cli.workspaces.will_go", name=info.name, facts=_facts(info)))
+        if is_dry:
+            return
+        if lost and not is_agreed and not click.confirm(text("cli.workspaces.ask"), default=False):
+            click.echo(text("cli.workspaces.no"))
+            sys.exit(Exit.FAILED)
+        report = asyncio.run(room.remove(names))
+    elif is_dry:
+        report = asyncio.run(room.forecast(unused_for_s=unused_for_s))
+    else:
+        report = asyncio.run(room.clean(unused_for_s=unused_for_s))
+    _show(report, is_dry=is_dry)
+    # What was asked for by name and did not happen is a failure; the rest is a clean-up's choice.
+    if any(names or kept.reason == "failed" for kept in report.kept):
+        sys.exit(Exit.FAILED)
+
+
+def _show(report: CleanReport, *, is_dry: bool) -> None:
+    for info in report.removed:
+        key = "cli.workspaces.would_go" if is_dry else "cli.workspaces.gone"
+        click.echo(text(key, name=info.name, facts=_facts(info)))
+    for kept in report.kept:
+        reason = text(f"cli.workspaces.kept.{kept.reason}")
+        detail = f" ({kept.detail})" if kept.detail else ""
+        click.echo(text("cli.workspaces.stays", name=kept.name, reason=reason + detail))
+    key = "cli.workspaces.would_free" if is_dry else "cli.workspaces.freed"
+    click.echo(text(key, size=_size(report.freed_bytes)))
+
+
+def _table(found: Iterable[WorkspaceInfo]) -> None:
+    from executor_core.cli import show
+
+    headers = ("name", "size", "age", "state", "repositories")
+    show.table(
+        (
+            (
+                info.name,
+                _size(info.size_bytes),
+                _age(info),
+                _state(info),
+                ", ".join(info.repositories),
+            )
+            for info in found
+        ),
+        (text(f"cli.workspaces.{name}") for name in headers),
+    )
+
+
+def _facts(info: WorkspaceInfo) -> str:
+    return ", ".join((_size(info.size_bytes), _age(info), _state(info)))
+
+
+def _state(info: WorkspaceInfo) -> str:
+    words = text(f"state.workspace.{info.state}")
+    return f"{words}; {text('state.workspace.in_use')}" if info.is_in_use else words
+
+
+def _age(info: WorkspaceInfo) -> str:
+    seconds = (SystemClock().now() - info.used_at).total_seconds()
+    if seconds >= _DAY_S:
+        return text("cli.workspaces.days", count=int(seconds // _DAY_S))
+    return text("cli.workspaces.today")
+
+
+def _size(count: float) -> str:
+    """Bytes as people read them, in powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+# --- what runs changed -------------------------------------------------------------------------
+
+
+@click.command("undo", cls=Verb)
+@click.argument("run_id")
+@speaks_plainly
+def runs_undo(run_id: str) -> None:
+    changes = asyncio.run(_room().undo(run_id))
+    click.echo(text("cli.undo.done", count=len(changes.files), folder=changes.folder))
+    _list([file.path for file in changes.files])
+    if changes.left_out:
+        click.echo(text("cli.undo.left_out", count=len(changes.left_out)))
+        _list([one.path for one in changes.left_out])
+
+
+@click.command("keep", cls=Verb)
+@click.argument("run_id")
+@click.option("--branch", required=True, metavar="NAME")
+@speaks_plainly
+def runs_keep(run_id: str, branch: str) -> None:
+    changes = asyncio.run(_room().keep(run_id, branch))
+    click.echo(
+        text("cli.keep.done", branch=branch, folder=changes.folder, count=len(changes.files))
+    )
+
+
+def _list(paths: Sequence[str]) -> None:
+    for path in paths[:_MAX_LISTED]:
+        click.echo(f"  {path}")
+    if len(paths) > _MAX_LISTED:
+        click.echo("  …")
+
+
+def _room() -> WorkspaceRoom:
+    from executor_core.desk.computer import host_of_user
+    from executor_core.desk.workspaces import WorkspaceRoom
+
+    load, reach = invocation().desk()
+    return WorkspaceRoom(load, reach, host_of_user)

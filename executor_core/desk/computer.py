@@ -1,0 +1,76 @@
+"""This computer as agents see it, made from the configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from executor_core.agents import AgentHost, agents_here
+from executor_core.clock import Clock, SystemClock
+from executor_core.config import options
+from executor_core.config.layers import Config
+from executor_core.config.redaction import register_secret
+from executor_core.model import Availability, secret_values
+from executor_core.process import login_shell_path
+
+if TYPE_CHECKING:
+    from executor_core.agents.install import Installer
+
+_KEY_VARIABLE = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+
+
+def make_host(config: Config, clock: Clock) -> AgentHost:
+    """This computer, as agents see it. Looks up nothing yet."""
+    settings = {}
+    for table in config[options.AGENTS_ACP]:
+        for secret in secret_values(table.get("env") if isinstance(table, dict) else None):
+            register_secret(secret)
+    for secret in _keys_of_user(config.environment):
+        register_secret(secret)
+    if key := config[options.ANTHROPIC_API_KEY]:
+        settings["ANTHROPIC_API_KEY"] = key
+    return AgentHost(
+        base=config.environment,
+        settings=settings,
+        path=config.environment.get("PATH", os.defpath),
+        platform=sys.platform,
+        owner=hashlib.sha256(str(config.home.path.resolve()).encode()).hexdigest()[:16],
+        is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
+        folder=config.home.path,
+        clock=clock,
+    )
+
+
+def _keys_of_user(environment: Mapping[str, str]) -> list[str]:
+    """What an agent that shows its variables would give away. A path to a key is none."""
+    return [
+        value
+        for name, value in environment.items()
+        if _KEY_VARIABLE.search(name) and not (os.path.isabs(value) and os.path.exists(value))
+    ]
+
+
+async def look_for_agents(config: Config) -> tuple[tuple[Availability, ...], str]:
+    """Which agents can work here, and the PATH they were looked up along; nothing need run."""
+    host = await host_of_user(config)
+    return await agents_here(host, config[options.AGENTS_ACP]).availability(), host.path
+
+
+async def find_installer(config: Config) -> Installer:
+    """What installs agents for this user. Raises ExecutorError("npm_missing")."""
+    from executor_core.agents.install import Installer
+
+    return await Installer.find(await host_of_user(config))
+
+
+async def host_of_user(config: Config) -> AgentHost:
+    """This computer, with the PATH of the user's login shell."""
+    config.home.create()
+    clock = SystemClock()
+    host = make_host(config, clock)
+    host.use_path(await login_shell_path(config.environment, clock))
+    return host

@@ -1,0 +1,117 @@
+"""The options as people see them, and what changes config.toml."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from executor_core.config.files import write_private
+from executor_core.config.layers import Config, Explanation, Layer
+from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_named
+from executor_core.config.redaction import redact
+from executor_core.config.token import TokenSources
+from executor_core.config.writing import set_option
+from executor_core.control.desk import Setting
+from executor_core.errors import ExecutorError
+
+
+class SettingsRoom:
+    """Implements SettingsDesk. `load` reads all layers anew, as the program was started."""
+
+    def __init__(self, load: Callable[[], Config]) -> None:
+        self._load = load
+
+    async def settings(self) -> tuple[Setting, ...]:
+        return await asyncio.to_thread(lambda: settings_of(self._load()))
+
+    async def change(self, name: str, value: str | list[str] | None) -> Setting:
+        return await asyncio.to_thread(change, self._load, name, value)
+
+
+def change(load: Callable[[], Config], name: str, value: str | list[str] | None) -> Setting:
+    """What SettingsDesk.change does, where nobody minds that it blocks."""
+    option = option_named(name)
+    config = load()
+    config.home.create()
+    file = config.home.config_toml
+    before = file.read_bytes() if file.exists() else None
+    set_option(config.home, name, value)
+    try:
+        return setting_of(load(), option)
+    except ExecutorError:
+        # Allowed alone, and not together with another option: no start would get past it.
+        file.unlink() if before is None else write_private(file.resolve(), before)
+        raise
+
+
+def settings_of(config: Config) -> tuple[Setting, ...]:
+    """Every option, in the order of declaration. Blocks as long as the keychain does."""
+    return tuple(setting_of(config, option) for option in OPTIONS.values())
+
+
+def chain_of(config: Config, name: str) -> tuple[Explanation, ...]:
+    """What every place says about an option, the weakest first; of the token also the keychain.
+
+    Raises:
+        ConfigError: `unknown_option`.
+    """
+    server = config[SERVER_URL]
+    if name == SERVER_TOKEN.name and server:
+        return TokenSources(config).explain(server)
+    return config.explain(name)
+
+
+def setting_of(config: Config, option: Option[Any]) -> Setting:  # Any: of whichever type
+    """One option with what counts for it."""
+    used = next((step for step in reversed(chain_of(config, option.name)) if step.winning), None)
+    is_stronger = used is not None and used.layer > Layer.CONFIG_TOML
+    allowed = option.kind.allowed
+    return Setting(
+        name=option.name,
+        help=option.help,
+        value=_value(config, option, used),
+        default="" if option.sensitive else _typed(option.default),
+        source=used.source if used is not None else "",
+        allowed=allowed.text(),
+        choices=_choices(allowed.key, allowed.values.get("names")),
+        items=_items(config, option),
+        is_editable=option.in_toml and allowed.key != "allowed.tables",
+        is_secret=option.sensitive,
+        overridden_by=used.source if used is not None and is_stronger else None,
+    )
+
+
+def _value(config: Config, option: Option[Any], used: Explanation | None) -> str:
+    """What counts; of a secret only whether there is one."""
+    if used is None:
+        return ""
+    if option.sensitive:
+        return used.value
+    return redact(_typed(config.settings_of(option)[-1].raw))
+
+
+def _items(config: Config, option: Option[Any]) -> tuple[str, ...]:
+    said = config.settings_of(option)
+    if not said or option.kind.allowed.key not in ("allowed.paths", "allowed.texts"):
+        return ()
+    raw = said[-1].raw
+    parts = raw if isinstance(raw, list | tuple) else str(raw).split(",")
+    return tuple(part for part in (str(one).strip() for one in parts) if part)
+
+
+def _typed(raw: object) -> str:
+    """A raw value as a person types it, and as `change` takes it."""
+    match raw:
+        case bool():
+            return "true" if raw else "false"
+        case list() | tuple():
+            return ", ".join(map(str, raw))
+        case _:
+            return str(raw)
+
+
+def _choices(allowed: str, names: object) -> tuple[str, ...]:
+    if allowed == "allowed.switch":
+        return ("true", "false")
+    return tuple(str(names).split(", ")) if allowed == "allowed.choice" else ()

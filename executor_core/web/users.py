@@ -1,0 +1,206 @@
+"""Users: who may sign in with a name and a password, and the tokens that stand for them.
+
+One small file holds them. It is read again whenever it is another one, so that a command line may
+change it beside a running executor. There are no default passwords.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
+from executor_core.web import tokens
+from executor_core.web.listener import OWNER
+
+_log = logging.getLogger("executor.web")
+
+TOKEN_LIFE = timedelta(days=7)
+MIN_PASSWORD_LENGTH = 8
+MAX_PASSWORD_LENGTH = 1000
+MAX_USERS = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_FREE_FAILURES = 5
+_MAX_WAIT_S = 60.0
+_MAX_REMEMBERED = 1000
+_MAX_LOGINS = 20
+
+
+class User(Struct, kw_only=True, frozen=True):
+    """One user as the file has them. `key` signs their tokens, and changes with the password."""
+
+    salt: str
+    password: str
+    key: str
+
+    def __repr__(self) -> str:
+        return "User()"
+
+
+class Users:
+    """The users in the file `path`; `write` replaces a file by one that its owner alone can read.
+
+    Methods that hash or write may take a tenth of a second and leave the loop; so does the caller
+    of `put` and `remove`, which block.
+    """
+
+    def __init__(self, path: Path, write: Callable[[Path, bytes], None], clock: Clock) -> None:
+        self._path = path
+        self._write = write
+        self._clock = clock
+        self._read_as: tuple[int, int, int] | None = None
+        self._users: dict[str, User] = {}
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._hashing = asyncio.Lock()
+        self._logins = 0
+        self.on_login: list[Callable[[str], Awaitable[object]]] = []
+        """Told the name of everyone who signs in, before they get their token."""
+
+    def make_owner(self, tell: Callable[[str], None]) -> bool:
+        """Where there is no owner yet, make one, whose password `tell` keeps first. Blocks.
+
+        Raises ExecutorError `users_unreadable` or `users_not_written`.
+        """
+        if OWNER in self._all():
+            return False
+        password = secrets.token_urlsafe(15)
+        tell(password)
+        self.put(OWNER, password)
+        return True
+
+    # --- the file ------------------------------------------------------------------------------
+
+    def names(self) -> tuple[str, ...]:
+        """All users, in the order in which they were added. Raises `users_unreadable`."""
+        return tuple(self._all())
+
+    def put(self, name: str, password: str) -> None:
+        """Add a user, or give one another password, which ends all their tokens. Blocks.
+
+        Raises ExecutorError `bad_user_name`, `weak_password`, `too_many_users`,
+        `users_unreadable`, `users_not_written`.
+        """
+        if not _NAME.fullmatch(name):
+            raise ExecutorError("bad_user_name", name=name)
+        if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
+            raise ExecutorError(
+                "weak_password", least=MIN_PASSWORD_LENGTH, most=MAX_PASSWORD_LENGTH
+            )
+        users = dict(self._all())
+        if name not in users and len(users) >= MAX_USERS:
+            raise ExecutorError("too_many_users", limit=MAX_USERS)
+        salt = secrets.token_hex(16)
+        users[name] = User(salt=salt, password=_hash(password, salt), key=secrets.token_hex(32))
+        self._keep(users)
+
+    def remove(self, name: str) -> None:
+        """Take a user away, and with them their tokens. Blocks.
+
+        Raises ExecutorError `unknown_user`, `owner_stays`, `users_unreadable`,
+        `users_not_written`.
+        """
+        users = dict(self._all())
+        if name not in users:
+            raise ExecutorError("unknown_user", name=name)
+        if name == OWNER:
+            raise ExecutorError("owner_stays", name=name)
+        del users[name]
+        self._keep(users)
+
+    def _all(self) -> dict[str, User]:
+        try:
+            stat = self._path.stat()
+            state = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if state != self._read_as:
+                self._users = msgspec.json.decode(self._path.read_bytes(), type=dict[str, User])
+                self._read_as = state
+        except FileNotFoundError:
+            self._users, self._read_as = {}, None
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ExecutorError("users_unreadable", path=self._path) from error
+        return self._users
+
+    def _keep(self, users: dict[str, User]) -> None:
+        try:
+            self._write(self._path, msgspec.json.format(msgspec.json.encode(users), indent=2))
+        except OSError as error:
+            raise ExecutorError(
+                "users_not_written", path=self._path, reason=error.strerror
+            ) from error
+
+    # --- signing in ----------------------------------------------------------------------------
+
+    async def login(self, name: str, password: str) -> str:
+        """A token for a name and its password.
+
+        Raises ExecutorError `login_failed`, `users_unreadable`, and `login_slowed` after several
+        failures in a row, or where many sign in at once.
+        """
+        if self._logins >= _MAX_LOGINS:
+            raise ExecutorError("login_slowed", seconds=1)
+        self._logins += 1
+        try:
+            # One after the other: each hash takes 16 MB.
+            async with self._hashing:
+                user = await self._checked(name, password)
+        finally:
+            self._logins -= 1
+        for tell in self.on_login:
+            await tell(name)
+        return tokens.sign({"sub": name}, user.key, now=self._clock.now(), life=TOKEN_LIFE)
+
+    async def _checked(self, name: str, password: str) -> User:
+        self._refuse_haste(name)
+        user = self._all().get(name)
+        # An unknown name costs the same time as a wrong password.
+        salt = user.salt if user else "-"
+        hashed = await asyncio.to_thread(_hash, password[:MAX_PASSWORD_LENGTH], salt)
+        if user is None or not hmac.compare_digest(hashed, user.password):
+            self._note_failure(name)
+            raise ExecutorError("login_failed")
+        self._failures.pop(name, None)
+        return user
+
+    def verify(self, token: str) -> str | None:
+        """The user of a good token."""
+        name = tokens.claims_of(token).get("sub")
+        try:
+            user = self._all().get(name) if isinstance(name, str) else None
+        except ExecutorError as error:
+            _log.error("%s", error)
+            return None
+        if user is None or tokens.verified(token, user.key, now=self._clock.now()) is None:
+            return None
+        return name
+
+    def _refuse_haste(self, name: str) -> None:
+        _count, not_before = self._failures.get(name[:100], (0, 0.0))
+        wait_s = not_before - self._clock.monotonic()
+        if wait_s > 0:
+            raise ExecutorError("login_slowed", seconds=max(1, round(wait_s)))
+
+    def _note_failure(self, name: str) -> None:
+        count = self._failures.pop(name[:100], (0, 0.0))[0] + 1
+        wait_s = min(_MAX_WAIT_S, 2.0 ** (count - _FREE_FAILURES)) if count >= _FREE_FAILURES else 0
+        self._failures[name[:100]] = (count, self._clock.monotonic() + wait_s)
+        while len(self._failures) > _MAX_REMEMBERED:
+            self._failures.popitem(last=False)
+
+
+def _hash(password: str, salt: str) -> str:
+    secret = password.encode("utf-8", "replace")
+    derived = hashlib.scrypt(secret, salt=salt.encode(), n=2**14, r=8, p=1)
+    return base64.b64encode(derived).decode()

@@ -1,0 +1,241 @@
+"""Where a repository lies, and a small one of our own that borrows what is in it.
+
+An agent may have written anything into `.git/config`, and much of it names programs that git then
+starts. Git therefore works in a repository of ours, which has its own settings, index, objects and
+references, and reads the objects of the other. Nothing there is changed by it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
+from executor_core.workspace.git import Git, GitAnswer, GitHost
+from executor_core.workspace.repository_state import NotUnderstood, read_plain
+
+_MAX_LINK = 4096
+_SETTINGS = re.compile(
+    r"core\.(autocrlf|eol|excludesfile|filemode|ignorecase|longpaths|precomposeunicode|symlinks)"
+    r"|extensions\.objectformat"
+)
+"""What says which bytes a file has and which files are ignored; none of it starts a program."""
+_NO_COMMIT = "ref: refs/heads/none"
+
+
+class Repository(Struct, frozen=True):
+    """`top` is where its files begin, `git_dir` has its index, `common_dir` its objects."""
+
+    top: Path
+    git_dir: Path
+    common_dir: Path
+
+
+def find_repository(folder: Path, not_in: Iterable[Path]) -> Repository | None:
+    """The repository that `folder` belongs to; none that begins at or above a path of `not_in`."""
+    limits = {above for place in not_in for above in (place, *place.parents)}
+    for place in (folder, *folder.parents):
+        if place in limits:
+            return None
+        if os.path.lexists(place / ".git"):
+            return _repository_at(place)
+    return None
+
+
+def _repository_at(top: Path) -> Repository | None:
+    try:
+        git_dir = top / ".git"
+        if not git_dir.is_dir():
+            kind, _, target = _link(git_dir).partition(": ")
+            if kind != "gitdir":
+                return None
+            git_dir = top / target
+        common = git_dir / "commondir"
+        common_dir = git_dir / _link(common) if common.exists() else git_dir
+        if (git_dir / "HEAD").exists() and (common_dir / "objects").is_dir():
+            return Repository(top, git_dir.resolve(), common_dir.resolve())
+    except (NotUnderstood, OSError, ValueError):
+        pass  # not as git makes it, so it is none
+    return None
+
+
+def _link(file: Path) -> str:
+    return os.fsdecode(read_plain(file, _MAX_LINK)).rstrip("\r\n")
+
+
+class Mirror:
+    """Our own repository in the folder `store`. `make` it once; later ones find it again."""
+
+    def __init__(self, host: GitHost, repository: Repository, store: Path) -> None:
+        self.repository = repository
+        self.store = store
+        self._git = Git(host)
+        self._clock: Clock = host.clock
+
+    async def settings(self, limit_s: float) -> dict[str, str]:
+        """What holds in the repository of the settings that we share; reading starts nothing."""
+        pattern = _SETTINGS.pattern
+        found = await self._real(["config", "--null", "--get-regexp", f"^({pattern})$"], limit_s)
+        pairs = (part.partition("\n") for part in _joined(found).split("\0"))
+        return {name: value for name, _, value in pairs if _SETTINGS.fullmatch(name) and value}
+
+    async def head(self, limit_s: float) -> str | None:
+        """The commit that is checked out."""
+        answer = await self._real(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], limit_s)
+        return answer.lines[0].decode() if answer.exit_code == 0 and answer.lines else None
+
+    async def author(self, limit_s: float) -> dict[str, str]:
+        """`user.name` and `user.email`, as far as they are set."""
+        found = await self._real(
+            ["config", "--null", "--get-regexp", r"^user\.(name|email)$"], limit_s
+        )
+        pairs = (part.partition("\n") for part in _joined(found).split("\0"))
+        return {name: value for name, _, value in pairs if value}
+
+    async def point(self, branch: str, commit: str, limit_s: float) -> GitAnswer:
+        """Make a branch in the repository itself; it must not be there yet."""
+        nothing = "0" * len(commit)
+        return await self._real(["update-ref", f"refs/heads/{branch}", commit, nothing], limit_s)
+
+    async def _real(self, arguments: Sequence[str], limit_s: float) -> GitAnswer:
+        """Git on the repository itself: only commands that start no program of its settings."""
+        return await self._git.run(
+            arguments,
+            cwd=self.repository.top,
+            run_id=_mark(),
+            limit_s=limit_s,
+            variables={"GIT_DIR": str(self.repository.git_dir), "GIT_ALLOW_PROTOCOL": "none"},
+        )
+
+    def make(self, settings: dict[str, str], head: str | None) -> None:
+        """Blocks. Raises NotUnderstood or OSError."""
+        shutil.rmtree(self.store, ignore_errors=True)
+        for name in ("objects", "refs", "info"):
+            (self.store / name).mkdir(mode=0o700, parents=True)
+        (self.store / "HEAD").write_text(f"{head or _NO_COMMIT}\n")
+        (self.store / "config").write_text(_config(settings), encoding="utf-8")
+        source = self.repository
+        for name in ("info/exclude", "info/attributes"):
+            if os.path.lexists(source.common_dir / name):
+                (self.store / name).write_bytes(read_plain(source.common_dir / name))
+        index = source.git_dir / "index"
+        if os.path.lexists(index):
+            (self.store / "index").write_bytes(read_plain(index))
+            # Git trusts no file that is as young as the index: ours must not look younger.
+            status = index.stat()
+            os.utime(self.store / "index", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    async def run(
+        self,
+        *arguments: str,
+        limit_s: float,
+        data: bytes = b"",
+        is_wanted: Callable[[bytes], bool] = lambda _: True,
+        max_lines: int = 1,
+        index: str = "index",
+        variables: dict[str, str] | None = None,
+    ) -> GitAnswer:
+        """Git on the files of the repository, with everything else our own."""
+        source = self.repository
+        return await self._git.run(
+            arguments,
+            cwd=source.top,
+            run_id=_mark(),
+            limit_s=limit_s,
+            settings={"core.quotePath": "false", "core.safecrlf": "false"},
+            variables={
+                "GIT_ALLOW_PROTOCOL": "none",
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(source.common_dir / "objects"),
+                "GIT_CONFIG_GLOBAL": os.devnull,
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_DIR": str(self.store),
+                "GIT_INDEX_FILE": str(self.store / index),
+                "GIT_OBJECT_DIRECTORY": str(self.store / "objects"),
+                "GIT_WORK_TREE": str(source.top),
+                **(variables or {}),
+            },
+            data=data,
+            is_wanted=is_wanted,
+            max_lines=max_lines,
+        )
+
+    async def ask(
+        self,
+        *arguments: str,
+        limit_s: float,
+        data: bytes = b"",
+        is_wanted: Callable[[bytes], bool] = lambda _: True,
+        max_lines: int = 1,
+    ) -> list[bytes]:
+        """The lines that git answers. Raises NotUnderstood when it fails."""
+        answer = await self.run(
+            *arguments, limit_s=limit_s, data=data, is_wanted=is_wanted, max_lines=max_lines
+        )
+        if answer.exit_code != 0:
+            raise NotUnderstood(answer.stderr)
+        return answer.lines
+
+
+class Deadline:
+    """What is left of a limit for several commands."""
+
+    def __init__(self, clock: Clock, limit_s: float) -> None:
+        self._clock = clock
+        self._limit_s = limit_s
+        self._ends_at = clock.monotonic() + limit_s
+
+    @property
+    def left_s(self) -> float:
+        """More than nothing. Raises ExecutorError `git_time_limit` at the end."""
+        left = self._ends_at - self._clock.monotonic()
+        if left <= 0:
+            raise ExecutorError("git_time_limit", minutes=f"{self._limit_s / 60:g}")
+        return left
+
+
+_ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
+_ESCAPED = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_ESCAPED[b"v"] = b"\v"
+
+
+def unquoted(name: bytes) -> bytes:
+    """A path as it is, of one that git may have put in quotes."""
+
+    def plain(found: re.Match[bytes]) -> bytes:
+        sign = found[1]
+        return bytes([int(sign, 8)]) if len(sign) == 3 else _ESCAPED.get(sign, sign)
+
+    if len(name) < 2 or not (name.startswith(b'"') and name.endswith(b'"')):
+        return name
+    return _ESCAPE.sub(plain, name[1:-1])
+
+
+def _joined(answer: GitAnswer) -> str:
+    return b"\n".join(answer.lines).decode("utf-8", "surrogateescape")
+
+
+def _config(settings: dict[str, str]) -> str:
+    version = 1 if "extensions.objectformat" in settings else 0
+    lines = [f"[core]\n\trepositoryformatversion = {version}\n\tbare = false\n"]
+    for name, value in settings.items():
+        section, _, key = name.partition(".")
+        if value.isprintable():
+            lines.append(f"[{section}]\n\t{key} = {_quoted(value)}\n")
+    return "".join(lines)
+
+
+def _quoted(value: str | Path) -> str:
+    """As git reads it in settings, and in lists of folders."""
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _mark() -> str:
+    return f"git-{secrets.token_hex(8)}"

@@ -1,0 +1,187 @@
+"""Fetches what a task brings before its agent starts, and tells agent and person about it.
+
+Nothing of it is fatal: what cannot be had is named in the prompt and in a notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from executor_core.clock import Clock
+from executor_core.model import Materials, Notice, RunRequest, SkillRef
+from executor_core.texts import text
+from executor_core.workspace.attachments import Fetched, fetch_attachments, with_attachments
+from executor_core.workspace.fetch import Server, is_first, server_session
+from executor_core.workspace.skill_cache import SkillCache
+from executor_core.workspace.skills import (
+    LEDGER,
+    Placed,
+    SkillPlace,
+    place_skills,
+    remove_skills,
+)
+from executor_core.workspace.unusable import Unusable
+
+MAX_SKILLS = 50
+
+Emit = Callable[[Notice], None]
+Packed: TypeAlias = tuple[str, Path | Placed]
+"""The name of a skill, and its archive or why there is none."""
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """Where a run works: `folder`, for a task whose own folder is `task_folder`.
+
+    `scratch` is the run's own folder; `private_home` is the agent's, where the task pays for it.
+    """
+
+    folder: Path
+    task_folder: str
+    scratch: Path
+    agent: str
+    private_home: Path | None
+
+
+class Places(Struct, frozen=True, kw_only=True):
+    """Where the materials of one run go. `scratch` is the run's own folder."""
+
+    scratch: Path
+    attachments: Path
+    skills: SkillPlace
+
+
+class Supplies:
+    """The materials of tasks. `clears_cache`: a new conversation gets its skills fetched anew."""
+
+    def __init__(self, skills_cache: Path, *, clears_cache: bool, clock: Clock) -> None:
+        self._cache = SkillCache(skills_cache)
+        self._clears_cache = clears_cache
+        self._clock = clock
+
+    @asynccontextmanager
+    async def brought(
+        self,
+        request: RunRequest,
+        places: Places,
+        *,
+        is_follow_up: bool,
+        emit: Emit,
+        stop: asyncio.Event,
+    ) -> AsyncIterator[str]:
+        """Everything is there inside the block, which gets the prompt that says so.
+
+        When `stop` is set meanwhile, the block begins at once with less. Skills go with its end.
+        """
+        materials = request.materials
+        fetched: list[Fetched] = []
+        packed: list[Packed] = []
+
+        async def fetch() -> None:
+            async with server_session(materials.server, materials.token, self._clock) as server:
+                emit(_announcement(materials))
+                fetched.extend(
+                    await fetch_attachments(server, materials.attachments, places.attachments)
+                )
+                packed.extend(
+                    [
+                        await self._archive(server, request, skill, is_fresh=is_fresh)
+                        for skill in materials.skills[:MAX_SKILLS]
+                    ]
+                )
+
+        is_fresh = self._clears_cache and not is_follow_up
+        if materials.attachments or materials.skills:
+            await is_first(fetch(), stop.wait())
+        async with self._placed(packed, places, request.run_id) as placed:
+            placed += [
+                Placed(name=skill.name, problem=text("skill.too_many", limit=MAX_SKILLS))
+                for skill in materials.skills[MAX_SKILLS:]
+            ]
+            for problem in _problems(fetched, placed):
+                emit(problem)
+            yield _prompt(request, fetched, placed, places.skills)
+
+    async def _archive(
+        self, server: Server, request: RunRequest, skill: SkillRef, *, is_fresh: bool
+    ) -> Packed:
+        address = request.address or request.materials.server
+        try:
+            archive = await self._cache.archive(
+                server, skill, address=address, task_id=request.task_id, is_fresh=is_fresh
+            )
+        except Unusable as error:
+            return skill.name, Placed(name=skill.name, problem=str(error))
+        return skill.name, archive
+
+    @asynccontextmanager
+    async def _placed(
+        self, packed: Sequence[Packed], places: Places, run_id: str
+    ) -> AsyncIterator[list[Placed]]:
+        failed = [archive for _, archive in packed if isinstance(archive, Placed)]
+        archives = [(name, archive) for name, archive in packed if isinstance(archive, Path)]
+        if not archives:
+            yield failed
+            return
+        ledger = places.scratch / LEDGER
+        placing = asyncio.get_running_loop().run_in_executor(
+            None, place_skills, archives, places.skills, run_id, ledger
+        )
+        try:
+            # A thread cannot be cancelled: what it puts down must be there to be removed.
+            yield failed + await asyncio.shield(placing)
+        finally:
+            await asyncio.wait({placing})
+            await asyncio.to_thread(remove_skills, ledger, run_id)
+
+
+def _announcement(materials: Materials) -> Notice:
+    words = text(
+        "notice.fetching",
+        attachments=len(materials.attachments),
+        skills=len(materials.skills),
+    )
+    return Notice(code="fetching", text=words)
+
+
+def _problems(fetched: Sequence[Fetched], placed: Sequence[Placed]) -> list[Notice]:
+    notices = [
+        Notice(
+            code="attachment_failed",
+            text=text("notice.attachment_failed", name=one.name, reason=one.problem),
+        )
+        for one in fetched
+        if one.problem
+    ]
+    notices += [
+        Notice(
+            code="skill_failed", text=text("notice.skill_failed", name=one.name, reason=one.problem)
+        )
+        for one in placed
+        if one.problem
+    ]
+    return notices
+
+
+def _prompt(
+    request: RunRequest, fetched: Sequence[Fetched], placed: Sequence[Placed], place: SkillPlace
+) -> str:
+    """What the agent is told. These words are for the model, so they are English."""
+    prompt = with_attachments(request.prompt, fetched)
+    usable = {one.name: one.path for one in placed if one.path is not None}
+    preferred = [name for name in request.materials.preferred_skills if name in usable]
+    parts: list[str] = []
+    if preferred:
+        parts.append(f"The user picked these skills; use them first: {', '.join(preferred)}.")
+    if usable and not place.is_known_to_agent:
+        lines = "\n".join(f"- {name}: {path}" for name, path in usable.items())
+        parts.append(
+            "Skills for this task are in these folders. Read the SKILL.md of each that fits before"
+            f" you begin:\n{lines}"
+        )
+    return "\n\n".join([*parts, prompt])

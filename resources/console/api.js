@@ -1,0 +1,84 @@
+// Talking to the hub and to the executor of this computer.
+
+import { make, say } from "./dom.js";
+
+const TOKEN = "wegent.token";
+
+export const token = {
+  get: () => sessionStorage.getItem(TOKEN) ?? "",
+  keep: (value) => sessionStorage.setItem(TOKEN, value),
+  forget: () => sessionStorage.removeItem(TOKEN),
+};
+
+// Something that a person is told: title, detail and hint. Status 0: nobody answered.
+export class Problem extends Error {
+  constructor(status, words) {
+    super(words.title);
+    this.status = status;
+    this.words = words;
+  }
+}
+
+const unreachable = () =>
+  new Problem(0, { title: say("console.unreachable"), detail: say("console.unreachable_detail") });
+
+async function request(method, path, { body, headers = {}, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      body,
+      signal,
+      headers: { Authorization: `Bearer ${token.get()}`, ...headers },
+    });
+  } catch {
+    throw unreachable();
+  }
+  if (response.ok) return response;
+  const answer = await response.json().catch(() => ({}));
+  throw new Problem(response.status, answer.error ?? { title: response.statusText });
+}
+
+// An answer that breaks off is none.
+const content = (response) => response.json().catch(() => { throw unreachable(); });
+
+export async function call(method, path, body) {
+  const sent = body === undefined
+    ? {}
+    : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  return content(await request(method, path, sent));
+}
+
+export async function upload(file) {
+  const type = file.type || "application/octet-stream";
+  const path = `/api/attachments?name=${encodeURIComponent(file.name)}`;
+  return content(await request("POST", path, { body: file, headers: { "Content-Type": type } }));
+}
+
+export async function download(path, name) {
+  const url = URL.createObjectURL(await (await request("GET", path)).blob());
+  make("a", { href: url, download: name }).click();
+  URL.revokeObjectURL(url);
+}
+
+// The server-sent events of a path, from the one after `lastId` on; ends with the connection.
+export async function* stream(path, { lastId = "", signal, onopen } = {}) {
+  const headers = lastId ? { "Last-Event-ID": lastId } : {};
+  const response = await request("GET", path, { headers, signal });
+  await onopen?.();
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read().catch(() => ({ done: true }));
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const fields = Object.fromEntries(block.split("\n").map((line) => {
+        const colon = line.indexOf(": ");
+        return [line.slice(0, colon), line.slice(colon + 2)];
+      }));
+      if (fields.event) yield { id: fields.id, event: fields.event, data: JSON.parse(fields.data) };
+    }
+  }
+}

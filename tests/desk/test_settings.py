@@ -1,0 +1,136 @@
+"""Every option as people see it, and the file that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import keyring
+import pytest
+
+from executor_core.config.home import Home
+from executor_core.config.layers import load
+from executor_core.config.options import OPTIONS
+from executor_core.control.desk import Setting
+from executor_core.desk.settings import SettingsRoom
+from executor_core.errors import ExecutorError
+
+OWN = {"HOME": "/users/ada", "USERPROFILE": "/users/ada"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def room(home: Home, environment: Mapping[str, str] | None = None) -> SettingsRoom:
+    return SettingsRoom(partial(load, home, OWN | dict(environment or {})))
+
+
+async def setting(desk: SettingsRoom, name: str) -> Setting:
+    return {one.name: one for one in await desk.settings()}[name]
+
+
+async def test_every_option_is_there_in_order_and_nothing_is_created(home: Home) -> None:
+    found = await room(home).settings()
+    assert [one.name for one in found] == list(OPTIONS)
+    assert all(one.help and one.allowed for one in found)
+    assert not home.path.exists()
+
+
+async def test_a_change_counts_from_then_on_and_can_be_taken_back(home: Home) -> None:
+    desk = room(home)
+    before = await setting(desk, "log.level")
+    assert (before.value, before.default, before.source) == ("INFO", "INFO", "default")
+    assert before.choices == ("DEBUG", "INFO", "WARNING", "ERROR")
+    changed = await desk.change("log.level", "debug")
+    assert (changed.value, changed.overridden_by) == ("debug", None)
+    assert "config.toml" in changed.source
+    assert await setting(desk, "log.level") == changed
+    assert await desk.change("log.level", None) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("server.url", "https://wegent.example.com"),
+        ("device.max_concurrent_tasks", "3"),
+        ("heartbeat.interval_s", "12.5"),
+        ("server.allow_plain_http", "true"),
+        ("device.capabilities", "gpu, large memory"),
+        ("log.max_size_bytes", "20MB"),
+        ("api.listen", "127.0.0.1:9000"),
+    ],
+)
+async def test_a_value_is_shown_as_it_is_typed(home: Home, name: str, value: str) -> None:
+    desk = room(home)
+    shown = await desk.change(name, value)
+    assert shown.value == value
+    assert await desk.change(name, shown.value) == shown
+
+
+async def test_a_stronger_place_is_named_and_a_change_has_no_effect(home: Home) -> None:
+    desk = room(home, {"LOG_LEVEL": "ERROR"})
+    shown = await desk.change("log.level", "DEBUG")
+    assert shown.value == "ERROR"
+    assert "LOG_LEVEL" in (shown.overridden_by or "")
+    assert "DEBUG" in home.config_toml.read_text()
+    weaker = await setting(desk, "log.file")
+    assert weaker.overridden_by is None
+
+
+async def test_a_secret_is_never_shown(home: Home) -> None:
+    environment = {
+        "ANTHROPIC_API_KEY": "key-of-the-owner",
+        "WEGENT_AUTH_TOKEN": "token-of-the-owner",
+        "WEGENT_BACKEND_URL": "https://wegent.example.com",
+        "GIT_TOKEN_AES_KEY": "k" * 32,
+    }
+    for one in await room(home, environment).settings():
+        assert "of-the-owner" not in repr(one)
+        assert "kkkk" not in repr(one)
+    key = await setting(room(home, environment), "agents.anthropic_api_key")
+    assert (key.is_secret, key.value) == (True, "set")
+    assert (await setting(room(home), "agents.anthropic_api_key")).value == ""
+    token = await setting(room(home, environment), "server.token")
+    assert (token.value, token.is_editable) == ("set", False)
+    assert "WEGENT_AUTH_TOKEN" in (token.overridden_by or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("log.levle", "DEBUG", "unknown_option"),
+        ("log.level", "LOUD", "bad_option"),
+        ("device.max_concurrent_tasks", "99", "bad_option"),
+        ("server.token", "secret-of-mine", "option_not_in_file"),
+        ("agents.acp", "secret-of-mine", "bad_option"),
+    ],
+)
+async def test_what_is_not_allowed_is_refused_and_nothing_written(
+    home: Home, name: str, value: str, code: str
+) -> None:
+    with pytest.raises(ExecutorError) as caught:
+        await room(home).change(name, value)
+    assert caught.value.code == code
+    assert "secret-of-mine" not in str(caught.value)
+    assert not home.config_toml.exists()
+
+
+async def test_a_file_that_cannot_be_written_is_said(home: Home) -> None:
+    home.create()
+    home.config_toml.symlink_to(home.path / "nowhere" / "config.toml")
+    with pytest.raises(ExecutorError) as caught:
+        await room(home).change("log.level", "DEBUG")
+    assert caught.value.code == "config_not_written"
+
+
+async def test_no_keychain_is_asked_without_a_server(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> None:
+        raise AssertionError("the keychain was asked")
+
+    monkeypatch.setattr(keyring, "get_keyring", asked)
+    assert (await setting(room(home), "server.token")).value == ""

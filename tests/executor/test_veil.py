@@ -1,0 +1,143 @@
+"""No secret passes, in whatever spelling and however it is split; nothing else is changed."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executor_core.config.redaction import Redactor
+from executor_core.executor.veil import Veil
+from executor_core.model import (
+    AgentEvent,
+    AgentResult,
+    ErrorInfo,
+    ModelConfig,
+    ReasoningDelta,
+    RunRequest,
+    Source,
+    TaskFolder,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+)
+from tests.executor.room import Room, request
+
+SECRET = "canary/of+the=task-0123456789"
+SPELLINGS = {
+    "plain": SECRET,
+    "url": quote(SECRET, safe=""),
+    "base64": base64.b64encode(SECRET.encode()).decode(),
+    "basic": base64.b64encode(f"user:{SECRET}".encode()).decode(),
+}
+
+
+def secrets() -> Redactor:
+    redactor = Redactor()
+    redactor.register(SECRET)
+    return redactor
+
+
+def passed(events: Iterable[AgentEvent]) -> list[AgentEvent]:
+    veil = Veil(secrets())
+    found = [visible for event in events for visible in veil.through(event)]
+    return [*found, *veil.rest()]
+
+
+def text_of(events: Iterable[AgentEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_secret_is_hidden_wherever_its_text_is_split(spelling: str) -> None:
+    whole = f"before {SPELLINGS[spelling]} after"
+    for cut in range(1, len(whole)):
+        said = text_of(passed([TextDelta(text=whole[:cut]), TextDelta(text=whole[cut:])]))
+        assert SPELLINGS[spelling] not in said
+        assert (said[:7], said[-6:]) == ("before ", " after")
+
+
+def test_a_secret_that_comes_letter_by_letter_is_hidden() -> None:
+    assert text_of(passed([TextDelta(text=letter) for letter in f"<{SECRET}>"])) == "<***>"
+
+
+def test_what_only_began_like_a_secret_is_said_when_something_else_follows() -> None:
+    call = ToolStarted(call_id="1", name="Bash")
+    events = passed([TextDelta(text="a canary"), call, TextDelta(text="/of")])
+    assert [event.text if isinstance(event, TextDelta) else event for event in events] == [
+        "a ",
+        "canary",
+        call,
+        "/of",
+    ]
+
+
+def test_text_and_reasoning_are_not_mixed() -> None:
+    events = passed([TextDelta(text="x canary"), ReasoningDelta(text="/of+the")])
+    assert events == [
+        TextDelta(text="x "),
+        TextDelta(text="canary"),
+        ReasoningDelta(text="/of+the"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ToolStarted(call_id="1", name="Bash", input={"command": f"curl -H 'X: {SECRET}'"}),
+        ToolFinished(call_id="1", output=f"TOKEN={SECRET}\n"),
+        AgentResult(final_text=SECRET, error=ErrorInfo(code="c", title=f"No: {SECRET}")),
+        TextDelta(text="said", raw={"key": [SECRET]}),
+    ],
+)
+def test_every_field_of_every_event_is_covered(event: AgentEvent) -> None:
+    (covered,) = passed([event])
+    assert type(covered) is type(event)
+    assert SECRET not in repr(covered)
+    assert "***" in repr(covered)
+
+
+@given(st.lists(st.text(alphabet="ancry/of+the=tsk-0123456789 .", max_size=12)))
+def test_text_without_a_secret_passes_unchanged(pieces: list[str]) -> None:
+    whole = "".join(pieces)
+    if SECRET not in whole:
+        assert text_of(passed([TextDelta(text=piece) for piece in pieces])) == whole
+
+
+def test_short_keys_of_local_gateways_are_ordinary_words() -> None:
+    redactor = Redactor()
+    redactor.register("ollama")
+    assert redactor.hide("ollama runs models") == "ollama runs models"
+    assert redactor.redact("key ollama") == "key ***"
+
+
+def test_a_request_names_its_secrets_and_nothing_else() -> None:
+    asked = RunRequest(
+        source=Source.DEVICE,
+        request_key="k",
+        agent="a",
+        prompt="p",
+        workspace=TaskFolder(name="1"),
+        conversation_key="c",
+        model=ModelConfig(
+            api_key="the-key",
+            headers={"Authorization": "Bearer the-bearer", "Accept": "application/json"},
+            env={"OTHER_API_KEY": "the-env", "MODEL_REGION": "eu-central-1"},
+        ),
+        mcp_servers={"docs": {"env": {"DOCS_TOKEN": "the-tool"}, "headers": None}},
+    )
+    assert sorted(asked.secrets) == ["the-bearer", "the-env", "the-key", "the-tool"]
+
+
+async def test_a_run_hides_its_own_key_in_log_answer_and_outcome(room: Room) -> None:
+    run = await room.submit(request(model=ModelConfig(api_key=SECRET)))
+    performance = await room.agent.started()
+    performance.say(f"The key is {SECRET[:9]}", f"{SECRET[9:]}.")
+    performance.finish()
+    outcome = await room.door.outcome(run)
+    assert outcome.text == "The key is ***."
+    assert SECRET not in (room.folder / "runs" / run / "events.jsonl").read_text()

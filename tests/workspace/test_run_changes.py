@@ -1,0 +1,596 @@
+"""What a run changed: recorded without a trace in the repository, taken back, made a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from executor_core.agents import AgentHost
+from executor_core.config.redaction import Redactor
+from executor_core.errors import ExecutorError
+from executor_core.model import Artifact
+from executor_core.workspace import (
+    FileStatus,
+    Recorder,
+    RunChanges,
+    keep,
+    patches,
+    read_changes,
+    snapshots,
+    undo,
+)
+from tests.support.git_server import GIT, git
+
+pytestmark = pytest.mark.slow
+
+SECRET = "canary-0badc0ffee-secret"
+FILES = {
+    "README.md": b"# Hello\n\none\ntwo\nthree\n",
+    "src/app.py": b"print('hello')\n" * 20,
+    "src/gone.txt": b"soon gone\n",
+    "crlf.txt": b"one\r\ntwo\r\n",
+    "tail.txt": b"no newline at the end",
+    "logo.bin": bytes(range(256)),
+    ".gitignore": b".env\n*.o\nbuild/\n",
+}
+
+
+def tree_of(folder: Path) -> dict[str, object]:
+    """Everything below a folder but git's own: bytes, targets of links, whether it is a program."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if name.split("/")[0] == ".git":
+            continue
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
+    return found
+
+
+def inside(git_dir: Path) -> dict[str, bytes]:
+    """Every file of a repository's own."""
+    return {
+        str(path.relative_to(git_dir)): path.read_bytes()
+        for path in git_dir.rglob("*")
+        if path.is_file()
+    }
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit, made once and copied often."""
+    folder = tmp_path_factory.mktemp("committed") / "app"
+    folder.mkdir()
+    write(folder, FILES)
+    for arguments in (
+        ("init", "-q", "-b", "main"),
+        ("add", "-A"),
+        ("commit", "-q", "-m", "first"),
+    ):
+        subprocess.run([*GIT, *arguments], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def app(committed: Path, tmp_path: Path) -> Path:
+    """The repository of a person."""
+    shutil.copytree(committed, tmp_path / "projects" / "app", symlinks=True)
+    return tmp_path / "projects" / "app"
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "run_1"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def recorder(host: AgentHost, home: Path, redactor: Redactor) -> Recorder:
+    redactor.register(SECRET)
+    return Recorder(
+        host, lambda data: redactor.hide(text := data.decode(errors="replace")) != text, [home]
+    )
+
+
+Change = Callable[[], object]
+
+
+@pytest.fixture
+def recorded(recorder: Recorder, app: Path, run_folder: Path) -> Recorded:
+    return Recorded(recorder, app, run_folder)
+
+
+class Recorded:
+    """`await recorded(change)` is a run that makes this change; what it left as artifacts."""
+
+    def __init__(self, recorder: Recorder, folder: Path, run_folder: Path) -> None:
+        self.recorder = recorder
+        self.folder = folder
+        self.run_folder = run_folder
+
+    async def __call__(self, change: Change) -> tuple[Artifact, ...]:
+        begun = await self.recorder.begin(self.folder, self.run_folder)
+        assert begun is not None
+        done = change()
+        if asyncio.iscoroutine(done):
+            await done
+        return await self.recorder.finish(begun)
+
+    @property
+    def changes(self) -> RunChanges:
+        return read_changes(self.run_folder)
+
+    @property
+    def statuses(self) -> dict[str, FileStatus]:
+        return {file.path: file.status for file in self.changes.files}
+
+
+def change_everything(folder: Path) -> None:
+    write(
+        folder,
+        {
+            "README.md": b"# Hello\n\none\nTWO\nthree\n",
+            "crlf.txt": b"one\r\nTWO\r\n",
+            "tail.txt": b"still no newline at the end",
+            "logo.bin": bytes(reversed(range(256))),
+            'new/ä é \t"q".txt': "你好\n".encode(),
+            "empty.txt": b"",
+        },
+    )
+    (folder / "src/gone.txt").unlink()
+    (folder / "src/app.py").rename(folder / "src/main.py")
+    (folder / "link").symlink_to("README.md")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+async def test_the_patch_makes_of_a_fresh_checkout_what_the_run_made(
+    recorded: Recorded, app: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(app, tmp_path / "fresh", symlinks=True)
+    (artifact,) = await recorded(lambda: change_everything(app))
+    assert artifact.name == "changes.patch"
+    assert artifact.size_bytes == Path(artifact.path).stat().st_size > 0
+    await git(tmp_path / "fresh", "apply", "--check", artifact.path)
+    await git(tmp_path / "fresh", "apply", artifact.path)
+    assert tree_of(tmp_path / "fresh") == tree_of(app)
+
+
+async def test_every_kind_of_change_is_listed(recorded: Recorded, app: Path) -> None:
+    await recorded(lambda: change_everything(app))
+    assert recorded.statuses == {
+        "README.md": FileStatus.MODIFIED,
+        "crlf.txt": FileStatus.MODIFIED,
+        "tail.txt": FileStatus.MODIFIED,
+        "logo.bin": FileStatus.MODIFIED,
+        'new/ä é \t"q".txt': FileStatus.ADDED,
+        "empty.txt": FileStatus.ADDED,
+        "link": FileStatus.ADDED,
+        "run.sh": FileStatus.ADDED,
+        "src/gone.txt": FileStatus.DELETED,
+        "src/main.py": FileStatus.RENAMED,
+    }
+    by_path = {file.path: file for file in recorded.changes.files}
+    readme, logo, moved = by_path["README.md"], by_path["logo.bin"], by_path["src/main.py"]
+    assert (readme.additions, readme.deletions, readme.is_binary) == (1, 1, False)
+    assert (logo.additions, logo.deletions, logo.is_binary) == (0, 0, True)
+    assert moved.old_path == "src/app.py"
+    assert "+TWO\n" in recorded.changes.patch
+    assert recorded.changes.folder == str(app)
+    assert not recorded.changes.is_cut
+
+
+async def test_the_repository_has_no_trace_of_a_record(recorded: Recorded, app: Path) -> None:
+    (app / "mine.txt").write_text("not committed")
+    before = inside(app / ".git")
+    await recorded(lambda: change_everything(app))
+    assert inside(app / ".git") == before
+
+
+async def test_our_copy_of_the_index_is_as_old_as_the_index(
+    recorder: Recorder, app: Path, run_folder: Path
+) -> None:
+    # A younger one would make git trust files that changed in the moment they were added.
+    await recorder.begin(app, run_folder)
+    indexes = [app / ".git" / "index", run_folder / "snapshot" / "index"]
+    ages = [place.stat().st_mtime_ns for place in indexes]
+    assert ages[0] == ages[1]
+
+
+async def test_what_was_there_before_is_not_part_of_the_patch(
+    recorded: Recorded, app: Path
+) -> None:
+    (app / "mine.txt").write_text("mine")
+    (app / "README.md").write_text("# Hello\n\nmy own line\n")
+    await git(app, "add", "README.md")
+    await recorded(lambda: (app / "new.txt").write_text("new"))
+    assert recorded.statuses == {"new.txt": FileStatus.ADDED}
+    assert "my own line" not in recorded.changes.patch
+
+
+async def test_what_the_agent_staged_or_committed_is_part_of_the_patch(
+    recorded: Recorded, app: Path
+) -> None:
+    async def work() -> None:
+        (app / "committed.txt").write_text("c")
+        await git(app, "add", "-A")
+        await git(app, "commit", "-q", "-m", "by the agent")
+        (app / "staged.txt").write_text("s")
+        await git(app, "add", "-A")
+
+    await recorded(work)
+    assert set(recorded.statuses) == {"committed.txt", "staged.txt"}
+
+
+async def test_a_run_that_changes_nothing_leaves_nothing(
+    recorded: Recorded, run_folder: Path
+) -> None:
+    assert await recorded(lambda: None) == ()
+    assert recorded.changes == RunChanges()
+    assert list(run_folder.iterdir()) == []
+
+
+async def test_a_run_in_a_subfolder_sees_the_whole_repository(
+    recorder: Recorder, app: Path, run_folder: Path
+) -> None:
+    recorded = Recorded(recorder, app / "src", run_folder)
+    await recorded(lambda: (app / "top.txt").write_text("t"))
+    assert set(recorded.statuses) == {"top.txt"}
+
+
+async def test_without_a_repository_nothing_is_recorded(
+    recorder: Recorder, home: Path, tmp_path: Path, run_folder: Path
+) -> None:
+    (tmp_path / "plain").mkdir()
+    assert await recorder.begin(tmp_path / "plain", run_folder) is None
+    await git(home, "init", "-q")
+    (home / "stuff").mkdir()
+    # A home folder that is a repository is not the project of everything in it.
+    assert await recorder.begin(home / "stuff", run_folder) is None
+    assert await recorder.begin(home, run_folder) is None
+    assert list(run_folder.iterdir()) == []
+
+
+async def test_a_repository_without_a_commit_is_recorded(
+    recorder: Recorder, tmp_path: Path, run_folder: Path
+) -> None:
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    await git(folder, "init", "-q")
+    recorded = Recorded(recorder, folder, run_folder)
+    await recorded(lambda: (folder / "a.txt").write_text("a"))
+    assert recorded.statuses == {"a.txt": FileStatus.ADDED}
+
+
+async def test_a_linked_worktree_is_recorded(
+    recorder: Recorder, app: Path, tmp_path: Path, run_folder: Path
+) -> None:
+    tree = tmp_path / "tree"
+    await git(app, "worktree", "add", "-q", str(tree))
+    recorded = Recorded(recorder, tree, run_folder)
+    await recorded(lambda: (tree / "README.md").write_text("x"))
+    assert recorded.statuses == {"README.md": FileStatus.MODIFIED}
+    assert (app / "README.md").read_bytes() == FILES["README.md"]
+
+
+async def test_a_file_in_place_of_a_folder_and_the_other_way_are_recorded(
+    recorded: Recorded, app: Path
+) -> None:
+    before = tree_of(app)
+
+    def swap() -> None:
+        shutil.rmtree(app / "src")
+        (app / "src").write_text("a file now")
+        (app / "README.md").unlink()
+        write(app, {"README.md/inside.txt": b"x"})
+
+    await recorded(swap)
+    assert recorded.statuses["src"] == FileStatus.ADDED
+    assert recorded.statuses["README.md/inside.txt"] == FileStatus.ADDED
+    assert recorded.statuses["README.md"] == FileStatus.DELETED
+    await undo(recorded.recorder._host, recorded.run_folder)
+    assert tree_of(app) == before
+
+
+async def test_a_repository_inside_is_left_alone(recorded: Recorded, app: Path) -> None:
+    async def work() -> None:
+        (app / "inner").mkdir()
+        await git(app / "inner", "init", "-q")
+        (app / "inner" / "a.txt").write_text("a")
+        (app / "outer.txt").write_text("o")
+
+    await recorded(work)
+    assert set(recorded.statuses) == {"outer.txt"}
+
+
+# --- what stays out ------------------------------------------------------------------------------
+
+
+async def test_ignored_files_stay_out_also_when_the_agent_stops_ignoring_them(
+    recorded: Recorded, app: Path
+) -> None:
+    write(app, {".env": b"PASSWORD=hunter2\n", "build/out.bin": b"x", "lib/a.o": b"o"})
+
+    def work() -> None:
+        (app / ".gitignore").unlink()
+        write(app, {"lib/new.c": b"int x;\n"})
+
+    await recorded(work)
+    assert recorded.statuses == {
+        ".gitignore": FileStatus.DELETED,
+        "lib/new.c": FileStatus.ADDED,
+    }
+    assert "hunter2" not in recorded.changes.patch
+    await undo(recorded.recorder._host, recorded.run_folder)
+    assert (app / ".env").read_bytes() == b"PASSWORD=hunter2\n"
+
+
+async def test_a_file_with_a_known_secret_is_left_out_by_name(
+    recorded: Recorded, app: Path, run_folder: Path
+) -> None:
+    def work() -> None:
+        write(app, {"dump.txt": f"TOKEN={SECRET}\n".encode(), "ok.txt": b"ok\n"})
+        (app / "README.md").write_text(f"# {SECRET}\n")
+
+    await recorded(work)
+    assert set(recorded.statuses) == {"ok.txt"}
+    assert {(one.path, one.reason.value) for one in recorded.changes.left_out} == {
+        ("dump.txt", "secret"),
+        ("README.md", "secret"),
+    }
+    objects = [path for path in (run_folder / "snapshot").rglob("*") if path.is_file()]
+    names = " ".join(path.parent.name + path.name for path in objects)
+    secret_object = await git(app, "hash-object", "dump.txt")
+    assert secret_object not in names
+    assert SECRET not in recorded.changes.patch
+
+
+async def test_big_files_are_left_out_by_name(
+    recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(snapshots, "MAX_BYTES", 1500)
+    (app / "old-and-big").write_bytes(bytes(2000))
+
+    def work() -> None:
+        (app / "old-and-big").write_bytes(b"small now")
+        write(app, {"big": bytes(1001), "fits-1": bytes(1000), "fits-2": bytes(501)})
+
+    await recorded(work)
+    assert set(recorded.statuses) == {"fits-1"}
+    assert {(one.path, one.reason.value) for one in recorded.changes.left_out} == {
+        ("old-and-big", "too_big"),
+        ("big", "too_big"),
+        ("fits-2", "too_much"),
+    }
+
+
+async def test_of_too_many_files_there_is_no_record_and_the_log_says_so(
+    recorder: Recorder,
+    app: Path,
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_FILES", 3)
+    write(app, {f"{number}.txt": b"" for number in range(4)})
+    assert await recorder.begin(app, run_folder) is None
+    assert list(run_folder.iterdir()) == []
+    assert "more than 3" in caplog.text
+
+
+async def test_a_patch_over_the_bound_is_not_kept_but_its_files_are_listed(
+    recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "MAX_PATCH_BYTES", 100)
+    assert await recorded(lambda: change_everything(app)) == ()
+    assert len(recorded.changes.files) == 10
+    assert recorded.changes.patch == ""
+    assert recorded.changes.is_cut
+
+
+async def test_a_long_patch_is_shown_up_to_a_whole_line(
+    recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "SHOWN_BYTES", 300)
+    await recorded(lambda: change_everything(app))
+    assert recorded.changes.is_cut
+    assert 0 < len(recorded.changes.patch) <= 300
+    assert recorded.changes.patch.endswith("\n")
+
+
+async def test_nothing_that_a_hostile_repository_names_is_run(
+    recorded: Recorded, app: Path, tmp_path: Path
+) -> None:
+    trap = tmp_path / "trap"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\ncat\n")
+    trap.chmod(0o755)
+    for name in (
+        "core.fsmonitor", "core.pager", "core.sshCommand", "diff.external", "diff.x.command",
+        "diff.x.textconv", "filter.x.clean", "filter.x.smudge", "filter.x.process",
+        "gpg.program", "credential.helper", "core.editor", "core.askPass",
+    ):  # fmt: skip
+        await git(app, "config", name, str(trap))
+    await git(app, "config", "core.hooksPath", str(tmp_path / "hooks"))
+    await git(app, "config", "core.worktree", "/")
+    await git(app, "config", "commit.gpgSign", "true")
+    (tmp_path / "hooks").mkdir()
+    for hook in ("reference-transaction", "post-index-change", "post-checkout"):
+        shutil.copy(trap, tmp_path / "hooks" / hook)
+        shutil.copy(trap, app / ".git" / "hooks" / hook)
+    write(app, {".gitattributes": b"* filter=x diff=x\n"})
+
+    await recorded(lambda: (app / "README.md").write_text("changed\n"))
+    await keep(recorded.recorder._host, recorded.run_folder, "kept")
+    await undo(recorded.recorder._host, recorded.run_folder)
+
+    assert recorded.statuses == {"README.md": FileStatus.MODIFIED}
+    assert (app / "README.md").read_bytes() == FILES["README.md"]
+    assert not (tmp_path / "sprung").exists()
+
+
+async def test_a_broken_repository_costs_the_record_and_nothing_else(
+    recorder: Recorder, app: Path, run_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (app / ".git" / "index").write_bytes(b"nonsense")
+    assert await recorder.begin(app, run_folder) is None
+    assert list(run_folder.iterdir()) == []
+    assert "not recorded" in caplog.text
+
+
+async def test_a_repository_that_disappears_costs_the_record_and_nothing_else(
+    recorded: Recorded, app: Path, run_folder: Path
+) -> None:
+    assert await recorded(lambda: shutil.rmtree(app)) == ()
+    assert list(run_folder.iterdir()) == []
+
+
+async def test_the_users_line_endings_and_ignored_files_count(
+    recorded: Recorded, app: Path, home: Path
+) -> None:
+    (home / ".gitconfig").write_text("[core]\n\tautocrlf = true\n\texcludesFile = ~/mine\n")
+    (home / "mine").write_text("*.secret\n")
+
+    def work() -> None:
+        write(app, {"README.md": FILES["README.md"].replace(b"\n", b"\r\n"), "a.secret": b"x"})
+
+    # To git a file whose line ends alone are different is the same file.
+    assert await recorded(work) == ()
+
+
+# --- undo ----------------------------------------------------------------------------------------
+
+
+async def test_undo_puts_everything_back_and_leaves_the_rest(
+    recorded: Recorded, app: Path, host: AgentHost
+) -> None:
+    (app / "mine.txt").write_text("mine")
+    before = tree_of(app)
+    await recorded(lambda: change_everything(app))
+    (app / "later.txt").write_text("made by a person since")
+
+    changes = await undo(host, recorded.run_folder)
+
+    assert changes.is_undone
+    assert len(changes.files) == 10
+    (app / "later.txt").unlink()
+    assert tree_of(app) == before
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        pytest.param(lambda app: (app / "README.md").write_text("mine now\n"), id="changed"),
+        pytest.param(lambda app: (app / "empty.txt").unlink(), id="deleted"),
+        pytest.param(lambda app: (app / "src/gone.txt").write_text("again"), id="made again"),
+        pytest.param(lambda app: (app / "src/app.py").write_text("again"), id="old name"),
+    ],
+)
+async def test_undo_refuses_and_changes_nothing_when_a_file_was_touched_since(
+    recorded: Recorded, app: Path, host: AgentHost, touch: Callable[[Path], object]
+) -> None:
+    await recorded(lambda: change_everything(app))
+    touch(app)
+    now = tree_of(app)
+    with pytest.raises(ExecutorError) as caught:
+        await undo(host, recorded.run_folder)
+    assert caught.value.code == "changes_touched"
+    assert tree_of(app) == now
+    assert not recorded.changes.is_undone
+
+
+async def test_undo_works_once(recorded: Recorded, app: Path, host: AgentHost) -> None:
+    await recorded(lambda: change_everything(app))
+    await undo(host, recorded.run_folder)
+    with pytest.raises(ExecutorError) as caught:
+        await undo(host, recorded.run_folder)
+    assert caught.value.code == "changes_undone"
+
+
+async def test_undo_and_keep_say_what_is_missing(
+    recorded: Recorded, app: Path, host: AgentHost, tmp_path: Path
+) -> None:
+    for work in (undo(host, tmp_path / "nothing"), keep(host, tmp_path / "nothing", "b")):
+        with pytest.raises(ExecutorError) as caught:
+            await work
+        assert caught.value.code == "no_changes"
+    await recorded(lambda: change_everything(app))
+    shutil.rmtree(app)
+    for work in (undo(host, recorded.run_folder), keep(host, recorded.run_folder, "b")):
+        with pytest.raises(ExecutorError) as caught:
+            await work
+        assert caught.value.code == "changes_folder_gone"
+        assert str(app) in caught.value.info.sentence
+
+
+# --- keep ----------------------------------------------------------------------------------------
+
+
+async def test_keep_makes_a_branch_and_touches_nothing_else(
+    recorded: Recorded, app: Path, host: AgentHost, tmp_path: Path
+) -> None:
+    first = await git(app, "rev-parse", "HEAD")
+    await recorded(lambda: change_everything(app))
+    files, index = tree_of(app), (app / ".git" / "index").read_bytes()
+
+    commit = await keep(host, recorded.run_folder, "runs/one")
+
+    assert tree_of(app) == files
+    assert (app / ".git" / "index").read_bytes() == index
+    assert await git(app, "branch", "--show-current") == "main"
+    assert await git(app, "rev-parse", "runs/one") == commit
+    assert await git(app, "rev-parse", "runs/one^") == first
+    await git(app, "fsck", "--strict")
+    shutil.rmtree(recorded.run_folder)
+    await git(app, "worktree", "add", "-q", str(tmp_path / "kept"), "runs/one")
+    assert {n: v for n, v in tree_of(tmp_path / "kept").items() if n != ".git"} == files
+
+
+async def test_keep_refuses_a_branch_that_is_there_and_one_that_cannot_be(
+    recorded: Recorded, app: Path, host: AgentHost
+) -> None:
+    await recorded(lambda: change_everything(app))
+    first = await git(app, "rev-parse", "main")
+    for name, code in (
+        ("main", "branch_exists"),
+        ("main/below", "keep_failed"),
+        ("-f", "git_branch_refused"),
+        ("a..b", "git_branch_refused"),
+    ):
+        with pytest.raises(ExecutorError) as caught:
+            await keep(host, recorded.run_folder, name)
+        assert caught.value.code == code
+    assert await git(app, "rev-parse", "main") == first
+
+
+async def test_what_was_undone_can_still_be_kept(
+    recorded: Recorded, app: Path, host: AgentHost
+) -> None:
+    await recorded(lambda: change_everything(app))
+    await undo(host, recorded.run_folder)
+    await keep(host, recorded.run_folder, "after-all")
+    assert await git(app, "show", "after-all:README.md") == "# Hello\n\none\nTWO\nthree"
+
+
+def test_changes_are_json(run_folder: Path) -> None:
+    (run_folder / "changes.json").write_bytes(b"{torn")
+    assert msgspec.json.encode(read_changes(run_folder)) == msgspec.json.encode(RunChanges())
