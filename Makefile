@@ -2,6 +2,7 @@
 # make test       lint, types and tests: what every change must pass
 # make test-slow  tests with the real agent CLIs (needs npm)
 # make fmt        put the code into its standard form
+# make bundle     put the program and all it needs into dist/, with PyInstaller
 # make lock       resolve the dependencies anew, after a change in pyproject.toml
 #
 # PYTHON=python3.12 chooses the interpreter of .venv; ARGS='…' is passed on by run, test and test-slow.
@@ -9,7 +10,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow lint types fmt bundle install lock npm browser
+.PHONY: run test test-slow lint types fmt bundle install lock npm browser qt screen
 
 install:
 	@.ci/install $(PYTHON)
@@ -17,10 +18,10 @@ install:
 run: install
 	@$(BIN)/wegent-executor --standalone $(ARGS)
 
-test: lint types
+test: lint types qt
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-test-slow: install npm browser
+test-slow: install npm browser qt screen
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 lint: install
@@ -35,8 +36,18 @@ fmt: install
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format --quiet .
 
-bundle:
-	@echo "Packaging is not there yet: there is no build.spec."; exit 1
+bundle: qt
+	@[ ! -e /etc/debian_version ] || command -v objdump >/dev/null || \
+		.ci/install --debian binutils libpython3-dev
+	@$(BIN)/python -c 'import PyInstaller' 2>/dev/null || \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check pyinstaller==6.22.3
+	@$(BIN)/python -m PyInstaller --noconfirm --log-level WARN build.spec
+	@echo "The bundle is in dist/wegent-executor."
+
+# Windows are tested without a screen; Qt wants these libraries all the same.
+QT_LIBRARIES := libgl1 libegl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0 libbrotli1
+qt: install
+	@$(BIN)/python -c 'import PySide6.QtWidgets' 2>/dev/null || .ci/install --debian $(QT_LIBRARIES)
 
 # Without npm the slow tests skip themselves; in CI they must run.
 npm:
@@ -45,6 +56,17 @@ npm:
 # Without Chromium the console's tests skip themselves; in CI they must run.
 browser:
 	@[ "$$CI" != true ] || command -v chromium >/dev/null || .ci/install --debian chromium
+
+# Without a keyring, a display and two kinds of panel the tests of a real desktop skip themselves; in
+# CI they must run.
+SCREEN_PROGRAMS := Xvfb dbus-daemon dbus-send gnome-keyring-daemon openbox trayer xfce4-panel xdotool
+SCREEN_PACKAGES := xvfb dbus gnome-keyring gcr openbox trayer xfce4-panel xfconf xdotool \
+	fonts-dejavu-core libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxkbcommon-x11-0
+screen:
+	@[ "$$CI" != true ] || \
+		for program in $(SCREEN_PROGRAMS); do \
+			command -v $$program >/dev/null || exec .ci/install --debian $(SCREEN_PACKAGES); \
+		done
 
 lock: install
 	@.ci/lock $(BIN)/python

@@ -1,0 +1,1 @@
+"""The tray application: a client of the executor's control surface, and its host."""

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QApplication
+
+from desktop.glance import TrayState, duration, glance, run_line, until_tomorrow_s
+from desktop.icon import SIZES, TILES, draw, tray_icon
+from executor_core.control import RunSummary, Slots, Status
+from executor_core.model import LinkState, LinkStatus, RunState, Source
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def link(state: LinkState) -> LinkStatus:
+    since = NOW - timedelta(hours=3)
+    return LinkStatus(kind="device", state=state, server="https://w.example.com", since=since)
+
+
+def status(*links: LinkStatus, used: int = 0, **more: object) -> Status:
+    return Status(
+        version="1",
+        pid=1,
+        device_id="hw-1",
+        device_name="A",
+        links=links,
+        slots=Slots(used=used, max=5),
+        queued=0,
+        outbox_pending=0,
+        api="",
+        runs=(),
+        **{"paused": False, "draining": False, **more},  # type: ignore[arg-type]
+    )
+
+
+ONLINE = link(LinkState.ONLINE)
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (None, TrayState.STARTING),
+        (status(link(LinkState.CONNECTING)), TrayState.STARTING),
+        (status(ONLINE), TrayState.IDLE),
+        (status(ONLINE, used=2), TrayState.WORKING),
+        (status(ONLINE, used=5), TrayState.BUSY),
+        (status(ONLINE, used=5, paused=True), TrayState.PAUSED),
+        (status(link(LinkState.OFFLINE), used=2), TrayState.OFFLINE),
+        (status(link(LinkState.STOPPED)), TrayState.OFFLINE),
+        (status(), TrayState.OFFLINE),
+        (status(link(LinkState.REJECTED)), TrayState.ATTENTION),
+        (status(ONLINE, link(LinkState.REJECTED)), TrayState.ATTENTION),
+    ],
+)
+def test_each_status_is_one_state_of_the_tray(found: Status | None, state: TrayState) -> None:
+    assert glance(found, now=NOW).state is state
+
+
+def test_the_tooltip_is_a_sentence() -> None:
+    found = glance(status(ONLINE, used=2), now=NOW)
+    assert found.tooltip == "Online · 2 of 5 slots in use · connected for 3 h"
+
+
+def test_offline_says_why_and_when_it_goes_on() -> None:
+    offline = link(LinkState.OFFLINE)
+    lost = replace(offline, reason="The server\nis away.", next_attempt_in_s=40.0)
+    told_at = NOW - timedelta(seconds=10)
+    found = glance(status(lost), now=NOW, told_at=told_at)
+    assert found.headline == "Offline · The server is away. · next attempt in 30 s"
+
+
+def test_a_token_that_ends_soon_needs_attention() -> None:
+    later, soon = NOW + timedelta(days=30), NOW + timedelta(days=2)
+    assert glance(status(ONLINE), now=NOW, expires_at=later).state is TrayState.IDLE
+    found = glance(status(ONLINE), now=NOW, expires_at=soon)
+    assert found.state is TrayState.ATTENTION
+    assert found.headline == "Your sign-in expires in 2 d: sign in again"
+
+
+def test_an_executor_that_went_away_is_not_starting() -> None:
+    found = glance(None, now=NOW, told_at=NOW)
+    assert (found.state, found.headline) == (TrayState.OFFLINE, "The executor does not answer")
+
+
+def test_draining_is_said_beside_the_state() -> None:
+    found = glance(status(ONLINE, used=1, draining=True), now=NOW)
+    assert "finishing what runs" in found.tooltip
+
+
+def test_a_run_has_title_agent_and_time() -> None:
+    run = RunSummary(
+        run_id="run_1",
+        source=Source.DEVICE,
+        task_id=7,
+        subtask_id=8,
+        agent="claude_code",
+        state=RunState.RUNNING,
+        started_at=NOW - timedelta(minutes=4, seconds=50),
+        accepted_at=NOW,
+        title="Fix  the\nparser",
+    )
+    agents = {"claude_code": "Claude Code"}
+    assert run_line(run, agents, NOW) == "Fix the parser · Claude Code · 4 min"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "1 h"), (172_800, "2 d")]
+)
+def test_a_duration_is_its_largest_unit(seconds: int, words: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == words
+
+
+def test_until_tomorrow_is_the_next_morning() -> None:
+    local = datetime(2026, 3, 1, 23, 0).astimezone()
+    assert until_tomorrow_s(local) == 9 * 3600
+
+
+# --- icons -----------------------------------------------------------------------------------
+
+
+def pixels(state: TrayState, used: int, size: int = 16, *, is_template: bool = False) -> bytes:
+    image = draw(state, used, 5, size, is_template=is_template).toImage()
+    return bytes(image.bits())
+
+
+def silhouette(state: TrayState) -> tuple[bool, ...]:
+    """Which pixels of the template are opaque: what is left when colour says nothing."""
+    image = draw(state, 2, 5, 32, is_template=True).toImage()
+    return tuple(image.pixelColor(x, y).alpha() > 127 for y in range(32) for x in range(32))
+
+
+def test_every_state_has_a_shape_of_its_own(qapp: QApplication) -> None:
+    shapes = [silhouette(state) for state in TrayState]
+    for number, one in enumerate(shapes):
+        for other in shapes[:number]:
+            assert sum(a != b for a, b in zip(one, other, strict=True)) > 60
+
+
+def test_every_number_of_used_slots_looks_different_at_16_pixels(qapp: QApplication) -> None:
+    assert len({pixels(TrayState.WORKING, used) for used in range(1, 6)}) == 5
+
+
+def test_a_template_is_black_and_transparent_only(qapp: QApplication) -> None:
+    icon = tray_icon(TrayState.WORKING, 2, 5, is_template=True)
+    image = icon.pixmap(22, 22).toImage()
+    colours = {image.pixelColor(x, y).rgb() & 0xFFFFFF for x in range(22) for y in range(22)}
+    assert icon.isMask()
+    assert colours == {0}
+
+
+def test_icons_come_in_all_sizes_for_screens_of_every_density(qapp: QApplication) -> None:
+    found = {size.width() for size in tray_icon(TrayState.IDLE, 0, 5).availableSizes()}
+    assert found == set(SIZES)
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#1e1e1e"])
+@pytest.mark.parametrize("state", list(TrayState))
+def test_tiles_stand_out_on_light_and_on_dark_panels(state: TrayState, ground: str) -> None:
+    assert contrast(TILES[state], ground) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours as WCAG counts it, 1 to 21."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(name: str) -> float:
+    colour = QColor(name)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else math.pow((part + 0.055) / 1.055, 2.4)
+        for part in (colour.redF(), colour.greenF(), colour.blueF())
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
