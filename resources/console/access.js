@@ -28,7 +28,7 @@ export class Access {
     $("access-problem").hidden = true;
     $("grants").hidden = !state.isOwner;
     $("signed-in").textContent = say("console.signed_in", { user: state.user });
-    this.show();
+    this.showAll();
     $("access").showModal();
     if (state.isOwner) await this.loadKeys();
   }

@@ -17,6 +17,7 @@ from executor_core.clock import SystemClock
 from executor_core.model import AgentEvent, AgentResult, ModelConfig, Notice, TextDelta
 from tests.process.children import carriers_of
 from tests.support.model_api import Cut, Failure, Garbage, Script, Text, model_api, say, use
+from tests.support.scripted_api import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 REFUSING = "http://127.0.0.1:9"
@@ -28,6 +29,8 @@ class Run:
 
     def __init__(self, folder: Path, program: Path, **base: str) -> None:
         self.heard: list[AgentEvent] = []
+        self.said_something = Gate()
+        """Opens with the first text that was passed on."""
         self._folder = folder
         self._host = AgentHost(
             base={"HOME": str(folder), "LANG": "C.UTF-8", **base},
@@ -53,9 +56,14 @@ class Run:
             private_home=home,
             model=ModelConfig(model="claude-sonnet-4-5", api_key="sk", base_url=url, env=env),
         )
-        result = await ClaudeCode(self._host).run(task, self.heard.append, asyncio.Event())
+        result = await ClaudeCode(self._host).run(task, self._hear, asyncio.Event())
         assert carriers_of(self._host.marker(task.run_id)) == set()
         return result
+
+    def _hear(self, event: AgentEvent) -> None:
+        self.heard.append(event)
+        if isinstance(event, TextDelta):
+            self.said_something.open()
 
     @property
     def text(self) -> str:
@@ -133,7 +141,8 @@ async def test_an_answer_that_is_cut_off_ends_in_words_and_keeps_what_was_said(
     claude_cli: Path, tmp_path: Path
 ) -> None:
     run = Run(tmp_path, claude_cli)
-    async with failing(lambda _: Cut((Text("one "),))) as url, asyncio.timeout(60):
+    half = Text("one ", run.said_something)
+    async with failing(lambda _: Cut((half,))) as url, asyncio.timeout(60):
         error = (await run.of(url, **FEW)).error
     assert error is not None
     assert "Connection" in error.detail

@@ -34,6 +34,22 @@ _FLAGS = (
     "--remote-debugging-port=0",
 )
 _LIMIT_S = 20.0
+# The middle of an element that lay still for two frames and that a click there would reach; null
+# while it does not.
+_RESTING_PLACE = """async (selector) => {
+    const node = document.querySelector(selector);
+    if (!node) return null;
+    node.scrollIntoView({ block: "nearest" });
+    const middle = () => {
+        const box = node.getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2];
+    };
+    const [x, y] = middle();
+    for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+    const [laterX, laterY] = middle();
+    const reached = document.elementFromPoint(x, y);
+    return x === laterX && y === laterY && node.contains(reached) ? [x, y] : null;
+}"""
 
 
 def chromium() -> str | None:
@@ -86,14 +102,15 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    async def until(self, expression: str) -> None:
-        """Wait until the expression holds."""
+    async def until(self, expression: str) -> Any:
+        """Wait until the expression holds; its value."""
         deadline = time.monotonic() + _LIMIT_S
-        while not await self.value(expression):
+        while not (found := await self.value(expression)):
             if time.monotonic() > deadline:
                 shown = await self.value("document.body.innerText")
                 raise AssertionError(f"never: {expression}\n{shown}")
             await asyncio.sleep(0.02)
+        return found
 
     async def until_shown(self, words: str) -> None:
         """Wait until these words can be read on the page."""
@@ -104,14 +121,12 @@ class Page:
         await self.call("Input.insertText", text=words)
 
     async def click(self, selector: str) -> None:
-        """A real click of the mouse in the middle of an element that can be seen."""
-        box = await self.value(
-            f"(() => {{ const node = document.querySelector({json.dumps(selector)});"
-            " node.scrollIntoView({ block: 'nearest' });"
-            " return node.getBoundingClientRect().toJSON(); })()"
-        )
-        assert box["width"] > 0, f"{selector} cannot be seen"
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        """A real click of the mouse in the middle of an element.
+
+        As a person does it waits until the element can be seen, lies still and is covered by
+        nothing.
+        """
+        x, y = await self.until(f"({_RESTING_PLACE})({json.dumps(selector)})")
         for kind in ("mousePressed", "mouseReleased"):
             await self.call(
                 "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
