@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A suite that a shell started in the background ignores Ctrl+C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The same examples every time: a failure is about the change, not about luck.
     hypothesis.settings.register_profile("tests", derandomize=True, deadline=None)
     hypothesis.settings.load_profile("tests")
