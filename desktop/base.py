@@ -54,6 +54,8 @@ class MessageBar(QFrame):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self._tone: Tone | None = None
+        self._is_painting = False
         self.setAutoFillBackground(True)
         self.label = QLabel(self)
         self.label.setWordWrap(True)
@@ -76,12 +78,25 @@ class MessageBar(QFrame):
 
     def say(self, sentence: str, tone: Tone) -> None:
         """Show `sentence`; an earlier one goes."""
-        palette = self.window().palette()
-        palette.setColor(self.backgroundRole(), tint(tone, palette))
-        self.setPalette(palette)
+        self._tone = tone
+        self._paint()
         self.label.setText(sentence)
         self.label.setAccessibleName(sentence)
         self.show()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and not self._is_painting:
+            self._paint()
+
+    def _paint(self) -> None:
+        if self._tone is None:
+            return
+        palette = self.window().palette()
+        palette.setColor(self.backgroundRole(), tint(self._tone, palette))
+        self._is_painting = True
+        self.setPalette(palette)
+        self._is_painting = False
 
 
 class Window(QWidget):

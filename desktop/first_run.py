@@ -197,7 +197,8 @@ class FirstRunWindow(DeskWindow):
         super().retranslate()
         self._say_step()
         self.form.retranslate()
-        self.agents.retranslate()
+        if self.isVisible() and self.step != "where":
+            self.agents.look()
         if self._has_ended:
             self.ending.setText("")
 

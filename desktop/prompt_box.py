@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeyEvent, QStandardItemModel
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -26,6 +26,8 @@ from executor_core.model import Availability
 from executor_core.texts import text
 
 _LINES = 3
+# Where a combo box keeps the flags of a line; 0 takes all of them away.
+_FLAGS = Qt.ItemDataRole.UserRole - 1
 
 
 class _Prompt(QPlainTextEdit):
@@ -119,9 +121,8 @@ class PromptBox(QWidget):
             index = self.agent.count() - 1
             if agent.problem is not None:
                 self.agent.setItemData(index, agent.problem.sentence, Qt.ItemDataRole.ToolTipRole)
-            model = self.agent.model()
-            assert isinstance(model, QStandardItemModel)
-            model.item(index).setEnabled(agent.is_usable)
+            if not agent.is_usable:
+                self.agent.setItemData(index, 0, _FLAGS)
         self.agent.setCurrentIndex(max(0, self.agent.findData(chosen)))
         self._say_why()
         self._enable()

@@ -149,6 +149,7 @@ class SettingsWindow(DeskWindow):
         self._say_restart()
         if self.isVisible():
             self._load()  # what options are called comes with them
+            self.page.appear()
 
     # --- options --------------------------------------------------------------------------
 

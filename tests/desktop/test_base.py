@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QPalette
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 
 from desktop.base import Window, change_language
+from desktop.style import use_colours
 from executor_core.control import LocalControl
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
@@ -97,3 +99,16 @@ async def test_a_window_comes_back_where_it_was(
     again = Sample(control, jobs)
     again.present()
     assert (again.width(), again.height()) == (431, 277)
+
+
+async def test_a_message_can_be_read_whichever_colours_come_after_it(window: Sample) -> None:
+    window.say("Something happened")
+    try:
+        for scheme in ("dark", "light"):
+            use_colours(scheme)
+            await settle()
+            ground = window.messages.palette().color(window.messages.backgroundRole())
+            ink = window.messages.label.palette().color(QPalette.ColorRole.WindowText)
+            assert abs(ground.lightness() - ink.lightness()) > 100, scheme
+    finally:
+        use_colours("system")

@@ -157,7 +157,9 @@ async def test_an_agent_that_cannot_work_says_why_and_cannot_be_chosen(
 ) -> None:
     office.agent.missing = problem = ExecutorError("agent_unknown", agent="x", known="y")
     window.prompt_box.offer(await office.local.agents())
-    assert problem.info.title in window.prompt_box.agent.itemText(0)
+    box = window.prompt_box.agent
+    assert problem.info.title in box.itemText(0)
+    assert not box.model().flags(box.model().index(0, 0)) & Qt.ItemFlag.ItemIsEnabled
     assert window.prompt_box.why.text() == problem.info.sentence
     window.prompt_box.prompt.insertPlainText("Do it")
     assert not window.prompt_box.send.isEnabled()

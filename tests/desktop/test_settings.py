@@ -587,7 +587,7 @@ async def test_cleaning_up_shows_what_goes_and_what_stays_before_it_does(
     assert isinstance(page, WorkspacesPage)
     page.appear()
     await until(lambda: page.list.topLevelItemCount() == 2)
-    assert page.total.text().startswith("2 workspaces")
+    assert page.total.text().startswith("Workspaces: 2,")
     page.clean.click()
     await until(lambda: page.panel.isVisible())
     assert "– 1 stays: it was used lately" in page.preview.toPlainText()

@@ -12,6 +12,9 @@ from tests.policy.code import python_files, tree
 
 NESTED_LOOPS = {"exec", "exec_", "processEvents"}
 """Inside a coroutine each of these runs other jobs in the middle of this one, and they die."""
+ITEMS_OF_QT = {"QStandardItem", "QStandardItemModel"}
+"""Qt deletes such items without Python's knowledge; what comes to lie where one was, an event for
+instance, is then taken for it, and the process ends."""
 # Where a string is seen by people: the first argument of these methods and classes.
 SHOWN_BY = {
     "QAction", "QCheckBox", "QGroupBox", "QLabel", "QPushButton", "QRadioButton", "addAction",
@@ -28,6 +31,13 @@ def nested_loops(module: ast.Module, path: Path) -> Iterator[str]:
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and _name(node.func) in NESTED_LOOPS:
                 yield f"{path}:{node.lineno} {_name(node.func)} in a coroutine"
+
+
+def items_of_qt(module: ast.Module, path: Path) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom):
+            for name in ITEMS_OF_QT.intersection(alias.name for alias in node.names):
+                yield f"{path}:{node.lineno} {name}"
 
 
 def literal_words(module: ast.Module, path: Path) -> Iterator[str]:
@@ -52,6 +62,13 @@ def _name(function: ast.expr) -> str:
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else ""
+
+
+def test_no_item_is_held_that_qt_deletes_by_itself() -> None:
+    found = [one for path in python_files("desktop") for one in items_of_qt(tree(path), path)]
+    assert not found, "\n".join(found)
+    bad = ast.parse("from PySide6.QtGui import QStandardItemModel")
+    assert list(items_of_qt(bad, Path("x.py")))
 
 
 def test_no_coroutine_starts_a_nested_loop() -> None:
