@@ -141,6 +141,8 @@ class RunsWindow(Window):
         self.model.retell()
         self.prompt_box.retranslate()
         self.view.tell()
+        if self.isVisible():
+            self._offer()  # why an agent cannot work comes in the language of now
 
     def show_item(self, item: str) -> None:
         """Choose the run with this id, as soon as it is in the list."""

@@ -26,6 +26,7 @@ from executor_core.model import (
     ToolStarted,
 )
 from executor_core.texts import catalogue
+from tests.desktop.conftest import settle
 from tests.support.clock import JumpingClock
 from tests.support.office import Office, outcome
 
@@ -163,6 +164,18 @@ async def test_an_agent_that_cannot_work_says_why_and_cannot_be_chosen(
     assert window.prompt_box.why.text() == problem.info.sentence
     window.prompt_box.prompt.insertPlainText("Do it")
     assert not window.prompt_box.send.isEnabled()
+
+
+async def test_agents_are_asked_for_again_in_another_language(
+    window: RunsWindow, office: Office
+) -> None:
+    change_language("zh_CN")
+    await settle()
+    problem = ExecutorError("agent_unknown", agent="x", known="y")
+    office.agent.missing = problem
+    assert problem.info.title not in window.prompt_box.agent.itemText(0)
+    change_language("en")
+    await until(lambda: problem.info.title in window.prompt_box.agent.itemText(0))
 
 
 async def test_ten_thousand_deltas_are_shown_whole_and_in_order(
