@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 
 from executor_core.agents.agent import Agent
@@ -14,7 +15,7 @@ from executor_core.agents.codex import Codex
 from executor_core.agents.host import AgentHost
 from executor_core.agents.opencode import OpenCode
 from executor_core.model import ModelConfig, Notice, ToolFinished, ToolStarted
-from tests.process.children import carriers_of
+from tests.process.children import carriers_of, told_by
 from tests.support import mcp_server, openai_api
 from tests.support.agent_stage import agent_host, assignment, running
 from tests.support.chat_api import chat_api
@@ -79,7 +80,7 @@ async def test_a_tasks_server_of_tools_is_used_and_its_secrets_are_seen_nowhere(
         )
         async with running(case.agent(host), host, task) as run:
             await run.until(lambda: run.text.startswith("I "))
-            argv = [process.cmdline() for process in carriers_of(run.marker)]
+            argv = told_by(carriers_of(run.marker), psutil.Process.cmdline)
             gate.open()
             assert (await run.result()).error is None
             assert run.text.endswith("Done.")

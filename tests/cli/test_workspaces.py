@@ -77,7 +77,7 @@ def test_workspaces_are_listed_with_size_age_and_state(command: Cli, root: Path)
     assert first.endswith("app")
     assert "changes that are not committed" in second
     assert "empty" in third
-    assert "3 workspaces" in result.stdout
+    assert "Workspaces: 3," in result.stdout
     assert "有未提交的更改" in command("workspaces", env=ZH).stdout
 
 

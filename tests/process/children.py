@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import psutil
@@ -15,6 +17,7 @@ import psutil
 from executor_core.process import MARKER, ProcessTree, marker_of
 
 OWNER = "tests"
+_T = TypeVar("_T")
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -69,6 +72,22 @@ def carriers_of(marker: str) -> set[psutil.Process]:
                 found.add(process)
         except psutil.Error:
             continue
+    return found
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still does anything; one that waits to be reaped does not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def told_by(processes: Iterable[psutil.Process], ask: Callable[[psutil.Process], _T]) -> list[_T]:
+    """What each of them says of itself; those that ended meanwhile say nothing."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found.append(ask(process))
     return found
 
 

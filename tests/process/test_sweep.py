@@ -10,7 +10,16 @@ from uuid import uuid4
 import psutil
 
 from executor_core.process import marker_of, sweep
-from tests.process.children import ENV, HurriedClock, carriers_of, first_line, python, spawn, until
+from tests.process.children import (
+    ENV,
+    HurriedClock,
+    carriers_of,
+    first_line,
+    is_alive,
+    python,
+    spawn,
+    until,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -80,7 +89,7 @@ async def test_a_new_process_ends_what_a_killed_one_left() -> None:
     await close(following)
 
     assert not carriers_of(lost)
-    assert not [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not any(map(is_alive, left))
     assert len(spared) == 8
     assert all(process.is_running() for process in spared)
 

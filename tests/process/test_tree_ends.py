@@ -18,6 +18,7 @@ from tests.process.children import (
     HurriedClock,
     carriers_of,
     first_line,
+    is_alive,
     new_marker,
     python,
     shell,
@@ -59,7 +60,7 @@ async def members(tree: ProcessTree, marker: str) -> set[psutil.Process]:
 
 
 def alive(processes: set[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in processes if is_alive(process)]
 
 
 @pytest.mark.parametrize("kind", CHILDREN)

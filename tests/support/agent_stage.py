@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from executor_core.agents.agent import Agent, Assignment
 from executor_core.agents.host import AgentHost
 from executor_core.clock import SystemClock
 from executor_core.jobs import Jobs
 from executor_core.model import AgentEvent, AgentResult, SessionStarted, TextDelta
-from tests.process.children import carriers_of
+from tests.process.children import carriers_of, told_by
 
 SHELL_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -99,7 +101,7 @@ class Run:
 
     def processes(self) -> list[str]:
         """The living processes that carry the run's marker."""
-        return [process.name() for process in carriers_of(self.marker)]
+        return told_by(carriers_of(self.marker), psutil.Process.name)
 
 
 @asynccontextmanager

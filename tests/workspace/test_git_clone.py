@@ -21,6 +21,7 @@ from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.model import GitAuthor, GitClone, GitCredential, Notice
 from executor_core.workspace import Cloner, GitAccess, Workspaces, clone
+from tests.process.children import told_by
 from tests.support.git_server import GitServer, git, git_server
 
 CANARY = "canary-7f3a9c2e5b"
@@ -392,7 +393,7 @@ async def test_the_token_is_in_no_file_argument_log_or_error(
     cloning = asyncio.Task(workspaces.prepare(wanted, run_id="r", stop=stop))
     await asyncio.wait_for(server.stalled.wait(), 10)
     children = psutil.Process().children(recursive=True)
-    arguments = " ".join(part for child in children for part in child.cmdline())
+    arguments = " ".join(" ".join(line) for line in told_by(children, psutil.Process.cmdline))
     assert "git-remote-http" in arguments or "remote-http" in arguments
     files_meanwhile = "".join(everything_in(root))
     stop.set()
