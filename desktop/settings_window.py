@@ -8,6 +8,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QListWidget,
+    QListWidgetItem,
     QPushButton,
     QScrollArea,
     QStackedWidget,
@@ -79,9 +80,9 @@ class SettingsWindow(DeskWindow):
         self.list.setFrameShape(QFrame.Shape.NoFrame)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.words(self.list.setAccessibleName, "settings.pages")
-        for number, page in enumerate(self.pages):
-            self.list.addItem("")
-            self.words(self.list.item(number).setText, page.title)
+        for page in self.pages:
+            # Made here: of an item that Qt makes Python is not told when it is deleted.
+            self.words(QListWidgetItem(self.list).setText, page.title)
             self.stack.addWidget(_scrolled(page))
         self.list.setFixedWidth(self._list_width())
         row = QHBoxLayout()
