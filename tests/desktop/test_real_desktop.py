@@ -112,6 +112,8 @@ async def test_the_icon_comes_back_with_a_panel_that_crashed(
     await desktop.icon()
     await desktop.kill_panel()
     desktop.start_panel()
+    if desktop.has_notifier:
+        await desktop.until_registered()
     place = await desktop.icon()
     desktop.save("icon-again")
     icons = await desktop.registered_icons()

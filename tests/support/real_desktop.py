@@ -93,6 +93,12 @@ class RealDesktop(PrivateSession):
             "string:RegisteredStatusNotifierItems",
         )  # fmt: skip
 
+    async def until_registered(self) -> None:
+        """Wait until a StatusNotifier host is there and knows of an icon."""
+        async with asyncio.timeout(30):
+            while "StatusNotifierItem" not in await self.registered_icons():
+                await asyncio.sleep(0.05)
+
     # --- what is seen ---------------------------------------------------------------------
 
     def picture(self) -> QImage:
