@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QTextBrowser
 
 from desktop.opening import open_folder
-from desktop.settings.page import DeskWindow, Page, paragraph
+from desktop.settings.page import DeskWindow, Page, Paragraph
 from desktop.style import GAP
 from executor_core import __version__
 from executor_core.control.desk import Setting
@@ -45,7 +45,7 @@ class AboutPage(Page):
         for row, key in enumerate(PATHS):
             name = QLabel()
             window.words(name.setText, key)
-            self.paths[key] = paragraph()
+            self.paths[key] = Paragraph()
             opener = self.openers[key] = QPushButton()
             window.words(opener.setText, "runs.open_folder")
             opener.clicked.connect(lambda _=False, key=key: self._open(key))

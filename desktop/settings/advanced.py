@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from PySide6.QtWidgets import QLineEdit
 
 from desktop.settings.field import Field
-from desktop.settings.page import DeskWindow, Page, paragraph
+from desktop.settings.page import DeskWindow, Page, Paragraph
 from executor_core.control.desk import Setting
 
 
@@ -27,7 +27,7 @@ class AdvancedPage(Page):
         self.filter.textChanged.connect(lambda _: self._narrow())
         self.column.addWidget(self.filter)
         self.fields: dict[str, Field] = {}
-        self.none = paragraph(is_muted=True)
+        self.none = Paragraph(is_muted=True)
         window.words(self.none.setText, "settings.filter_none")
         self.none.hide()
         self.column.addWidget(self.none)

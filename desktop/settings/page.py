@@ -87,7 +87,7 @@ class Page(QWidget):
 
     def sentence(self, key: str = "", *, is_muted: bool = False) -> Paragraph:
         """A new paragraph at the end of the page."""
-        label = paragraph(is_muted=is_muted)
+        label = Paragraph(is_muted=is_muted)
         if key:
             self.host.words(label.setText, key)
         self.column.addWidget(label)
@@ -152,8 +152,3 @@ class Paragraph(QLabel):
         self._is_painting = True
         self.setPalette(palette)
         self._is_painting = False
-
-
-def paragraph(*, is_muted: bool = False) -> Paragraph:
-    """A paragraph, not yet in any layout."""
-    return Paragraph(is_muted=is_muted)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from desktop.settings.field import Field
-from desktop.settings.page import DeskWindow, Page, paragraph
+from desktop.settings.page import DeskWindow, Page, Paragraph
 from executor_core.control import Status
 from executor_core.control.control import LONGEST_RUN_S
 from executor_core.control.desk import Setting
@@ -42,10 +42,10 @@ class SlotsPage(FieldsPage):
 
     def __init__(self, window: DeskWindow) -> None:
         super().__init__(window)
-        self.used = paragraph()
+        self.used = Paragraph()
         self.column.insertWidget(self.place, self.used)
         self.place += 1
-        self.limits = paragraph(is_muted=True)
+        self.limits = Paragraph(is_muted=True)
         self.column.addWidget(self.limits)
         self.column.addStretch(1)
         self._counts = (0, 0, 0)

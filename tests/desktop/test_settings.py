@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keyring
 import pytest
+import shiboken6
 from keyring.errors import KeyringLocked, PasswordSetError
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
@@ -25,6 +26,7 @@ from PySide6.QtWidgets import (
 )
 
 from desktop.base import change_language
+from desktop.deletion import delete_later, delete_now
 from desktop.settings import sign_in
 from desktop.settings.about import AboutPage
 from desktop.settings.advanced import AdvancedPage
@@ -627,6 +629,17 @@ def controls(widget: QWidget) -> list[QWidget]:
         for one in widget.findChildren(QWidget)
         if one.isVisible() and one.isEnabled() and one.focusPolicy() & Qt.FocusPolicy.TabFocus
     ]
+
+
+async def test_python_is_told_when_the_items_of_the_list_are_deleted(
+    computer: Computer, executor: Application, jobs: Jobs
+) -> None:
+    window = SettingsWindow(executor.control, computer.desk(executor.control), jobs)
+    items = [window.list.item(row) for row in range(window.list.count())]
+    delete_later(window)
+    delete_now()
+    assert items
+    assert not any(shiboken6.isValid(item) for item in items)
 
 
 async def test_the_keyboard_reaches_every_control_and_each_has_a_name(
