@@ -40,7 +40,7 @@ _Json = dict[str, Any]
 MAX_WAITING_CHARS = 200_000
 """What waits for a lost link beyond this is left out; the terminal frame has the whole text."""
 BATCH_S = 0.2
-LONGEST_BATCH_S = 0.8
+LONGEST_BATCH_S = 1.0
 _ENVELOPE_BYTES = 210
 _FREE_OVERHEAD_BYTES = 1_000
 
