@@ -304,6 +304,7 @@ class OpenCodeDialogue:
         self._failures = 0
         self._unreachable = 0
         self._failure = ""
+        self._is_news = False
 
     def outgoing(self) -> bytes:
         return self._inner.outgoing()
@@ -316,7 +317,7 @@ class OpenCodeDialogue:
             if isinstance(event, SessionStarted):
                 self._session_id = event.session_id
             self._empty_answers = 0
-            yield event
+            yield self._named(event) if isinstance(event, AgentResult) else event
 
     def feed_stderr(self, line: bytes) -> Iterator[AgentEvent]:
         """Retries as notices; the end of a run that would go on for ever."""
@@ -330,15 +331,25 @@ class OpenCodeDialogue:
                 yield from self._asked_again()
             case "stream error":
                 yield from self._failed(entry.get("error.error", ""))
-            case "stream" if self._failure:
+            case "stream" if self._is_news:
                 yield self._tries_again()
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         said = [line for line in stderr.splitlines() if not line.startswith("timestamp=")]
         return self._inner.without_result(exit_code, "\n".join(said))
 
+    def _named(self, result: AgentResult) -> AgentResult:
+        """OpenCode tells no status, but it asks again only where the service itself fails."""
+        is_unnamed = result.error is not None and result.error.code == "agent_failed"
+        # The last line of the log may come after the result, which takes another pipe.
+        if not is_unnamed or self._failures < MAX_ATTEMPTS - 1:
+            return result
+        status = text("acp.answered_with_error")
+        error = ExecutorError("model_failing", status=status, reason=self._failure)
+        return msgspec.structs.replace(result, error=error.info)
+
     def _asked_again(self) -> Iterator[AgentEvent]:
-        self._failures, self._unreachable, self._failure = 0, 0, ""
+        self._failures, self._unreachable, self._is_news = 0, 0, False
         self._empty_answers += 1
         if self._empty_answers > MAX_EMPTY_ANSWERS:
             count = MAX_EMPTY_ANSWERS
@@ -347,7 +358,7 @@ class OpenCodeDialogue:
 
     def _failed(self, words: str) -> Iterator[AgentEvent]:
         self._failure = re.sub(r"^\w+Error: |\s*\(cause: .*\)$", "", words, flags=re.DOTALL)
-        self._failures += 1
+        self._failures, self._is_news = self._failures + 1, True
         is_unreachable = self._failure.startswith("Cannot connect to API")
         self._unreachable = self._unreachable + 1 if is_unreachable else 0
         if self._unreachable >= MAX_UNREACHABLE:
@@ -361,7 +372,7 @@ class OpenCodeDialogue:
             attempt=self._failures + 1,
             attempts=MAX_ATTEMPTS,
         )
-        self._failure = ""
+        self._is_news = False
         return Notice(code="model_retry", text=words)
 
 

@@ -178,6 +178,23 @@ def test_a_service_that_cannot_be_reached_ends_the_run_soon(prompted: OpenCodeDi
     )
 
 
+def failing(words: str) -> bytes:
+    return log('"stream error"', SESSION, f' error.error="AI_APICallError: {words}"')
+
+
+@pytest.mark.parametrize(("failures", "code"), [(1, "agent_failed"), (5, "model_failing")])
+def test_a_service_that_was_asked_again_and_again_is_what_failed(
+    prompted: OpenCodeDialogue, failures: int, code: str
+) -> None:
+    """The answer itself tells no status, and may come before the last line of the log."""
+    refusal = {"id": 3, "error": {"code": -32603, "message": "Internal error: On fire"}}
+    lines = [log("loop"), *[failing("On fire"), log("stream")] * failures]
+    *_, result = hear(prompted, [*lines, json.dumps(refusal).encode()])
+    assert isinstance(result, AgentResult)
+    assert result.error is not None
+    assert (result.error.code, "On fire" in result.error.detail) == (code, True)
+
+
 def test_failures_that_are_followed_by_an_answer_are_forgotten(prompted: OpenCodeDialogue) -> None:
     step = [log("loop"), *[unreachable(), log("stream")] * (MAX_UNREACHABLE - 1)]
     assert not [event for event in hear(prompted, step * 3) if isinstance(event, AgentResult)]

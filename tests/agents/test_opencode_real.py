@@ -82,8 +82,8 @@ async def working(
         assert asked == []
 
 
-async def failure(run: Run) -> tuple[str, str]:
-    error = (await run.result()).error
+async def failure(run: Run, limit_s: float = 60) -> tuple[str, str]:
+    error = (await run.result(limit_s)).error
     assert error is not None
     return error.code, error.detail
 
@@ -180,6 +180,18 @@ async def test_a_failing_model_service_is_told_in_words(
         found, detail = await failure(run)
         assert found == code
         assert words in detail
+
+
+@pytest.mark.timeout(300)
+async def test_a_service_that_goes_on_failing_is_asked_a_few_times_and_then_told(
+    tmp_path: Path, opencode_cli: Path
+) -> None:
+    """OpenCode itself would ask for ever, with longer and longer pauses."""
+    async with working(tmp_path, opencode_cli, lambda _: Failure(500, "On fire")) as (run, api):
+        code, detail = await failure(run, limit_s=200)
+        assert code == "model_failing"
+        assert "On fire" in detail
+        assert len(run.of(Notice)) == len(api.requests) - 1
 
 
 async def test_a_service_that_cannot_be_reached_is_told_within_seconds(
