@@ -59,8 +59,8 @@ browser:
 
 # Without a keyring, a display and two kinds of panel the tests of a real desktop skip themselves; in
 # CI they must run.
-SCREEN_PROGRAMS := Xvfb dbus-daemon dbus-send gnome-keyring-daemon openbox trayer xfce4-panel xdotool
-SCREEN_PACKAGES := xvfb dbus gnome-keyring gcr openbox trayer xfce4-panel xfconf xdotool \
+SCREEN_PROGRAMS := Xvfb dbus-daemon dbus-send gnome-keyring-daemon openbox dunst trayer xfce4-panel xdotool
+SCREEN_PACKAGES := xvfb dbus gnome-keyring gcr openbox dunst trayer xfce4-panel xfconf xdotool \
 	fonts-dejavu-core libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxkbcommon-x11-0
 screen:
 	@[ "$$CI" != true ] || \

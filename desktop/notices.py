@@ -6,13 +6,13 @@ Pure; whether anybody looks at a window of ours anyway is known to the caller.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
 
 from desktop.glance import Glance, TrayState, run_title, shortened
-from executor_core.control import RunDetail
+from executor_core.control import RunDetail, RunSummary, Status
 from executor_core.model import RunState, Source
 from executor_core.texts import text
 
@@ -61,6 +61,19 @@ def notice_of_run(detail: RunDetail) -> Notice | None:
         text=shortened(outcome.text, _MAX_TEXT),
         run_id=run.run_id,
     )
+
+
+def newly_ended(
+    before: Status | None, now: Status, recent: Sequence[RunSummary], last_end: datetime
+) -> set[str]:
+    """The runs that ended between two looks, also those too short for either to see them.
+
+    `last_end` is when the last one ended that was known before.
+    """
+    if before is None:
+        return set()
+    gone = {run.run_id for run in before.runs} - {run.run_id for run in now.runs}
+    return gone | {run.run_id for run in recent if (run.finished_at or last_end) > last_end}
 
 
 def notice_of_change(before: Glance | None, now: Glance) -> Notice | None:

@@ -23,7 +23,14 @@ from desktop.base import Program
 from desktop.deletion import delete_later
 from desktop.glance import Glance, glance, until_tomorrow_s
 from desktop.menu import PAUSES, TrayMenu
-from desktop.notices import Notice, NoticeKind, collapsed, notice_of_change, notice_of_run
+from desktop.notices import (
+    Notice,
+    NoticeKind,
+    collapsed,
+    newly_ended,
+    notice_of_change,
+    notice_of_run,
+)
 from desktop.tray import Tray
 from desktop.windows import Windows
 from executor_core.clock import Clock
@@ -84,6 +91,7 @@ class Session(QObject):
         self._told_at: datetime | None = None
         self._glance: Glance | None = None
         self._expires_at: datetime | None = None
+        self._last_end = clock.now()
         self._agents: dict[str, str] = {}
         self._notices: list[Notice] = []
         self._question: QMessageBox | None = None
@@ -146,7 +154,7 @@ class Session(QObject):
         await self._jobs.close()
         self.windows.forget()
         await self._awake.hold(False)
-        self.tray.close()
+        await self.tray.close()
         delete_later(self.menu)
 
     def show(self) -> None:
@@ -174,14 +182,17 @@ class Session(QObject):
         self._agents = {agent.name: agent.title for agent in await self._control.agents()}
 
     async def _take(self, status: Status) -> None:
-        before = {run.run_id for run in self._status.runs} if self._status else set()
-        is_first, self._status, self._told_at = self._status is None, status, self._clock.now()
+        before, self._status, self._told_at = self._status, status, self._clock.now()
         self._show()
-        ended = before - {run.run_id for run in status.runs}
-        for run_id in ended:
-            self._announce(notice_of_run(await self._control.run(run_id)))
-        if ended or is_first:
-            self.menu.show_recent(await self._control.runs(_RECENT), self._agents)
+        if before is None or status.ended != before.ended:
+            recent = await self._control.runs(_RECENT)
+            ended = newly_ended(before, status, recent, self._last_end)
+            self._last_end = max(
+                (*filter(None, (run.finished_at for run in recent)), self._last_end)
+            )
+            for run_id in ended:
+                self._announce(notice_of_run(await self._control.run(run_id)))
+            self.menu.show_recent(recent, self._agents)
         await self._awake.hold(self._preferences.keep_awake and status.slots.used > 0)
 
     async def _grow_older(self) -> None:

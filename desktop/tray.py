@@ -12,7 +12,8 @@ from desktop.deletion import delete_later
 from desktop.glance import Glance
 from desktop.icon import app_icon, tray_icon
 from desktop.menu import TrayMenu
-from desktop.notices import Notice
+from desktop.notices import Notice, NoticeKind
+from desktop.notification_service import NotificationService
 from desktop.status_window import StatusWindow
 from executor_core.clock import Clock
 from executor_core.control import Control
@@ -44,6 +45,8 @@ class Tray(QObject):
         self._clock = clock
         self._glance: Glance | None = None
         self._notice: Notice | None = None
+        is_linux = sys.platform.startswith("linux")
+        self._service = NotificationService(jobs, self.notice_clicked.emit) if is_linux else None
         self.icon = QSystemTrayIcon()
         self.icon.setContextMenu(menu)
         self.icon.activated.connect(self._activated)
@@ -55,8 +58,10 @@ class Tray(QObject):
         """Show the icon as soon as there is a place for it."""
         self._jobs.spawn(self._find_place(), "find the tray")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Take icon and window away."""
+        if self._service is not None:
+            await self._service.close()
         self.icon.hide()
         delete_later(self.icon)
         self.window.put_away()
@@ -103,20 +108,19 @@ class Tray(QObject):
 
     def notify(self, notice: Notice) -> None:
         """Show a notification; a click on it is told as `notice_clicked`."""
-        self._notice = notice
-        self.icon.showMessage(notice.title, notice.text, app_icon(), NOTICE_MS)
+        self._jobs.spawn(self._notify(notice), "notification")
+
+    async def _notify(self, notice: Notice) -> None:
+        if self._service is None or not await self._service.show(notice):
+            self._notice = notice
+            self.icon.showMessage(notice.title, notice.text, app_icon(), NOTICE_MS)
 
     def say_error(self, error: ExecutorError) -> None:
         """Tell what went wrong where no window asked for it."""
         info = error.info
-        self._notice = None
         self.window.say_error(info)
-        self.icon.showMessage(
-            info.title,
-            f"{info.detail} {info.hint}".strip(),
-            QSystemTrayIcon.MessageIcon.Warning,
-            NOTICE_MS,
-        )
+        words = f"{info.detail} {info.hint}".strip()
+        self.notify(Notice(kind=NoticeKind.ATTENTION, title=info.title, text=words))
 
     def _clicked(self) -> None:
         if self._notice is not None:

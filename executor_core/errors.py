@@ -27,11 +27,12 @@ class ExecutorError(Exception):
 
     def _render(self, language: str | None) -> ErrorInfo:
         part = {
-            name: text(f"error.{self.code}.{name}", language=language, **self.values)
+            name: text(f"error.{self.code}.{name}", language=language, **self.values).strip()
             for name in ("title", "detail", "hint")
         }
         return ErrorInfo(code=self.code, **part)
 
     def __str__(self) -> str:
         info = self._render("en")
-        return f"{info.title}: {info.detail} {info.hint} [{self.code}]".replace("  ", " ")
+        words = filter(None, (f"{info.title}:", info.detail, info.hint, f"[{self.code}]"))
+        return " ".join(words)

@@ -3,10 +3,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from desktop.glance import Glance, TrayState
-from desktop.notices import Notice, NoticeKind, collapsed, notice_of_change, notice_of_run
-from executor_core.control import RunDetail, RunSummary
+from desktop.notices import (
+    Notice,
+    NoticeKind,
+    collapsed,
+    newly_ended,
+    notice_of_change,
+    notice_of_run,
+)
+from executor_core.control import RunDetail, RunSummary, Slots, Status
 from executor_core.model import ErrorInfo, Outcome, RunState, Source, Timings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -55,6 +63,33 @@ def test_a_failure_is_told_however_short_it_was() -> None:
 )
 def test_nobody_is_told_what_nobody_waited_for(detail: RunDetail) -> None:
     assert notice_of_run(detail) is None
+
+
+def status(*runs: RunSummary) -> Status:
+    return Status(
+        version="1",
+        pid=1,
+        device_id="d",
+        device_name="d",
+        paused=False,
+        draining=False,
+        links=(),
+        slots=Slots(used=len(runs), max=5),
+        queued=0,
+        outbox_pending=0,
+        api="",
+        runs=runs,
+    )
+
+
+def test_runs_too_short_to_be_seen_are_found_and_those_of_before_are_not() -> None:
+    run = ended(RunState.COMPLETED).run
+    long = replace(run, run_id="long")
+    short = replace(run, run_id="short", finished_at=NOW + timedelta(seconds=2))
+    old = replace(run, run_id="old", finished_at=NOW)
+    recent = [short, old, replace(run, run_id="queued")]
+    assert newly_ended(status(long), status(), recent, last_end=NOW) == {"long", "short"}
+    assert newly_ended(None, status(), recent, last_end=NOW) == set()
 
 
 def test_a_person_who_is_needed_is_told_once() -> None:

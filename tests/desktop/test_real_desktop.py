@@ -17,7 +17,7 @@ from executor_core.model import RunState
 from executor_core.texts import catalogue
 from tests.support.executor_process import ExecutorProcess, until
 from tests.support.real_desktop import RealDesktop, needs_desktop, real_desktop
-from tests.support.stub_claude import StubClaude, gate, say, turn
+from tests.support.stub_claude import StubClaude, gate, leave, say, turn
 
 pytestmark = pytest.mark.slow
 PROGRAM = ("desktop.start",)
@@ -102,6 +102,26 @@ async def test_a_click_and_a_second_start_bring_the_window_to_the_front(
     await desktop.until_no_window(WORDS["runs.title"])
     assert await start_again(executor) == 0
     await desktop.until_window(WORDS["runs.title"])
+
+
+async def test_a_run_that_failed_at_once_is_told_and_a_click_on_that_opens_it(
+    desktop: RealDesktop, executor: ExecutorProcess
+) -> None:
+    await desktop.start_notifications()
+    executor.start("--standalone", module=PROGRAM)
+    await executor.online()
+    await desktop.icon()
+
+    async def fail() -> None:
+        async with RemoteControl.of_home(executor.home / "api.json") as control:
+            await control.submit(Submission(prompt=turn(leave())))
+
+    place = await desktop.until_changed(fail, "notification")
+    desktop.save("notification")
+    await desktop.click(place, 1)
+    await desktop.until_window(WORDS["runs.title"])
+    await desktop.until_still()
+    desktop.save("notification-clicked")
 
 
 async def test_the_icon_comes_back_with_a_panel_that_crashed(

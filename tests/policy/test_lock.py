@@ -57,7 +57,11 @@ def needed_by(requirement: Requirement, environment: dict[str, str]) -> list[Req
 
 def missing(locked: dict[str, Requirement], environment: dict[str, str]) -> list[str]:
     """What is needed in that environment and not locked for it."""
-    todo = wanted_by_us()
+    todo = [
+        wanted
+        for wanted in wanted_by_us()
+        if wanted.marker is None or wanted.marker.evaluate(environment)
+    ]
     seen: set[tuple[str, frozenset[str]]] = set()
     found: list[str] = []
     while todo:

@@ -44,7 +44,7 @@ _XFCE = """<?xml version="1.0" encoding="UTF-8"?>
 
 def needs_desktop(panel: str) -> None:
     """Skip the test where the programs of a desktop are missing; in CI they must be there."""
-    needs_programs("Xvfb", "dbus-daemon", "dbus-send", "openbox", "xdotool", panel)
+    needs_programs("Xvfb", "dbus-daemon", "dbus-send", "openbox", "dunst", "xdotool", panel)
 
 
 class RealDesktop(PrivateSession):
@@ -75,6 +75,21 @@ class RealDesktop(PrivateSession):
         """Start the panel, also anew after `kill_panel`."""
         options = () if self.has_notifier else _TRAYER
         self._panel, _ = self.start(self._name, *options)
+
+    async def start_notifications(self) -> None:
+        """Show notifications from now on; a click on one means "open", as on most desktops."""
+        config = self.folder / "dunstrc"
+        config.write_text("[global]\nmouse_left_click = do_action, close_current\n")
+        self.start("dunst", "-config", str(config))
+
+        async def is_there() -> bool:
+            names = await self._run(
+                "dbus-send", "--print-reply", "--dest=org.freedesktop.DBus", "/",
+                "org.freedesktop.DBus.ListNames",
+            )  # fmt: skip
+            return "org.freedesktop.Notifications" in names
+
+        await self._until(is_there, "no notification service")
 
     async def _has_manager(self) -> bool:
         return await self._run("xdotool", "get_num_desktops") not in ("", "0\n")
@@ -144,13 +159,16 @@ class RealDesktop(PrivateSession):
 
         await self._until(is_still, "the screen never stood still")
 
-    async def until_changed(self, act: Callable[[], Awaitable[object]], what: str) -> None:
-        """Do something, and wait until much of the screen above the panel is different."""
+    async def until_changed(self, act: Callable[[], Awaitable[object]], what: str) -> QPoint:
+        """Do something, and wait until much of the screen above the panel is different; where."""
         before = _above_panel(self.picture())
         await act()
-        await self._until(
-            lambda: _changed(before, _above_panel(self.picture())).width() > 60, f"no {what}"
-        )
+
+        def change() -> QRect:
+            return _changed(before, _above_panel(self.picture()))
+
+        await self._until(lambda: change().width() > 60, f"no {what}")
+        return change().center()
 
     # --- mouse and keyboard ---------------------------------------------------------------
 

@@ -93,6 +93,11 @@ def be_stubborn() -> list[Any]:
     return ["stubborn"]
 
 
+def leave() -> list[Any]:
+    """End without a result."""
+    return ["leave"]
+
+
 def write(name: str, content: str) -> list[Any]:
     """Write a file in the working folder."""
     return ["write", name, content]
@@ -181,6 +186,9 @@ class _Turn:
 
     def _spawn(self, escapes: bool, *argv: str) -> None:
         subprocess.Popen(argv, start_new_session=escapes)
+
+    def _leave(self) -> None:
+        os._exit(1)
 
     def _stubborn(self) -> None:
         self._is_stubborn = True
