@@ -13,13 +13,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import home, leftovers
+from tests.support import canaries, home, leftovers
 from tests.support.clock import JumpingClock
 from tests.support.real_cli import CannotInstall, real_cli
 from tests.support.watchdog import FATAL_S, NOTABLE_S, Stall, Watchdog
 
 _watchdog = Watchdog()
 _notable: list[tuple[str, Stall]] = []
+_commands = canaries.StartedCommands()
 _patch = pytest.MonkeyPatch()
 
 
@@ -53,6 +54,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     fatal = [str(stall) for stall in stalls if stall.seconds >= FATAL_S]
     if fatal:
         pytest.fail(f"the event loop was blocked: {', '.join(fatal)}", pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that left a secret in a file or in a command line; see `canaries`."""
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    found = canaries.found_below(folder) if folder is not None else set()
+    exposed, _commands.exposed = _commands.exposed, []
+    result = yield
+    if found or exposed:
+        pytest.fail(f"secrets were left: {found or exposed}", pytrace=False)
     return result
 
 

@@ -11,10 +11,8 @@ import json
 import signal
 import sys
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import jwt
@@ -23,20 +21,18 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from tests.links.conftest import execute
+from tests.support.acp_agent import steps
+from tests.support.canaries import canary, found_below, found_in
 from tests.support.device_server import DeviceServer
-from tests.support.executor_process import ExecutorProcess
+from tests.support.executor_process import ROOT, ExecutorProcess
 from tests.support.git_server import GitServer, git_server
+from tests.support.skill_archives import skill_zip
 from tests.support.stub_claude import StubClaude, gate, reveal, say, turn, write
 from tests.workspace.test_git_clone import command_lines
 
 pytestmark = pytest.mark.slow
 
 DIALECTS = pytest.mark.parametrize("dialect", ["R", pytest.param("P", marks=pytest.mark.slow)])
-
-
-def canary(kind: str) -> str:
-    """A secret that no encoding leaves as it is."""
-    return f"canary/{kind}+{kind[::-1]}?0123456789"
 
 
 KEY, HEADER, VARIABLE = canary("model-key"), canary("model-header"), canary("bot-variable")
@@ -53,12 +49,6 @@ SERVER_TOKENS = {
 }
 
 
-def spellings(secret: str) -> tuple[str, ...]:
-    raw = secret.encode()
-    basic = base64.b64encode(b"alice:" + raw).decode()
-    return secret, quote(secret, safe=""), base64.b64encode(raw).decode(), basic
-
-
 def sealed(token: str) -> str:
     """As a server keeps it that was told no other key."""
     padder = PKCS7(128).padder()
@@ -66,30 +56,6 @@ def sealed(token: str) -> str:
     key, iv = b"12345678901234567890123456789012", b"1234567890123456"
     encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
     return base64.b64encode(encryptor.update(data) + encryptor.finalize()).decode()
-
-
-def found_in(text: str, secrets: Iterable[str]) -> list[str]:
-    return [secret for secret in secrets if any(form in text for form in spellings(secret))]
-
-
-def found_below(folder: Path, secrets: Iterable[str]) -> set[tuple[str, str]]:
-    """Which file holds which secret, also where two pieces of an answer meet."""
-    found = set()
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.is_symlink():
-            continue
-        text = path.read_bytes().decode("latin-1")
-        if path.name == "events.jsonl":
-            text += pieces_of(path)
-        found |= {(str(path.relative_to(folder)), secret) for secret in found_in(text, secrets)}
-    return found
-
-
-def pieces_of(events: Path) -> str:
-    """What was said, then what was thought, without the seams."""
-    lines = [json.loads(line) for line in events.read_text().splitlines()]
-    kinds = ("text_delta", "reasoning_delta")
-    return "\n".join("".join(e["text"] for e in lines if e["kind"] == kind) for kind in kinds)
 
 
 def told_to(server: DeviceServer) -> str:
@@ -120,10 +86,14 @@ async def tasks(git_host: GitServer, prompt: str) -> list[Any]:
         {"name": "address", "url": "https://x/sse?t=${{task_token}}"},
         {"name": "exposed", "command": "true", "args": ["--t=${{task_token}}"]},
     ]
+    skill = {"name": "fishing", "skill_id": 5, "namespace": "team"}
     first = execute(
         1,
         1,
         prompt,
+        attachments=[{"id": 3, "original_filename": "note.txt", "file_size": 4}],
+        skill_names=["fishing"],
+        skill_refs={"fishing": skill},
         user=user | {"git_token": GIT},
         git_url=public_url,
         bot=[bot],
@@ -146,20 +116,37 @@ async def signed_in(executor: ExecutorProcess) -> None:
         assert answer.status == 200, await answer.text()
 
 
+def told(agent: str, words: Path) -> str:
+    """What makes an agent change a file, tell all that it knows, and end well."""
+    if agent == "claude_code":
+        return turn(write("a.txt", "changed"), gate("a"), reveal(words), say("That was all."))
+    return steps(["edit", "a.txt", "changed"], ["reveal", str(words)], ["say", "That was all."])
+
+
 @DIALECTS
-@pytest.mark.parametrize("kind", ["jwt", pytest.param("key", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("agent", "kind"), [("claude_code", "jwt"), ("claude_code", "key"), ("mine", "jwt")]
+)
 async def test_no_canary_is_found_where_it_does_not_belong(
-    executor: ExecutorProcess, claude: StubClaude, tmp_path: Path, dialect: str, kind: str
+    executor: ExecutorProcess,
+    claude: StubClaude,
+    tmp_path: Path,
+    dialect: str,
+    agent: str,
+    kind: str,
 ) -> None:
     token = SERVER_TOKENS[kind]
     words = tmp_path / "words.json"
     executor.env |= {"LOG_LEVEL": "DEBUG", "ANTHROPIC_API_KEY": USER, "GROQ_API_KEY": OTHER_USER}
+    command = [sys.executable, str(ROOT / "tests/support/acp_agent.py")]
     executor.configure(
-        f"[[agents.acp]]\nname = 'mine'\ncommand = ['{sys.executable}']\n"
+        f"[device]\nagent = '{'from_task' if agent == 'claude_code' else agent}'\n"
+        f"[[agents.acp]]\nname = 'mine'\ncommand = {command}\n"
         f"env = {{ MY_TOKEN = '{ACP}' }}\n"
     )
-    prompt = turn(write("a.txt", "changed"), gate("a"), reveal(words), say("That was all."))
     server = DeviceServer(dialect)
+    server.materials.files[3] = b"note"
+    server.materials.skills[5] = skill_zip("fishing")
     await server.start()
     try:
         async with git_server(tmp_path / "git") as git_host, command_lines() as lines:
@@ -170,10 +157,11 @@ async def test_no_canary_is_found_where_it_does_not_belong(
             everything = [*OF_TASKS, *OF_USER, token, owner]
             words.write_text(json.dumps(everything))
             await signed_in(executor)
-            for task in await tasks(git_host, prompt):
+            for task in await tasks(git_host, told(agent, words)):
                 await server.send("task:execute", task)
-            await claude.reached("a")
-            claude.open("a")
+            if agent == "claude_code":
+                await claude.reached("a")
+                claude.open("a")
             for subtask_id in (1, 2):
                 ended = await server.until_ended(subtask_id)
                 assert "That was all." in str(ended.data)
@@ -194,7 +182,9 @@ async def test_no_canary_is_found_where_it_does_not_belong(
     assert {("alice", GIT), ("alice", SEALED_GIT)} <= logins
     assert len(patches) == 2
     assert told_to(server).count("***") > 100
-    assert any("--mcp-config" in line for line in lines)
+    assert server.materials.tokens == {f"Bearer {TASK}"}
+    used = "--mcp-config" if agent == "claude_code" else "acp_agent.py"
+    assert any(used in line for line in lines)
     belongs = {
         (".wegent-executor/api.json", owner),
         (".wegent-executor/config.toml", ACP),
@@ -202,7 +192,7 @@ async def test_no_canary_is_found_where_it_does_not_belong(
     assert found == belongs
     assert found_below(executor.user_home, searched) == belongs
     assert found_in(told_to(server), searched) == []
-    assert found_in("\n".join(lines), searched) == []
+    assert found_in("\n".join(lines) + executor.started, searched) == []
     assert found_in(executor.output, searched) == []
     with zipfile.ZipFile(bundle) as archive:
         for name in archive.namelist():

@@ -25,6 +25,7 @@ from executor_core.links.device import (
 )
 from executor_core.model import AgentResult, Availability, LinkState, RunState, TextDelta
 from executor_core.workspace import Workspaces
+from tests.support import canaries
 from tests.support.device_server import DeviceServer
 
 TOKEN = "wg-token-that-must-not-be-told"
@@ -199,5 +200,7 @@ async def make_device(tmp_path: Path, make_server: MakeServer) -> AsyncIterator[
 def execute(task_id: int = 1, subtask_id: int = 2, prompt: str = "go", **more: Any) -> Any:
     """A small `task:execute` that every generation could have sent."""
     bot = [{"id": 9, "shell_type": "ClaudeCode", "agent_config": {}}]
+    secrets = {"auth_token": canaries.TASK, "task_token": canaries.TASK}
+    user = {"id": 17, "git_domain": "git.example.com", "git_token": canaries.GIT}
     ids = {"task_id": task_id, "subtask_id": subtask_id}
-    return {**ids, "prompt": prompt, "user": {"id": 17}, "bot": bot, **more}
+    return {**ids, **secrets, "prompt": prompt, "user": user, "bot": bot, **more}

@@ -8,11 +8,13 @@ resume them. Abilities: `load`, `resume`, `image`, `signed_out`, `old` (speaks v
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import acp
 from acp import schema
@@ -79,7 +81,8 @@ class ScriptedAgent:
             history.write(words + "\n")
         self._words = words
         reason = "end_turn"
-        for name, *arguments in json.loads(words[words.index("[[") :]):
+        wanted, _end = json.JSONDecoder().raw_decode(words, words.index("[["))
+        for name, *arguments in wanted:
             reason = await getattr(self, f"_{name}")(*arguments) or reason
             if self._stopped.is_set():
                 reason = "cancelled"
@@ -161,6 +164,22 @@ class ScriptedAgent:
         sys.stdout.write(words + "\n")
         sys.stdout.flush()
 
+    async def _reveal(self, file: str) -> None:
+        """Tell all that it was given, and the words in that file, in every way that there is."""
+        words = json.loads(Path(file).read_text(encoding="utf-8"))
+        everything = [*os.environ.values(), *sys.argv, *words]  # noqa: TID251  what an agent sees
+        for form in (form for word in everything for form in _spellings(word)):
+            half = len(form) // 2
+            for part in (form[:half], form[half:] + "\n"):
+                await self._tell(acp.update_agent_message_text(part))
+            for part in (form[:half], form[half:] + "\n"):
+                await self._tell(acp.update_agent_thought_text(part))
+            call = acp.start_tool_call("call-2", form, kind="execute", raw_input={"command": form})
+            await self._tell(call)
+            content = [acp.tool_content(acp.text_block(form))]
+            await self._tell(acp.update_tool_call("call-2", status="completed", content=content))
+            print(form, file=sys.stderr, flush=True)
+
     async def _wait(self) -> None:
         await self._stopped.wait()
 
@@ -174,6 +193,10 @@ class ScriptedAgent:
         sys.stderr.write("Something broke.\n")
         sys.stderr.flush()
         os._exit(code)
+
+
+def _spellings(word: str) -> tuple[str, ...]:
+    return word, base64.b64encode(word.encode()).decode(), quote(word, safe="")
 
 
 if __name__ == "__main__":

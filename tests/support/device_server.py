@@ -17,6 +17,8 @@ from msgspec import Struct
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from executor_core.jobs import Jobs
+from tests.support import canaries
+from tests.support.material_server import MaterialServer
 
 NAMESPACE = "/local-executor"
 MAX_PACKET_BYTES = 1_000_000
@@ -61,6 +63,7 @@ class DeviceServer:
         self.answers: dict[str, Any] = {}
         self.seen: list[Seen] = []
         self.tokens: list[Any] = []
+        self.materials = MaterialServer()
         self.port = 0
         self.root_status = 200
         self._registered: dict[str, str] = {}
@@ -74,6 +77,7 @@ class DeviceServer:
         self._socketio = self._make_socketio()
         app = web.Application()
         app.router.add_get("/", self._root)
+        self.materials.add_to(app)
         self._socketio.attach(app)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -82,7 +86,9 @@ class DeviceServer:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Every socket ends."""
+        """Every socket ends. AssertionError if it was ever told a secret."""
+        told = json.dumps([[seen.event, seen.data] for seen in self.seen], ensure_ascii=False)
+        assert canaries.found_in(told) == []
         self.release()
         for sid in list(self._socketio.eio.sockets):
             await self.kick_transport(sid)

@@ -18,10 +18,13 @@ import psutil
 
 from executor_core.control import RemoteControl, RunDetail, Status
 from executor_core.errors import ExecutorError
+from tests.support import canaries
 
 _T = TypeVar("_T")
 ROOT = Path(__file__).resolve().parents[2]
+AUDIT = Path(__file__).parent / "audit"
 MODULE = "executor_core"
+_SHORTEST_SECRET = 20
 CRASHING = "tests.support.crashing"
 
 
@@ -54,9 +57,11 @@ class ExecutorProcess:
             "OPENRUNNER_ADDR": "127.0.0.1:0",
             "LOCAL_RECONNECT_DELAY": "0.1",
             "LOCAL_RECONNECT_MAX_DELAY": "0.3",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(AUDIT))),
+            "WEGENT_TEST_COMMANDS": str(folder / "commands.txt"),
             **(env or {}),
         }
+        self._commands = folder / "commands.txt"
         self._out = folder / "output.txt"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -122,6 +127,15 @@ class ExecutorProcess:
         if self._process is not None:
             self._process.wait(10)
         psutil.wait_procs([_killed(process) for process in self.descendants()], timeout=5)
+        self._search_for_canaries()
+
+    def _search_for_canaries(self) -> None:
+        secrets = [*canaries.EVERYWHERE]
+        if len(token := self.env.get("WEGENT_AUTH_TOKEN", "")) > _SHORTEST_SECRET:
+            secrets.append(token)
+        assert canaries.found_below(self.user_home, secrets) == set()
+        assert canaries.found_in(self.output, secrets) == []
+        assert canaries.found_in(self.started, secrets) == []
 
     # --- what it says --------------------------------------------------------------------------
 
@@ -197,6 +211,11 @@ class ExecutorProcess:
     def output(self) -> str:
         """Everything it ever printed; its log is among it, as it has no terminal."""
         return self._out.read_text(errors="replace") if self._out.exists() else ""
+
+    @property
+    def started(self) -> str:
+        """A line for each command that it, or a Python program below it, ever started."""
+        return self._commands.read_text() if self._commands.exists() else ""
 
     @property
     def log(self) -> str:

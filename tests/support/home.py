@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import canaries
+
 MARKER = "WEGENT_TEST_SESSION"
 """Every process that a test starts inherits this variable, so that none can hide."""
 
@@ -52,3 +54,5 @@ def move_into(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     patch.setenv(MARKER, folder.name)
+    for name, secret in canaries.ENVIRONMENT.items():
+        patch.setenv(name, secret)

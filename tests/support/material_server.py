@@ -28,6 +28,12 @@ class MaterialServer:
         self.hanging = asyncio.Event()
         """Set when somebody asks for attachment 999, which never comes."""
 
+    def add_to(self, app: web.Application, prefix: str = "") -> None:
+        """Answer below this path of a server."""
+        app.router.add_get(f"{prefix}/api/attachments/{{id}}/executor-download", self.attachment)
+        app.router.add_get(f"{prefix}/api/v1/kinds/skills", self.look_up)
+        app.router.add_get(f"{prefix}/api/v1/kinds/skills/{{id}}/download", self.skill)
+
     async def attachment(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
         number = int(request.match_info["id"])
@@ -70,9 +76,7 @@ async def material_server() -> AsyncIterator[MaterialServer]:
     """Run one on a free port, for the length of the block."""
     server = MaterialServer()
     app = web.Application()
-    app.router.add_get("/base/api/attachments/{id}/executor-download", server.attachment)
-    app.router.add_get("/base/api/v1/kinds/skills", server.look_up)
-    app.router.add_get("/base/api/v1/kinds/skills/{id}/download", server.skill)
+    server.add_to(app, "/base")
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

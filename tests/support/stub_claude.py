@@ -144,7 +144,8 @@ class _Turn:
         event: dict[str, Any] = {"type": "content_block_start", "index": 0, "content_block": block}
         _emit(type="stream_event", event=event, parent_tool_use_id=None)
         try:
-            steps = json.loads(prompt)
+            # What is attached to the task stands behind it.
+            steps, _end = json.JSONDecoder().raw_decode(prompt)
         except ValueError:
             steps = [["say", prompt]]
         for name, *arguments in steps:
