@@ -19,12 +19,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from desktop.output import Output
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone, make_heading
+from desktop.parts.window import DeskWindow
+from desktop.runs.output import Output
 from desktop.settings.agents import AgentList
 from desktop.settings.connection import ALONE
-from desktop.settings.page import DeskWindow, Paragraph
 from desktop.settings.sign_in import SignIn
-from desktop.style import GAP, Tone, make_heading
 from executor_core.clock import Clock
 from executor_core.control import Control, Status, Submission
 from executor_core.control.desk import Account, Desk

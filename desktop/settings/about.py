@@ -12,9 +12,11 @@ import PySide6
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QTextBrowser
 
-from desktop.opening import open_folder
-from desktop.settings.page import DeskWindow, Page, Paragraph
-from desktop.style import GAP
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP
+from desktop.parts.window import DeskWindow
+from desktop.settings.page import Page
+from desktop.system.opening import open_folder
 from executor_core import __version__
 from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError

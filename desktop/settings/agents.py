@@ -15,9 +15,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from desktop.settings.page import DeskWindow, Paragraph
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone, make_heading
+from desktop.parts.window import DeskWindow
 from desktop.settings.plain import FieldsPage
-from desktop.style import GAP, Tone, make_heading
 from executor_core.control.desk import InstallPlan
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability

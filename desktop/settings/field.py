@@ -12,8 +12,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from desktop.settings.page import DeskWindow, Paragraph
-from desktop.style import GAP, Tone
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone
+from desktop.parts.window import DeskWindow
 from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError
 from executor_core.texts import has_text, text

@@ -6,7 +6,8 @@ import sys
 
 from PySide6.QtWidgets import QCheckBox
 
-from desktop.settings.page import DeskWindow, Page
+from desktop.parts.window import DeskWindow
+from desktop.settings.page import Page
 from executor_core.errors import ExecutorError
 
 _MECHANISMS = {"win32": "settings.login_windows", "darwin": "settings.login_macos"}

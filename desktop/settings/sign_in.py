@@ -17,8 +17,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from desktop.settings.page import DeskWindow, Paragraph
-from desktop.style import GAP, Tone
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone
+from desktop.parts.window import DeskWindow
 from executor_core.control.desk import Account, ServerCheck
 from executor_core.errors import ExecutorError
 from executor_core.texts import text

@@ -16,13 +16,13 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from desktop.application import DesktopApplication
-from desktop.awake import SystemSignals
-from desktop.base import change_language, keep_places_in
-from desktop.deletion import delete_later, delete_now
-from desktop.glance import TrayState
-from desktop.icon import draw
-from desktop.loop import DesktopLoop
+from desktop.parts.window import change_language, keep_places_in
+from desktop.system.application import DesktopApplication
+from desktop.system.awake import SystemSignals
+from desktop.system.deletion import delete_later, delete_now
+from desktop.system.loop import DesktopLoop
+from desktop.tray.glance import TrayState
+from desktop.tray.icon import draw
 from executor_core.control import LocalControl
 from executor_core.jobs import Jobs
 from tests.support import leftovers

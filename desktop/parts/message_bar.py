@@ -1,0 +1,58 @@
+"""What is told in a window without stopping the person."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
+
+from desktop.parts.style import GAP, Tone, tint
+
+
+class MessageBar(QFrame):
+    """A line at the top of a window that says something and can be sent away."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._tone: Tone | None = None
+        self._is_painting = False
+        self.setAutoFillBackground(True)
+        self.label = QLabel(self)
+        self.label.setWordWrap(True)
+        self.label.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.close_button = QToolButton(self)
+        self.close_button.setAutoRaise(True)
+        self.close_button.setIcon(
+            self.style().standardIcon(self.style().StandardPixmap.SP_TitleBarCloseButton)
+        )
+        self.close_button.clicked.connect(self.hide)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(GAP, GAP // 2, GAP // 2, GAP // 2)
+        row.addWidget(self.label, 1)
+        row.addWidget(self.close_button, 0, Qt.AlignmentFlag.AlignTop)
+        self.hide()
+
+    def say(self, sentence: str, tone: Tone) -> None:
+        """Show `sentence`; an earlier one goes."""
+        self._tone = tone
+        self._paint()
+        self.label.setText(sentence)
+        self.label.setAccessibleName(sentence)
+        self.show()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and not self._is_painting:
+            self._paint()
+
+    def _paint(self) -> None:
+        if self._tone is None:
+            return
+        palette = self.window().palette()
+        palette.setColor(self.backgroundRole(), tint(self._tone, palette))
+        self._is_painting = True
+        self.setPalette(palette)
+        self._is_painting = False
