@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import (
@@ -31,9 +29,8 @@ from desktop.log.row import LogRow
 from desktop.parts.find_bar import FindBar
 from desktop.parts.style import GAP
 from desktop.parts.window import Window
-from desktop.system.opening import open_folder
 from desktop.system.streams import closing
-from executor_core.clock import Clock, SystemClock
+from executor_core.clock import Clock
 from executor_core.control import Control
 from executor_core.control.desk import Desk, LogDesk, LogLine
 from executor_core.errors import ExecutorError
@@ -70,17 +67,9 @@ class LogWindow(Window):
     title = "log.title"
 
     def __init__(
-        self,
-        control: Control,
-        desk: Desk | None,
-        jobs: Jobs,
-        *,
-        clock: Clock | None = None,
-        open_folder: Callable[[Path], bool] = open_folder,
+        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs)
-        self._clock = clock or SystemClock()
-        self._open_folder = open_folder
+        super().__init__(control, desk, jobs, clock=clock)
         self._reading: asyncio.Task[None] | None = None
         self._waiting: list[LogLine] = []
         self._is_missing = False
@@ -183,7 +172,7 @@ class LogWindow(Window):
             except ExecutorError as error:
                 self._is_missing = True
                 self.say_error(error)
-            await self._clock.sleep(AGAIN_S)
+            await self.clock.sleep(AGAIN_S)
 
     async def _read_on(self, log: LogDesk) -> None:
         self.model.clear()
@@ -278,6 +267,5 @@ class LogWindow(Window):
         self.say(text("log.copied", count=len(rows)))
 
     def _show_folder(self) -> None:
-        folder = self.desk.log.path.parent if self.desk else None
-        if folder is not None and not self._open_folder(folder):
-            self.say_error(ExecutorError("folder_not_opened", path=folder))
+        if self.desk is not None:
+            self.show_folder(self.desk.log.path.parent)

@@ -14,7 +14,6 @@ class MessageBar(QFrame):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._tone: Tone | None = None
-        self._is_painting = False
         self.setAutoFillBackground(True)
         self.label = QLabel(self)
         self.label.setWordWrap(True)
@@ -45,7 +44,7 @@ class MessageBar(QFrame):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange and not self._is_painting:
+        if event.type() == QEvent.Type.PaletteChange:
             self._paint()
 
     def _paint(self) -> None:
@@ -53,6 +52,5 @@ class MessageBar(QFrame):
             return
         palette = self.window().palette()
         palette.setColor(self.backgroundRole(), tint(self._tone, palette))
-        self._is_painting = True
+        # Told of this change too, we come here again; the same palette once more is none.
         self.setPalette(palette)
-        self._is_painting = False

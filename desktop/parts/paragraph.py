@@ -15,7 +15,6 @@ class Paragraph(QLabel):
     def __init__(self, *, is_muted: bool = False) -> None:
         super().__init__()
         self._is_muted = is_muted
-        self._is_painting = False
         self._tone: Tone | None = None
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setWordWrap(True)
@@ -36,8 +35,7 @@ class Paragraph(QLabel):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        is_ours = self._is_painting or event.type() != QEvent.Type.PaletteChange
-        if not is_ours:
+        if event.type() == QEvent.Type.PaletteChange:
             self._paint()
 
     def _paint(self) -> None:
@@ -48,6 +46,5 @@ class Paragraph(QLabel):
             palette.setColor(QPalette.ColorRole.WindowText, colour(self._tone, palette))
         elif self._is_muted:
             palette.setColor(QPalette.ColorRole.WindowText, muted(palette))
-        self._is_painting = True
+        # Told of this change too, we come here again; the same palette once more is none.
         self.setPalette(palette)
-        self._is_painting = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ from desktop.parts.message_bar import MessageBar
 from desktop.parts.style import GAP, Tone
 from desktop.system.autostart import Autostart
 from desktop.system.deletion import delete_later
+from desktop.system.opening import open_folder
 from executor_core.clock import Clock, SystemClock
 from executor_core.control import Control
 from executor_core.control.desk import Desk, Setting
@@ -64,10 +66,13 @@ class Window(QWidget):
     closed = Signal()
     open_asked = Signal(str, str)
 
-    def __init__(self, control: Control, desk: Desk | None, jobs: Jobs) -> None:
+    def __init__(
+        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+    ) -> None:
         super().__init__(None, Qt.WindowType.Window)
         self.control = control
         self.desk = desk
+        self.clock = clock or SystemClock()
         self.program: Program | None = None
         """Set by who opens it, before it is shown."""
         self._jobs = jobs
@@ -114,6 +119,13 @@ class Window(QWidget):
         """Tell what went wrong and what to do about it."""
         info = error.info if isinstance(error, ExecutorError) else error
         self.say(info.sentence, Tone.BAD)
+
+    def show_folder(self, folder: Path) -> None:
+        """Open `folder` in the system's file manager, or say why that cannot be."""
+        if not folder.is_dir():
+            self.say_error(ExecutorError("folder_gone", path=folder))
+        elif not open_folder(folder):
+            self.say_error(ExecutorError("folder_not_opened", path=folder))
 
     # --- jobs -----------------------------------------------------------------------------
 
@@ -183,10 +195,9 @@ class DeskWindow(Window):
     def __init__(
         self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs)
+        super().__init__(control, desk, jobs, clock=clock)
         assert desk is not None
         self.rooms: Desk = desk
-        self.clock = clock or SystemClock()
 
     async def change(self, name: str, value: str | list[str] | None) -> Setting:
         """Change an option, and have it count as soon as it can. Raises as SettingsDesk.change."""

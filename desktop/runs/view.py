@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt, Signal
@@ -20,7 +19,6 @@ from desktop.runs.model import mark
 from desktop.runs.output import MAX_LINES, Output
 from desktop.runs.row import TONES
 from desktop.system.streams import closing
-from executor_core.clock import Clock
 from executor_core.control import RunDetail, RunSummary
 from executor_core.errors import ExecutorError
 from executor_core.model import Source
@@ -40,11 +38,9 @@ class RunView(QWidget):
 
     begun = Signal(str)
 
-    def __init__(self, window: Window, clock: Clock, open_folder: Callable[[Path], bool]) -> None:
+    def __init__(self, window: Window) -> None:
         super().__init__()
         self._window = window
-        self._clock = clock
-        self._open_folder = open_folder
         self._run: RunSummary | None = None
         self._detail: RunDetail | None = None
         self._agent = ""
@@ -161,7 +157,7 @@ class RunView(QWidget):
             except ExecutorError as error:
                 if error.code not in LOST:
                     raise
-            await self._clock.sleep(AGAIN_S)
+            await self._window.clock.sleep(AGAIN_S)
 
     async def _look(self, run_id: str) -> None:
         try:
@@ -193,7 +189,7 @@ class RunView(QWidget):
         self.retry.setVisible(run.state.is_final and run.source is Source.API)
 
     def _facts(self, run: RunSummary) -> list[str]:
-        now = self._clock.now()
+        now = self._window.clock.now()
         facts = [text(f"state.run.{run.state}"), self._agent]
         if run.task_id is not None:
             facts.append(text("cli.run.task", task=run.task_id))
@@ -253,12 +249,8 @@ class RunView(QWidget):
 
     def _show_folder(self) -> None:
         folder = self._detail.folder if self._detail else None
-        if folder is None:
-            return
-        if not Path(folder).is_dir():
-            self._window.say_error(ExecutorError("folder_gone", path=folder))
-        elif not self._open_folder(Path(folder)):
-            self._window.say_error(ExecutorError("folder_not_opened", path=folder))
+        if folder is not None:
+            self._window.show_folder(Path(folder))
 
     def _copy_text(self) -> None:
         outcome = self._detail.outcome if self._detail else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut, QShowEvent
@@ -25,9 +23,8 @@ from desktop.runs.model import RunsModel
 from desktop.runs.prompt import PromptBox
 from desktop.runs.row import RunRow
 from desktop.runs.view import RunView
-from desktop.system.opening import open_folder
 from desktop.system.streams import closing
-from executor_core.clock import Clock, SystemClock
+from executor_core.clock import Clock
 from executor_core.control import Control, RunSummary, Status
 from executor_core.control.desk import Desk
 from executor_core.errors import ExecutorError
@@ -47,25 +44,18 @@ class RunsWindow(Window):
     title = "runs.title"
 
     def __init__(
-        self,
-        control: Control,
-        desk: Desk | None,
-        jobs: Jobs,
-        *,
-        clock: Clock | None = None,
-        open_folder: Callable[[Path], bool] = open_folder,
+        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs)
-        self._clock = clock or SystemClock()
+        super().__init__(control, desk, jobs, clock=clock)
         self._wanted = ""
         self._oldest: str | None = None
         self._ended = -1
         self._is_lost = False
         self._is_paging = False
         self._watch: asyncio.Task[None] | None = None
-        self.model = RunsModel(self._clock.now, self)
+        self.model = RunsModel(self.clock.now, self)
         self.list = QListView()
-        self.view = RunView(self, self._clock, open_folder)
+        self.view = RunView(self)
         self.prompt_box = PromptBox(self)
         self._tick = QTimer(self, interval=TICK_MS)
         self._lay_out()
@@ -162,7 +152,7 @@ class RunsWindow(Window):
                         await self._follow_status(status)
             except ExecutorError as error:
                 self._is_away(error)
-            await self._clock.sleep(AGAIN_S)
+            await self.clock.sleep(AGAIN_S)
 
     async def _follow_status(self, status: Status) -> None:
         live = {run.run_id for run in status.runs}
@@ -224,7 +214,7 @@ class RunsWindow(Window):
     def _is_away(self, error: ExecutorError) -> None:
         if not self._is_lost:
             self._is_lost = True
-            now = self._clock.now()
+            now = self.clock.now()
             since = text("runs.lost", title=error.info.title, time=clock_time(now, now))
             self.say(since, Tone.WARNING)
 

@@ -16,10 +16,8 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP
 from desktop.parts.window import DeskWindow
 from desktop.settings.page import Page
-from desktop.system.opening import open_folder
 from executor_core import __version__
 from executor_core.control.desk import Setting
-from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
 LIBRARIES = (
@@ -96,11 +94,7 @@ class AboutPage(Page):
         self.version.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _open(self, key: str) -> None:
-        folder = Path(self.paths[key].text()).expanduser()
-        if not folder.is_dir():
-            self.host.say_error(ExecutorError("folder_gone", path=folder))
-        elif not open_folder(folder):
-            self.host.say_error(ExecutorError("folder_not_opened", path=folder))
+        self.host.show_folder(Path(self.paths[key].text()).expanduser())
 
 
 def licences() -> str:

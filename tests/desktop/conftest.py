@@ -107,6 +107,26 @@ async def jobs() -> AsyncIterator[Jobs]:
     await jobs.close()
 
 
+class Folders:
+    """What was opened; `answer` says whether that worked."""
+
+    def __init__(self) -> None:
+        self.opened: list[Path] = []
+        self.answer = True
+
+    def open(self, folder: Path) -> bool:
+        self.opened.append(folder)
+        return self.answer
+
+
+@pytest.fixture
+def folders(monkeypatch: pytest.MonkeyPatch) -> Folders:
+    """The folders that windows open; no file manager comes up."""
+    folders = Folders()
+    monkeypatch.setattr("desktop.parts.window.open_folder", folders.open)
+    return folders
+
+
 async def settle() -> None:
     """Let Qt and the loop do what is ready: clicks that were made, jobs that can go on."""
     for _ in range(20):

@@ -22,6 +22,7 @@ from executor_core.desk.log import LogFiles
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.texts import catalogue
+from tests.desktop.conftest import Folders
 from tests.support.clock import JumpingClock
 
 
@@ -33,14 +34,8 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened() -> list[Path]:
-    """The folders that the window opened."""
-    return []
-
-
-@pytest.fixture
 async def window(
-    control: LocalControl, jobs: Jobs, clock: JumpingClock, log: Path, opened: list[Path]
+    control: LocalControl, jobs: Jobs, clock: JumpingClock, log: Path
 ) -> AsyncIterator[LogWindow]:
     # Any: of the desk this window knows the log alone.
     other: Any = None
@@ -49,11 +44,7 @@ async def window(
         health=other, log=LogFiles(log, clock),
     )  # fmt: skip
 
-    def open_folder(folder: Path) -> bool:
-        opened.append(folder)
-        return True
-
-    window = LogWindow(control, desk, jobs, clock=clock, open_folder=open_folder)
+    window = LogWindow(control, desk, jobs, clock=clock)
     window.present()
     yield window
     window.close()
@@ -181,10 +172,10 @@ async def test_a_line_that_is_too_long_for_the_window_is_reached_by_scrolling(
 
 
 async def test_the_folder_of_the_log_is_opened(
-    window: LogWindow, log: Path, opened: list[Path]
+    window: LogWindow, log: Path, folders: Folders
 ) -> None:
     window.open.click()
-    assert opened == [log.parent]
+    assert folders.opened == [log.parent]
 
 
 async def test_a_log_that_is_not_there_yet_is_explained_and_then_shown(

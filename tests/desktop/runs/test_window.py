@@ -29,33 +29,16 @@ from executor_core.model import (
     ToolStarted,
 )
 from executor_core.texts import catalogue
-from tests.desktop.conftest import settle
+from tests.desktop.conftest import Folders, settle
 from tests.support.clock import JumpingClock
 from tests.support.office import Office, outcome
 
 
-class Folders:
-    """What was opened; `answer` says whether that worked."""
-
-    def __init__(self) -> None:
-        self.opened: list[Path] = []
-        self.answer = True
-
-    def open(self, folder: Path) -> bool:
-        self.opened.append(folder)
-        return self.answer
-
-
-@pytest.fixture
-def folders() -> Folders:
-    return Folders()
-
-
 @pytest.fixture
 async def window(
-    control: LocalControl, jobs: Jobs, clock: JumpingClock, folders: Folders
+    control: LocalControl, jobs: Jobs, clock: JumpingClock
 ) -> AsyncIterator[RunsWindow]:
-    window = RunsWindow(control, None, jobs, clock=clock, open_folder=folders.open)
+    window = RunsWindow(control, None, jobs, clock=clock)
     window.present()
     await until(lambda: window.prompt_box.agent.count() > 0)
     yield window
