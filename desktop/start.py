@@ -291,7 +291,9 @@ def _show_last_error(application: QApplication, error: ExecutorError) -> None:
         return
     from PySide6.QtWidgets import QMessageBox
 
-    box = QMessageBox(QMessageBox.Icon.Critical, error.info.title, error.info.sentence)
+    from desktop.parts.commands import rich
+
+    box = QMessageBox(QMessageBox.Icon.Critical, error.info.title, rich(error.info.sentence))
     box.exec()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QToolButton, QWidget
 
+from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, tint
 
 
@@ -15,13 +16,11 @@ class MessageBar(QFrame):
         super().__init__(parent)
         self._tone: Tone | None = None
         self.setAutoFillBackground(True)
-        self.label = QLabel(self)
-        self.label.setWordWrap(True)
+        self.label = Paragraph()
         self.label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
             | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
-        self.label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.close_button = QToolButton(self)
         self.close_button.setAutoRaise(True)
         self.close_button.setIcon(
@@ -39,7 +38,6 @@ class MessageBar(QFrame):
         self._tone = tone
         self._paint()
         self.label.setText(sentence)
-        self.label.setAccessibleName(sentence)
         self.show()
 
     def changeEvent(self, event: QEvent) -> None:

@@ -1,4 +1,4 @@
-"""Sentences in a window."""
+"""Sentences in a window, whoever wrote them: the one way in which they are shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QLabel, QSizePolicy
 
+from desktop.parts.commands import has_command, rich
 from desktop.parts.style import GAP, Tone, colour, muted
 
 
@@ -16,11 +17,21 @@ class Paragraph(QLabel):
         super().__init__()
         self._is_muted = is_muted
         self._tone: Tone | None = None
-        self.setTextFormat(Qt.TextFormat.PlainText)
+        self._words = ""
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self._paint()
+
+    def setText(self, words: str) -> None:
+        self._words = words
+        is_rich = has_command(words)
+        self.setTextFormat(Qt.TextFormat.RichText if is_rich else Qt.TextFormat.PlainText)
+        super().setText(rich(words) if is_rich else words)
+
+    def text(self) -> str:
+        """The words as they were given."""
+        return self._words
 
     def say(self, words: str, tone: Tone | None = None) -> None:
         """Show `words`; nothing takes no place."""

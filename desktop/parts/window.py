@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from desktop.parts.commands import rich
 from desktop.parts.message_bar import MessageBar
 from desktop.parts.style import GAP, Tone
 from desktop.system.autostart import Autostart
@@ -209,7 +210,7 @@ class DeskWindow(Window):
     def question(self, title: str, sentence: str, deed: str, act: Callable[[], object]) -> None:
         """Ask before something that cannot be taken back; `deed` is the word on the button."""
         box = QMessageBox(QMessageBox.Icon.Question, title, title, parent=self)
-        box.setInformativeText(sentence)
+        box.setInformativeText(rich(sentence))
         box.setTextFormat(Qt.TextFormat.PlainText)
         yes = box.addButton(deed, QMessageBox.ButtonRole.AcceptRole)
         no = box.addButton(text("settings.no"), QMessageBox.ButtonRole.RejectRole)

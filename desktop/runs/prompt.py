@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QToolButton,
@@ -19,6 +18,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from desktop.parts.commands import rich
+from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP
 from desktop.parts.window import Window
 from executor_core.control import Submission
@@ -67,8 +68,7 @@ class PromptBox(QWidget):
         self.prompt = _Prompt()
         self.agent = QComboBox()
         self.folder, self.no_folder = QPushButton(), QToolButton()
-        self.why = QLabel()
-        self.why.setWordWrap(True)
+        self.why = Paragraph()
         self.why.hide()
         self.send = QPushButton()
         self._lay_out()
@@ -120,7 +120,9 @@ class PromptBox(QWidget):
             self.agent.addItem(_name(agent), agent.name)
             index = self.agent.count() - 1
             if agent.problem is not None:
-                self.agent.setItemData(index, agent.problem.sentence, Qt.ItemDataRole.ToolTipRole)
+                self.agent.setItemData(
+                    index, rich(agent.problem.sentence), Qt.ItemDataRole.ToolTipRole
+                )
             if not agent.is_usable:
                 self.agent.setItemData(index, 0, _FLAGS)
         self.agent.setCurrentIndex(max(0, self.agent.findData(chosen)))
@@ -152,8 +154,7 @@ class PromptBox(QWidget):
         """Where no agent can work, the box says what to do about the first."""
         problems = [agent.problem for agent in self._agents if agent.problem is not None]
         is_stuck = bool(self._agents) and len(problems) == len(self._agents)
-        self.why.setText(problems[0].sentence if is_stuck else "")
-        self.why.setVisible(is_stuck)
+        self.why.say(problems[0].sentence if is_stuck else "")
 
     # --- sending --------------------------------------------------------------------------
 

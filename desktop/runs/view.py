@@ -6,11 +6,12 @@ import asyncio
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QColor, QGuiApplication, QPalette
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtGui import QGuiApplication, QPalette
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from desktop.parts.find_bar import FindBar
 from desktop.parts.message_bar import MessageBar
+from desktop.parts.paragraph import Paragraph
 from desktop.parts.phrases import clock_time, duration, run_title
 from desktop.parts.style import GAP, Tone, colour, make_heading, muted
 from desktop.parts.window import Window
@@ -45,14 +46,14 @@ class RunView(QWidget):
         self._detail: RunDetail | None = None
         self._agent = ""
         self._jobs: list[asyncio.Task[None]] = []
-        self.mark, self.title = QLabel(), _label()
-        self.facts, self.folder = _label(), _label()
+        self.mark, self.title = QLabel(), Paragraph()
+        self.facts, self.folder = Paragraph(is_muted=True), Paragraph(is_muted=True)
         self.error = MessageBar(self)
         self.error.close_button.hide()
         self.output = Output(self)
         self.find_bar = FindBar(window.words)
         self.finder = OutputFinder(self.output, self.find_bar)
-        self.beginning = _label()
+        self.beginning = Paragraph()
         self._make_buttons()
         self._lay_out()
         self.find_bar.left.connect(self._leave_find)
@@ -177,11 +178,10 @@ class RunView(QWidget):
         tone = TONES[run.state]
         palette = self.palette()
         shade = muted(palette) if tone is None else colour(tone, palette)
-        _colour(self.mark, shade)
+        palette.setColor(QPalette.ColorRole.WindowText, shade)
+        self.mark.setPalette(palette)
         self.mark.setText(mark(run.state))
         self.title.setText(run.title or run_title(run))
-        _colour(self.facts, muted(palette))
-        _colour(self.folder, muted(palette))
         self.facts.setText(" · ".join(self._facts(run)))
         self.beginning.setText(text("runs.beginning_cut", lines=MAX_LINES))
         self._tell_detail(run)
@@ -218,8 +218,7 @@ class RunView(QWidget):
             )
             self.facts.setText(f"{self.facts.text()} · {usage}")
         folder = detail.folder if detail else None
-        self.folder.setText(folder or "")
-        self.folder.setVisible(folder is not None)
+        self.folder.say(folder or "")
         self.open.setEnabled(folder is not None)
         if outcome is not None and outcome.error is not None:
             self.error.say(outcome.error.sentence, Tone.BAD)
@@ -262,18 +261,3 @@ class RunView(QWidget):
     def _copy(self, words: str) -> None:
         QGuiApplication.clipboard().setText(words)
         self._window.say(text("runs.copied"))
-
-
-def _label() -> QLabel:
-    label = QLabel()
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    return label
-
-
-def _colour(label: QLabel, shade: QColor) -> None:
-    palette = label.palette()
-    palette.setColor(QPalette.ColorRole.WindowText, shade)
-    label.setPalette(palette)

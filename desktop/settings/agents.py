@@ -8,7 +8,6 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
@@ -33,7 +32,7 @@ class AgentRow(QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title, self.state, self.hint = QLabel(), Paragraph(), Paragraph(is_muted=True)
+        self.title, self.state, self.hint = Paragraph(), Paragraph(), Paragraph(is_muted=True)
         make_heading(self.title, 1.0)
         self.install = QPushButton()
         row = QHBoxLayout(self)

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from desktop.parts.commands import plain
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone
 from desktop.parts.window import DeskWindow
@@ -80,7 +81,7 @@ class Field(QWidget):
         words = label_of(setting)
         can_change = setting.is_editable and setting.overridden_by is None
         self._show_value(setting, words)
-        self.editor.setAccessibleName(words)
+        self.editor.setAccessibleName(plain(words))
         self.editor.setEnabled(can_change)
         is_set = setting.value != (setting.default or "")
         self.reset.setVisible(can_change and is_set)

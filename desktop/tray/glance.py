@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from desktop.parts.commands import plain
 from desktop.parts.phrases import clock_time, duration, run_title, shortened
 from executor_core.control import RunSummary, Status
 from executor_core.model import LinkState, LinkStatus, RunState
@@ -98,7 +99,7 @@ def _headline(
     status: Status, state: TrayState, age_s: float, expires_at: datetime | None, now: datetime
 ) -> str:
     if rejected := _first(status, LinkState.REJECTED):
-        return rejected.reason or text("state.link.rejected", server=rejected.server)
+        return plain(rejected.reason or text("state.link.rejected", server=rejected.server))
     if state is TrayState.ATTENTION and expires_at is not None:
         return text("tray.expires", duration=duration(max(expires_at - now, timedelta())))
     if state is TrayState.OFFLINE:
@@ -116,7 +117,7 @@ def _offline(status: Status, age_s: float) -> str:
         return text("tray.stopped" if status.links else "tray.no_server")
     parts = [text("tray.state.offline")]
     if offline.reason:
-        parts.append(shortened(offline.reason, _MAX_REASON))
+        parts.append(shortened(plain(offline.reason), _MAX_REASON))
     if offline.next_attempt_in_s is not None:
         left = timedelta(seconds=max(0.0, offline.next_attempt_in_s - age_s))
         parts.append(text("tray.next_attempt", duration=duration(left)))

@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QSystemTrayIcon
 
+from desktop.parts.commands import plain
 from desktop.system.deletion import delete_later
 from desktop.tray.glance import Glance
 from desktop.tray.icon import app_icon, tray_icon
@@ -113,7 +114,7 @@ class Tray(QObject):
         self.window.say_error(info)
         self.icon.showMessage(
             info.title,
-            f"{info.detail} {info.hint}".strip(),
+            plain(f"{info.detail} {info.hint}".strip()),
             QSystemTrayIcon.MessageIcon.Warning,
             NOTICE_MS,
         )

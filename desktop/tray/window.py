@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCloseEvent, QIcon
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
+from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, make_heading
 from desktop.parts.window import Window
 from desktop.tray.glance import Glance
@@ -32,13 +33,8 @@ class StatusWindow(Window):
         super().__init__(control, None, jobs)
         self._may_close = False
         self._icon = QLabel()
-        self.headline = QLabel()
-        self.headline.setWordWrap(True)
+        self.headline, self.detail, self.note = Paragraph(), Paragraph(), Paragraph()
         make_heading(self.headline)
-        self.detail = QLabel()
-        self.detail.setWordWrap(True)
-        self.note = QLabel()
-        self.note.setWordWrap(True)
         self.words(self.note.setText, "status.no_tray")
         self.button = QPushButton()
         self.button.setMenu(menu)

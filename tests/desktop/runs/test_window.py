@@ -148,6 +148,8 @@ async def test_an_agent_that_cannot_work_says_why_and_cannot_be_chosen(
     assert problem.info.title in box.itemText(0)
     assert not box.model().flags(box.model().index(0, 0)) & Qt.ItemFlag.ItemIsEnabled
     assert window.prompt_box.why.text() == problem.info.sentence
+    tip = box.itemData(0, Qt.ItemDataRole.ToolTipRole)
+    assert "<code>wegent-executor agents</code>" in tip
     window.prompt_box.prompt.insertPlainText("Do it")
     assert not window.prompt_box.send.isEnabled()
 

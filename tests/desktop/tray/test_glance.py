@@ -82,6 +82,12 @@ def test_an_executor_that_went_away_is_not_starting() -> None:
     assert (found.state, found.headline) == (TrayState.OFFLINE, "The executor does not answer")
 
 
+def test_a_command_in_a_reason_has_no_marks_here() -> None:
+    reason = "Sign in again: `wegent-executor login`."
+    found = glance(status(replace(link(LinkState.REJECTED), reason=reason)), now=NOW)
+    assert found.headline == "Sign in again: wegent-executor login."
+
+
 def test_draining_is_said_beside_the_state() -> None:
     found = glance(status(ONLINE, used=1, draining=True), now=NOW)
     assert "finishing what runs" in found.tooltip
