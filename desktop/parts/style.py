@@ -77,6 +77,11 @@ def _mixed(ground: int, strong: int) -> int:
     return round(ground * 0.82 + strong * 0.18)
 
 
+def outline(palette: QPalette) -> QColor:
+    """What Fusion makes darker into an outline that can be seen on this palette."""
+    return QColor("#dcdcdc" if is_dark(palette) else "#999999")
+
+
 def muted(palette: QPalette) -> QColor:
     """For text that matters less."""
     return palette.color(QPalette.ColorRole.PlaceholderText)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLineEdit,
@@ -15,6 +14,7 @@ from PySide6.QtWidgets import (
 from desktop.parts.commands import plain
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone
+from desktop.parts.switches import CheckBox
 from desktop.parts.window import DeskWindow
 from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError
@@ -40,9 +40,9 @@ class Field(QWidget):
         self._lay_out()
         self.show_setting(setting)
 
-    def _make_editor(self, setting: Setting) -> QCheckBox | QComboBox | QLineEdit:
+    def _make_editor(self, setting: Setting) -> CheckBox | QComboBox | QLineEdit:
         if setting.choices == SWITCH:
-            switch = QCheckBox()
+            switch = CheckBox()
             switch.clicked.connect(lambda on: self._change("true" if on else "false"))
             return switch
         if setting.choices:
@@ -61,7 +61,7 @@ class Field(QWidget):
         column.setContentsMargins(0, 0, 0, GAP)
         column.setSpacing(GAP // 2)
         row = QHBoxLayout()
-        if isinstance(self.editor, QCheckBox):
+        if isinstance(self.editor, CheckBox):
             self.label.hide()
         else:
             column.addWidget(self.label)
@@ -92,7 +92,7 @@ class Field(QWidget):
 
     def _show_value(self, setting: Setting, words: str) -> None:
         match self.editor:
-            case QCheckBox() as switch:
+            case CheckBox() as switch:
                 switch.setText(words)
                 switch.setChecked(setting.value == "true")
             case QComboBox() as choice:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from PySide6.QtWidgets import QCheckBox
-
+from desktop.parts.switches import CheckBox
 from desktop.parts.window import DeskWindow
 from desktop.settings.page import Page
 from executor_core.errors import ExecutorError
@@ -21,7 +20,7 @@ class LoginPage(Page):
 
     def __init__(self, window: DeskWindow) -> None:
         super().__init__(window)
-        self.switch = QCheckBox()
+        self.switch = CheckBox()
         window.words(self.switch.setText, "settings.login_switch")
         self.switch.clicked.connect(self._turn)
         self.column.addWidget(self.switch)
