@@ -24,6 +24,16 @@ from executor_core.texts import text
 
 MAX_ROWS = 10_000
 """As many as the journal keeps; older ones leave the list."""
+MARKS = {
+    RunState.QUEUED: "○",
+    RunState.PREPARING: "◔",
+    RunState.RUNNING: "▶",
+    RunState.STOPPING: "■",
+    RunState.COMPLETED: "✓",
+    RunState.FAILED: "✗",
+    RunState.CANCELLED: "⊘",
+}
+"""The shapes that stand for the states."""
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
 _Key: TypeAlias = tuple[bool, float, str]
@@ -169,19 +179,3 @@ def _stretches(rows: Sequence[int]) -> list[tuple[int, int]]:
     """Where equal neighbours begin and end: what stands at one place is added at once."""
     cuts = [n for n, (one, other) in enumerate(pairwise(rows), start=1) if one != other]
     return [*pairwise([0, *cuts, len(rows)])] if rows else []
-
-
-def mark(state: RunState) -> str:
-    """The shape that stands for a state."""
-    return _MARKS[state]
-
-
-_MARKS = {
-    RunState.QUEUED: "○",
-    RunState.PREPARING: "◔",
-    RunState.RUNNING: "▶",
-    RunState.STOPPING: "■",
-    RunState.COMPLETED: "✓",
-    RunState.FAILED: "✗",
-    RunState.CANCELLED: "⊘",
-}

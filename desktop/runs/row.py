@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QStyle, QStyledItemDelegate, QStyleO
 
 from desktop.parts.phrases import run_title
 from desktop.parts.style import GAP, Tone, colour, muted
-from desktop.runs.model import Index, RunsModel, mark
+from desktop.runs.model import MARKS, Index, RunsModel
 from executor_core.model import RunState
 
 TONES = {
@@ -49,7 +49,7 @@ class RunRow(QStyledItemDelegate):
         painter.setFont(option.font)
         painter.setPen(shape)
         side = QRect(place.left(), place.top(), height, height)
-        painter.drawText(side, Qt.AlignmentFlag.AlignCenter, mark(run.state))
+        painter.drawText(side, Qt.AlignmentFlag.AlignCenter, MARKS[run.state])
         _draw_line(painter, words, run_title(run), bold, normal)
         words.setTop(words.top() + height)
         _draw_line(painter, words, model.second_line(run), option.font, soft)

@@ -16,7 +16,7 @@ from desktop.parts.phrases import clock_time, duration, run_title
 from desktop.parts.style import GAP, Tone, colour, make_heading, muted
 from desktop.parts.window import Window
 from desktop.runs.finder import OutputFinder
-from desktop.runs.model import mark
+from desktop.runs.model import MARKS
 from desktop.runs.output import MAX_LINES, Output
 from desktop.runs.row import TONES
 from desktop.system.streams import closing
@@ -180,7 +180,7 @@ class RunView(QWidget):
         shade = muted(palette) if tone is None else colour(tone, palette)
         palette.setColor(QPalette.ColorRole.WindowText, shade)
         self.mark.setPalette(palette)
-        self.mark.setText(mark(run.state))
+        self.mark.setText(MARKS[run.state])
         self.title.setText(run.title or run_title(run))
         self.facts.setText(" · ".join(self._facts(run)))
         self.beginning.setText(text("runs.beginning_cut", lines=MAX_LINES))

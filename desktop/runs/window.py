@@ -107,8 +107,8 @@ class RunsWindow(Window):
         self.list.activated.connect(lambda: self.view.output.setFocus())
         self.model.older_wanted.connect(self._fetch_older)
         self.model.dataChanged.connect(self._show_news)
-        self.view.begun.connect(self._begun)
-        self.prompt_box.begun.connect(self._begun)
+        self.view.begun.connect(self.show_item)
+        self.prompt_box.begun.connect(self.show_item)
         self._tick.timeout.connect(self._time_passes)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self, self.view.begin_find)
 
@@ -245,9 +245,6 @@ class RunsWindow(Window):
             self.list.selectionModel().setCurrentIndex(index, choose)
             self.list.scrollTo(index)
         return index.isValid()
-
-    def _begun(self, run_id: str) -> None:
-        self.show_item(run_id)
 
     async def _find(self, run_id: str) -> None:
         self._put(((await self.control.run(run_id)).run,))

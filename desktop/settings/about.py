@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 
 import PySide6
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QTextBrowser
 
 from desktop.parts.paragraph import Paragraph
@@ -40,7 +39,7 @@ class AboutPage(Page):
         grid = QGridLayout()
         grid.setHorizontalSpacing(2 * GAP)
         grid.setColumnStretch(1, 1)
-        self.paths: dict[str, QLabel] = {}
+        self.paths: dict[str, Paragraph] = {}
         self.openers: dict[str, QPushButton] = {}
         for row, key in enumerate(PATHS):
             name = QLabel()
@@ -91,7 +90,6 @@ class AboutPage(Page):
                 system=f"{platform.system()} {platform.machine()}",
             )
         )
-        self.version.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _open(self, key: str) -> None:
         self.host.show_folder(Path(self.paths[key].text()).expanduser())

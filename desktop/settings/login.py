@@ -24,9 +24,7 @@ class LoginPage(Page):
         window.words(self.switch.setText, "settings.login_switch")
         self.switch.clicked.connect(self._turn)
         self.column.addWidget(self.switch)
-        self.mechanism = self.sentence(
-            _MECHANISMS.get(sys.platform, "settings.login_linux"), is_muted=True
-        )
+        self.sentence(_MECHANISMS.get(sys.platform, "settings.login_linux"), is_muted=True)
         self.place = self.sentence(is_muted=True)
         self.column.addStretch(1)
 

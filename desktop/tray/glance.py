@@ -19,6 +19,7 @@ from executor_core.model import LinkState, LinkStatus, RunState
 from executor_core.texts import text
 
 EXPIRES_SOON = timedelta(days=3)
+"""A token that ends so soon is something that a person should act on."""
 _JOINT = " · "
 _MAX_REASON = 140
 
@@ -58,7 +59,8 @@ def glance(
         state = TrayState.OFFLINE if told_at else TrayState.STARTING
         words = text("tray.gone" if told_at else "tray.starting")
         return Glance(state=state, headline=words, tooltip=words)
-    state = _state(status, is_expiring(expires_at, now))
+    is_expiring = expires_at is not None and expires_at - now <= EXPIRES_SOON
+    state = _state(status, is_expiring)
     age_s = (now - told_at).total_seconds() if told_at else 0.0
     headline = _headline(status, state, age_s, expires_at, now)
     slots = text("tray.slots", used=status.slots.used, max=status.slots.max)
@@ -77,14 +79,9 @@ def glance(
     )
 
 
-def is_expiring(expires_at: datetime | None, now: datetime) -> bool:
-    """Whether the token ends so soon that somebody should act."""
-    return expires_at is not None and expires_at - now <= EXPIRES_SOON
-
-
-def _state(status: Status, expiring: bool) -> TrayState:
+def _state(status: Status, is_expiring: bool) -> TrayState:
     states = {link.state for link in status.links}
-    if LinkState.REJECTED in states or expiring:
+    if LinkState.REJECTED in states or is_expiring:
         return TrayState.ATTENTION
     if LinkState.ONLINE not in states:
         return TrayState.STARTING if LinkState.CONNECTING in states else TrayState.OFFLINE
@@ -105,7 +102,8 @@ def _headline(
     if state is TrayState.OFFLINE:
         return _offline(status, age_s)
     if state is TrayState.STARTING:
-        return text("tray.connecting", server=host(status.links[0].server))
+        server = status.links[0].server
+        return text("tray.connecting", server=urlsplit(server).netloc or server)
     if state is TrayState.PAUSED and status.paused_until is not None:
         return text("tray.paused_until", time=clock_time(status.paused_until, now))
     return text(f"tray.state.{state}")
@@ -136,11 +134,6 @@ def run_line(run: RunSummary, agents: Mapping[str, str], now: datetime) -> str:
     elif run.started_at is not None:
         parts.append(duration((run.finished_at or now) - run.started_at))
     return _JOINT.join(parts)
-
-
-def host(server: str) -> str:
-    """A server as people name it."""
-    return urlsplit(server).netloc or server
 
 
 def until_tomorrow_s(now: datetime) -> float:

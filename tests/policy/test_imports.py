@@ -72,7 +72,7 @@ DESKTOP_ARROWS: dict[str, set[str]] = {
     "settings": {"parts", "system"},
     "doctor": {"parts", "system"},
     "help": {"parts"},
-    "first_run": {"parts", "runs", "settings"},
+    "first_run": {"parts", "runs", "settings", "system"},
     "session": {"parts", "system", "tray", "windows"},
     "start": {"parts", "session", "system", "tray"},
 }
