@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
@@ -19,12 +17,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from desktop.output import Output
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone, make_heading
+from desktop.parts.window import DeskWindow
+from desktop.runs.output import Output
 from desktop.settings.agents import AgentList
 from desktop.settings.connection import ALONE
-from desktop.settings.page import DeskWindow, Paragraph
 from desktop.settings.sign_in import SignIn
-from desktop.style import GAP, Tone, make_heading
+from desktop.system.streams import closing
 from executor_core.clock import Clock
 from executor_core.control import Control, Status, Submission
 from executor_core.control.desk import Account, Desk
@@ -269,15 +269,11 @@ class FirstRunWindow(DeskWindow):
             self._enable()
 
     async def _watch(self, run_id: str) -> Outcome:
-        events = self.control.events(run_id)
-        try:
+        async with closing(self.control.events(run_id)) as events:
             async for event in events:
                 await self.output.take(event)
                 if isinstance(event, RunEnded):
                     return event.outcome
-        finally:
-            if isinstance(events, AsyncGenerator):
-                await events.aclose()
         raise ExecutorError("executor_lost")
 
     def _say_ending(self, outcome: Outcome) -> None:

@@ -16,14 +16,14 @@ from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QApplication, QMessageBox
 
-from desktop.application import DesktopApplication
-from desktop.autostart import Autostart
-from desktop.awake import KeepAwake, SystemSignals, watch_sleep
-from desktop.base import Program
-from desktop.deletion import delete_later
-from desktop.glance import Glance, glance, until_tomorrow_s
-from desktop.menu import PAUSES, TrayMenu
-from desktop.notices import (
+from desktop.parts.window import Program
+from desktop.system.application import DesktopApplication
+from desktop.system.autostart import Autostart
+from desktop.system.awake import KeepAwake, SystemSignals, watch_sleep
+from desktop.system.deletion import delete_later
+from desktop.tray.glance import Glance, glance, until_tomorrow_s
+from desktop.tray.menu import PAUSES, TrayMenu
+from desktop.tray.notices import (
     Notice,
     NoticeKind,
     collapsed,
@@ -31,7 +31,7 @@ from desktop.notices import (
     notice_of_change,
     notice_of_run,
 )
-from desktop.tray import Tray
+from desktop.tray.tray import Tray
 from desktop.windows import Windows
 from executor_core.clock import Clock
 from executor_core.control import Control, Status

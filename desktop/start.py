@@ -36,8 +36,8 @@ from executor_core.texts import text
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from desktop.autostart import Autostart
     from desktop.session import Preferences, Session
+    from desktop.system.autostart import Autostart
     from executor_core.app import Application
     from executor_core.config.layers import Config
     from executor_core.control import Control
@@ -62,13 +62,13 @@ def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given
         return
     application = _make_application(config)
 
-    from desktop.single import channel_of, raise_running
+    from desktop.system.single import channel_of, raise_running
 
     if raise_running(channel_of(config.home.path)):
         click.echo(text("desktop.raised"))
         return
 
-    from desktop.loop import DesktopLoop
+    from desktop.system.loop import DesktopLoop
 
     try:
         with asyncio.Runner(loop_factory=DesktopLoop) as runner:
@@ -101,11 +101,11 @@ def why_no_window() -> str | None:
 
 
 def _make_application(config: Config) -> QApplication:
-    from desktop.application import DesktopApplication
-    from desktop.autostart import APP_ID
-    from desktop.base import keep_places_in
-    from desktop.icon import app_icon
-    from desktop.style import use_colours
+    from desktop.parts.style import use_colours
+    from desktop.parts.window import keep_places_in
+    from desktop.system.application import DesktopApplication
+    from desktop.system.autostart import APP_ID
+    from desktop.tray.icon import app_icon
 
     application = DesktopApplication([DESKTOP_PROGRAM])
     application.setApplicationName(APP_ID)
@@ -221,7 +221,7 @@ class _Desktop:
         from PySide6.QtWidgets import QSystemTrayIcon
 
         from desktop.session import Session
-        from desktop.single import Doorbell, channel_of
+        from desktop.system.single import Doorbell, channel_of
         from executor_core.desk.opening import open_desk
 
         def restart(window: str, item: str) -> None:
@@ -258,8 +258,8 @@ class _Desktop:
 
 
 def _preferences(config: Config) -> Preferences:
-    from desktop.notices import NoticeKind
     from desktop.session import Preferences
+    from desktop.tray.notices import NoticeKind
 
     wanted = {
         NoticeKind.RUN_COMPLETED: config[options.NOTIFICATIONS_RUN_COMPLETED],
@@ -273,7 +273,7 @@ def _preferences(config: Config) -> Preferences:
 
 
 def _autostart(config: Config, *, standalone: bool) -> Autostart:
-    from desktop.autostart import autostart_for
+    from desktop.system.autostart import autostart_for
 
     user_home = Path.home()
     config_home = config.environment.get("XDG_CONFIG_HOME")
@@ -291,7 +291,9 @@ def _show_last_error(application: QApplication, error: ExecutorError) -> None:
         return
     from PySide6.QtWidgets import QMessageBox
 
-    box = QMessageBox(QMessageBox.Icon.Critical, error.info.title, error.info.sentence)
+    from desktop.parts.commands import rich
+
+    box = QMessageBox(QMessageBox.Icon.Critical, error.info.title, rich(error.info.sentence))
     box.exec()
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
 
-from desktop.base import Program, Window
-from desktop.deletion import delete_later
+from desktop.parts.window import Program, Window
+from desktop.system.deletion import delete_later
 from executor_core.control import Control
 from executor_core.control.desk import Desk
 from executor_core.jobs import Jobs
@@ -23,11 +23,11 @@ class Entry(NamedTuple):
 
 
 ENTRIES = (
-    Entry("runs", "tray.runs", "desktop.runs_window", "RunsWindow"),
-    Entry("log", "tray.log", "desktop.log_window", "LogWindow"),
-    Entry("settings", "tray.settings", "desktop.settings_window", "SettingsWindow"),
-    Entry("doctor", "tray.doctor", "desktop.doctor_window", "DoctorWindow"),
-    Entry("help", "tray.help", "desktop.help_window", "HelpWindow"),
+    Entry("runs", "tray.runs", "desktop.runs.window", "RunsWindow"),
+    Entry("log", "tray.log", "desktop.log.window", "LogWindow"),
+    Entry("settings", "tray.settings", "desktop.settings.window", "SettingsWindow"),
+    Entry("doctor", "tray.doctor", "desktop.doctor.window", "DoctorWindow"),
+    Entry("help", "tray.help", "desktop.help", "HelpWindow"),
     Entry("first_run", "", "desktop.first_run", "FirstRunWindow"),
 )
 

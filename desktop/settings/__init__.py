@@ -1,1 +1,1 @@
-"""The pages of the settings window, one file each, and what they share."""
+"""The settings window and its pages, one file each."""

@@ -9,15 +9,14 @@ from importlib import metadata
 from pathlib import Path
 
 import PySide6
-from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QTextBrowser
 
-from desktop.opening import open_folder
-from desktop.settings.page import DeskWindow, Page, Paragraph
-from desktop.style import GAP
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP
+from desktop.parts.window import DeskWindow
+from desktop.settings.page import Page
 from executor_core import __version__
 from executor_core.control.desk import Setting
-from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
 LIBRARIES = (
@@ -40,7 +39,7 @@ class AboutPage(Page):
         grid = QGridLayout()
         grid.setHorizontalSpacing(2 * GAP)
         grid.setColumnStretch(1, 1)
-        self.paths: dict[str, QLabel] = {}
+        self.paths: dict[str, Paragraph] = {}
         self.openers: dict[str, QPushButton] = {}
         for row, key in enumerate(PATHS):
             name = QLabel()
@@ -91,14 +90,9 @@ class AboutPage(Page):
                 system=f"{platform.system()} {platform.machine()}",
             )
         )
-        self.version.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _open(self, key: str) -> None:
-        folder = Path(self.paths[key].text()).expanduser()
-        if not folder.is_dir():
-            self.host.say_error(ExecutorError("folder_gone", path=folder))
-        elif not open_folder(folder):
-            self.host.say_error(ExecutorError("folder_not_opened", path=folder))
+        self.host.show_folder(Path(self.paths[key].text()).expanduser())
 
 
 def licences() -> str:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from PySide6.QtWidgets import QLineEdit
 
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.window import DeskWindow
 from desktop.settings.field import Field
-from desktop.settings.page import DeskWindow, Page, Paragraph
+from desktop.settings.page import Page
 from executor_core.control.desk import Setting
 
 

@@ -8,16 +8,16 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
-from desktop.settings.page import DeskWindow, Paragraph
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone, make_heading
+from desktop.parts.window import DeskWindow
 from desktop.settings.plain import FieldsPage
-from desktop.style import GAP, Tone, make_heading
 from executor_core.control.desk import InstallPlan
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
@@ -32,7 +32,7 @@ class AgentRow(QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title, self.state, self.hint = QLabel(), Paragraph(), Paragraph(is_muted=True)
+        self.title, self.state, self.hint = Paragraph(), Paragraph(), Paragraph(is_muted=True)
         make_heading(self.title, 1.0)
         self.install = QPushButton()
         row = QHBoxLayout(self)

@@ -7,11 +7,13 @@ from datetime import datetime
 
 from PySide6.QtCore import Qt
 
-from desktop.glance import clock_time, duration
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.phrases import clock_time, duration
+from desktop.parts.style import Tone
+from desktop.parts.window import DeskWindow
 from desktop.settings.field import Field
-from desktop.settings.page import DeskWindow, Page, Paragraph
+from desktop.settings.page import Page
 from desktop.settings.sign_in import SignIn
-from desktop.style import Tone
 from executor_core.control import Status
 from executor_core.control.desk import Account, Setting
 from executor_core.model import LinkState

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from PySide6.QtGui import QBrush
 from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QTreeWidget, QTreeWidgetItem
 
-from desktop.settings.page import DeskWindow, Page
-from desktop.style import GAP, Tone, colour
+from desktop.parts.style import GAP, Tone, colour
+from desktop.parts.window import DeskWindow
+from desktop.settings.page import Page
 from executor_core.control.desk import Device
 from executor_core.errors import ExecutorError
 from executor_core.texts import text

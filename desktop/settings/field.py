@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLineEdit,
@@ -12,8 +11,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from desktop.settings.page import DeskWindow, Paragraph
-from desktop.style import GAP, Tone
+from desktop.parts.commands import plain
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone
+from desktop.parts.switches import CheckBox
+from desktop.parts.window import DeskWindow
 from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError
 from executor_core.texts import has_text, text
@@ -38,9 +40,9 @@ class Field(QWidget):
         self._lay_out()
         self.show_setting(setting)
 
-    def _make_editor(self, setting: Setting) -> QCheckBox | QComboBox | QLineEdit:
+    def _make_editor(self, setting: Setting) -> CheckBox | QComboBox | QLineEdit:
         if setting.choices == SWITCH:
-            switch = QCheckBox()
+            switch = CheckBox()
             switch.clicked.connect(lambda on: self._change("true" if on else "false"))
             return switch
         if setting.choices:
@@ -59,7 +61,7 @@ class Field(QWidget):
         column.setContentsMargins(0, 0, 0, GAP)
         column.setSpacing(GAP // 2)
         row = QHBoxLayout()
-        if isinstance(self.editor, QCheckBox):
+        if isinstance(self.editor, CheckBox):
             self.label.hide()
         else:
             column.addWidget(self.label)
@@ -79,7 +81,7 @@ class Field(QWidget):
         words = label_of(setting)
         can_change = setting.is_editable and setting.overridden_by is None
         self._show_value(setting, words)
-        self.editor.setAccessibleName(words)
+        self.editor.setAccessibleName(plain(words))
         self.editor.setEnabled(can_change)
         is_set = setting.value != (setting.default or "")
         self.reset.setVisible(can_change and is_set)
@@ -90,7 +92,7 @@ class Field(QWidget):
 
     def _show_value(self, setting: Setting, words: str) -> None:
         match self.editor:
-            case QCheckBox() as switch:
+            case CheckBox() as switch:
                 switch.setText(words)
                 switch.setChecked(setting.value == "true")
             case QComboBox() as choice:

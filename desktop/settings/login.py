@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from PySide6.QtWidgets import QCheckBox
-
-from desktop.settings.page import DeskWindow, Page
+from desktop.parts.switches import CheckBox
+from desktop.parts.window import DeskWindow
+from desktop.settings.page import Page
 from executor_core.errors import ExecutorError
 
 _MECHANISMS = {"win32": "settings.login_windows", "darwin": "settings.login_macos"}
@@ -20,13 +20,11 @@ class LoginPage(Page):
 
     def __init__(self, window: DeskWindow) -> None:
         super().__init__(window)
-        self.switch = QCheckBox()
+        self.switch = CheckBox()
         window.words(self.switch.setText, "settings.login_switch")
         self.switch.clicked.connect(self._turn)
         self.column.addWidget(self.switch)
-        self.mechanism = self.sentence(
-            _MECHANISMS.get(sys.platform, "settings.login_linux"), is_muted=True
-        )
+        self.sentence(_MECHANISMS.get(sys.platform, "settings.login_linux"), is_muted=True)
         self.place = self.sentence(is_muted=True)
         self.column.addStretch(1)
 

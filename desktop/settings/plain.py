@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.window import DeskWindow
 from desktop.settings.field import Field
-from desktop.settings.page import DeskWindow, Page, Paragraph
+from desktop.settings.page import Page
 from executor_core.control import Status
 from executor_core.control.control import LONGEST_RUN_S
 from executor_core.control.desk import Setting

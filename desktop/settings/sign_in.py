@@ -13,12 +13,13 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QRadioButton,
     QWidget,
 )
 
-from desktop.settings.page import DeskWindow, Paragraph
-from desktop.style import GAP, Tone
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.style import GAP, Tone
+from desktop.parts.switches import RadioButton
+from desktop.parts.window import DeskWindow
 from executor_core.control.desk import Account, ServerCheck
 from executor_core.errors import ExecutorError
 from executor_core.texts import text
@@ -45,7 +46,7 @@ class SignIn(QWidget):
         self._is_busy = False
         self.address, self.token = QLineEdit(), QLineEdit()
         self.user_name, self.password = QLineEdit(), QLineEdit()
-        self.by_token, self.by_password = QRadioButton(), QRadioButton()
+        self.by_token, self.by_password = RadioButton(), RadioButton()
         self.verdict, self.problem = Paragraph(), Paragraph()
         self.send, self.to_file = QPushButton(), QPushButton()
         self._labels = {key: QLabel() for key in ("address", "token", "user_name", "password")}

@@ -18,10 +18,12 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
 )
 
-from desktop.deletion import delete_later
-from desktop.glance import duration
-from desktop.settings.page import DeskWindow, Page, Paragraph
-from desktop.style import GAP, Tone
+from desktop.parts.paragraph import Paragraph
+from desktop.parts.phrases import duration
+from desktop.parts.style import GAP, Tone
+from desktop.parts.window import DeskWindow
+from desktop.settings.page import Page
+from desktop.system.deletion import delete_later
 from executor_core.control import CleanReport, WorkspaceInfo
 from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError

@@ -20,17 +20,17 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # noqa: TID251  before Qt
 from PySide6.QtCore import QModelIndex, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from desktop.base import keep_places_in
-from desktop.log_model import MAX_ROWS
-from desktop.log_window import LogWindow
-from desktop.loop import DesktopLoop
-from desktop.runs_window import PAGE, RunsWindow
+from desktop.log.model import MAX_ROWS
+from desktop.log.window import LogWindow
+from desktop.parts.window import keep_places_in
+from desktop.runs.window import PAGE, RunsWindow
+from desktop.system.loop import DesktopLoop
 from executor_core.clock import SystemClock
 from executor_core.control.desk import Desk
 from executor_core.desk.log import LogFiles
 from executor_core.jobs import Jobs
 from tests.benchmarks.__main__ import Table
-from tests.desktop.history import write_history
+from tests.desktop.runs.history import write_history
 from tests.support import home
 from tests.support.clock import JumpingClock
 from tests.support.office import Office

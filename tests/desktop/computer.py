@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from desktop.autostart import autostart_for
-from desktop.base import Program
+from desktop.parts.window import Program
+from desktop.system.autostart import autostart_for
 from executor_core.app import Application
 from executor_core.clock import SystemClock
 from executor_core.config.home import Home

@@ -16,13 +16,13 @@ from PySide6.QtCore import QCoreApplication
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from desktop.application import DesktopApplication
-from desktop.awake import SystemSignals
-from desktop.base import change_language, keep_places_in
-from desktop.deletion import delete_later, delete_now
-from desktop.glance import TrayState
-from desktop.icon import draw
-from desktop.loop import DesktopLoop
+from desktop.parts.window import change_language, keep_places_in
+from desktop.system.application import DesktopApplication
+from desktop.system.awake import SystemSignals
+from desktop.system.deletion import delete_later, delete_now
+from desktop.system.loop import DesktopLoop
+from desktop.tray.glance import TrayState
+from desktop.tray.icon import draw
 from executor_core.control import LocalControl
 from executor_core.jobs import Jobs
 from tests.support import leftovers
@@ -105,6 +105,26 @@ async def jobs() -> AsyncIterator[Jobs]:
     jobs = Jobs("desktop")
     yield jobs
     await jobs.close()
+
+
+class Folders:
+    """What was opened; `answer` says whether that worked."""
+
+    def __init__(self) -> None:
+        self.opened: list[Path] = []
+        self.answer = True
+
+    def open(self, folder: Path) -> bool:
+        self.opened.append(folder)
+        return self.answer
+
+
+@pytest.fixture
+def folders(monkeypatch: pytest.MonkeyPatch) -> Folders:
+    """The folders that windows open; no file manager comes up."""
+    folders = Folders()
+    monkeypatch.setattr("desktop.parts.window.open_folder", folders.open)
+    return folders
 
 
 async def settle() -> None:

@@ -10,8 +10,8 @@ import pytest
 from PySide6.QtWidgets import QApplication, QPushButton
 
 from desktop import start
-from desktop.base import change_language
 from desktop.first_run import FirstRunWindow
+from desktop.parts.window import change_language
 from executor_core.app import is_standalone
 from executor_core.cli.context import Invocation
 from executor_core.config.home import Home

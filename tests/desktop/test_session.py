@@ -11,12 +11,12 @@ from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from desktop import windows
-from desktop.autostart import autostart_for
-from desktop.base import Window, change_language
-from desktop.glance import TrayState
-from desktop.notices import Notice, NoticeKind
+from desktop.parts.window import Window, change_language
 from desktop.session import COLLECT_S, Preferences, Session
-from desktop.tray import LOOK_S, NO_TRAY_S, Tray
+from desktop.system.autostart import autostart_for
+from desktop.tray.glance import TrayState
+from desktop.tray.notices import Notice, NoticeKind
+from desktop.tray.tray import LOOK_S, NO_TRAY_S, Tray
 from executor_core.control import RemoteControl
 from executor_core.texts import catalogue
 from tests.support.clock import JumpingClock
@@ -42,7 +42,7 @@ class Desktop:
 def _plain_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = windows.Entry("runs", "tray.runs", __name__, "Plain")
     monkeypatch.setattr(windows, "ENTRIES", (entry,))
-    monkeypatch.setattr("desktop.menu.ENTRIES", (entry,))
+    monkeypatch.setattr("desktop.tray.menu.ENTRIES", (entry,))
 
 
 @pytest.fixture

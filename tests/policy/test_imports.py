@@ -60,6 +60,23 @@ FOR_THE_DESKTOP = {
 START_OF_THE_DESKTOP = {"app", "cli", "config", "desk"}
 OF_THE_DESKTOP = {"desktop", "PySide6", "shiboken6", "qasync"}
 
+# The same for the rooms and the files of the desktop. `windows` loads the windows by their names.
+DESKTOP_ARROWS: dict[str, set[str]] = {
+    "__init__": set(),
+    "system": set(),
+    "parts": {"system"},
+    "windows": {"parts", "system"},
+    "tray": {"parts", "system", "windows"},
+    "runs": {"parts", "system"},
+    "log": {"parts", "system"},
+    "settings": {"parts", "system"},
+    "doctor": {"parts", "system"},
+    "help": {"parts"},
+    "first_run": {"parts", "runs", "settings", "system"},
+    "session": {"parts", "system", "tray", "windows"},
+    "start": {"parts", "session", "system", "tray"},
+}
+
 
 def room_of(module: str) -> str | None:
     """The room or leaf of executor_core that a dotted name lies in; None for other packages."""
@@ -71,7 +88,7 @@ def room_of(module: str) -> str | None:
 
 
 def home_of(path: Path) -> str:
-    """The room or leaf that a file of executor_core belongs to."""
+    """The room or leaf that a file of executor_core or the desktop belongs to."""
     return path.parts[1].removesuffix(".py")
 
 
@@ -88,6 +105,16 @@ def violations(found: Iterable[Import]) -> list[str]:
         for one in found
         if one.module.partition(".")[0] in OF_THE_DESKTOP
         or ((target := room_of(one.module)) and target not in may_import(home_of(one.path)))
+    ]
+
+
+def desktop_violations(found: Iterable[Import]) -> list[str]:
+    """The imports of files of the desktop that no arrow allows."""
+    return [
+        str(one)
+        for one in found
+        if one.module.startswith("desktop.")
+        and one.module.split(".")[1] not in DESKTOP_ARROWS[home_of(one.path)] | {home_of(one.path)}
     ]
 
 
@@ -121,9 +148,10 @@ def test_every_room_of_the_code_is_in_the_table() -> None:
     assert homes <= ARROWS.keys() | LEAVES.keys()
 
 
-def test_the_arrows_have_no_cycle() -> None:
+@pytest.mark.parametrize("arrows", [ARROWS | LEAVES, DESKTOP_ARROWS])
+def test_the_arrows_have_no_cycle(arrows: dict[str, set[str]]) -> None:
     try:
-        TopologicalSorter(ARROWS | LEAVES).prepare()
+        TopologicalSorter(arrows).prepare()
     except CycleError as error:
         pytest.fail(f"rooms import each other in a circle: {error.args[1]}")
 
@@ -137,13 +165,33 @@ def test_the_nouns_need_only_the_standard_library_and_msgspec() -> None:
     assert foreign == {"msgspec"}
 
 
+def desktop_imports() -> list[Import]:
+    return [one for path in python_files("desktop") for one in imports(path)]
+
+
 def test_the_desktop_is_a_client_of_control_and_the_nouns() -> None:
-    found = [one for path in python_files("desktop") for one in imports(path)]
     allowed = FOR_THE_DESKTOP | {None}
     wrong = [
         str(one)
-        for one in found
+        for one in desktop_imports()
         if room_of(one.module) not in allowed
-        and not (one.path.name == "start.py" and room_of(one.module) in START_OF_THE_DESKTOP)
+        and not (home_of(one.path) == "start" and room_of(one.module) in START_OF_THE_DESKTOP)
     ]
     assert wrong == []
+
+
+def test_rooms_of_the_desktop_import_only_along_the_arrows() -> None:
+    assert {home_of(path) for path in python_files("desktop")} == DESKTOP_ARROWS.keys()
+    assert desktop_violations(desktop_imports()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        ("desktop/runs/model.py", "desktop.tray.glance.Glance"),
+        ("desktop/parts/window.py", "desktop.windows.Windows"),
+        ("desktop/help.py", "desktop.start"),
+    ],
+)
+def test_an_import_against_the_arrows_of_the_desktop_is_found(path: str, module: str) -> None:
+    assert desktop_violations([Import(Path(path), 1, module)]) == [f"{path}:1 imports {module}"]

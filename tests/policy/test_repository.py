@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,14 @@ def test_a_forbidden_mention_is_found(text: str) -> None:
 @pytest.mark.parametrize("text", ["~/work" + "/repo", "network/x", "is shared / by", "homework/1"])
 def test_an_innocent_mention_is_not(text: str) -> None:
     assert not findings(text)
+
+
+def test_every_folder_of_code_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = {
+        ".".join(path.parent.parts)
+        for path in repository_files()
+        if path.parts[0] in ("executor_core", "desktop") and path.suffix == ".py"
+    }
+    packages = set(project["tool"]["setuptools"]["packages"])
+    assert folders == packages - {"executor_core._resources"}

@@ -49,6 +49,7 @@ def test_what_the_users_tools_and_agents_need_passes(name: str) -> None:
         "_MEIPASS2",
         "_PYI_APPLICATION_HOME_DIR",
         "QT_PLUGIN_PATH",
+        "QT_QPA_PLATFORM",
         "CODEX_SANDBOX",
         "GITHUB_TOKEN",
         "SOMETHING_ELSE",

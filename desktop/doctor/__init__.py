@@ -1,0 +1,1 @@
+"""The doctor's window: the checks, and the report for those who help."""

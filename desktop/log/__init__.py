@@ -1,0 +1,1 @@
+"""The log window: the lines as rows, filtered, searched and followed."""

@@ -1,0 +1,1 @@
+"""What windows are made of: their base, sentences, colours, and how things are called."""

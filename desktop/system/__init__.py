@@ -1,0 +1,1 @@
+"""What lies below the windows: the loop, the life of Qt's objects, and the system around us."""
