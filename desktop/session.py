@@ -187,9 +187,8 @@ class Session(QObject):
         if before is None or status.ended != before.ended:
             recent = await self._control.runs(_RECENT)
             ended = newly_ended(before, status, recent, self._last_end)
-            self._last_end = max(
-                (*filter(None, (run.finished_at for run in recent)), self._last_end)
-            )
+            ends = [run.finished_at for run in recent if run.finished_at is not None]
+            self._last_end = max([self._last_end, *ends])
             for run_id in ended:
                 self._announce(notice_of_run(await self._control.run(run_id)))
             self.menu.show_recent(recent, self._agents)
