@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,12 @@ class Sockets:
         """Emit to every socket that registered as the device."""
         await self._server.emit(event, data, room=_room(user_id, device_id), namespace=NAMESPACE)
 
+    def keep_only(self, user_ids: Collection[int]) -> None:
+        """Disconnect the devices of everybody else."""
+        for sid, connection in self._connections.items():
+            if connection.user_id not in user_ids:
+                self._jobs.spawn(self._server.disconnect(sid, namespace=NAMESPACE), "user is gone")
+
     async def close(self) -> None:
         """Disconnect all devices; what they run is not failed by it. Harmless to repeat."""
         if self._is_closing:
@@ -159,7 +165,7 @@ class Sockets:
         if not token or not isinstance(token, str):
             raise Refused("Missing authentication token")
         name = self._accounts.verify(token)
-        user_id = None if name is None else self._accounts.user_id(name)
+        user_id = None if name is None else await self._accounts.user_id(name)
         if user_id is None:
             kind = "API key" if token.startswith(API_KEY) else "token"
             raise Refused(f"Invalid or expired {kind}")

@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,6 +177,11 @@ class Store:
             return int(row[0])
 
         return await self.run(work)
+
+    async def has_user(self, user_id: int) -> bool:
+        """Whether there is a user of that number."""
+        query = "SELECT 1 FROM users WHERE id = ?"
+        return await self.run(lambda db: db.execute(query, (user_id,)).fetchone() is not None)
 
     async def users(self) -> dict[str, int]:
         """All users, name to id."""
@@ -413,6 +419,18 @@ class Store:
                 _set_task(db, answer.task_id, task_status, now)
 
         await self.run(work)
+
+
+def remove_user(database: Path, name: str) -> bool:
+    """Take a user away, with all that is theirs; a running hub sees it. False if there is none.
+
+    Blocks. Raises ExecutorError `database_unusable`.
+    """
+    try:
+        with closing(_connect(database)) as db, db:
+            return db.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount > 0
+    except (sqlite3.Error, OSError) as error:
+        raise ExecutorError("database_unusable", file=database, reason=error) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
