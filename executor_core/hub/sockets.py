@@ -16,7 +16,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from executor_core import texts
 from executor_core.clock import Clock
-from executor_core.hub import wire
+from executor_core.hub import store, wire
 from executor_core.hub.accounts import API_KEY, Accounts
 from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
@@ -232,7 +232,8 @@ class Sockets:
         if not wire.storable(device.device_id):
             return {"error": "Registration failed: device_id is too long"}
         user_id, sid = connection.user_id, connection.sid
-        await self._devices.register(user_id, sid, device)
+        if not await self._devices.register(user_id, sid, device):
+            return {"error": f"Registration failed: {store.MAX_DEVICES} devices are online already"}
         if sid not in self._connections:
             await self._lose(user_id, device.device_id, sid)
             return {"error": "Client disconnected during device registration"}
