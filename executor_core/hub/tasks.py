@@ -13,7 +13,7 @@ from executor_core.hub import wire
 from executor_core.hub.accounts import Accounts
 from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
-from executor_core.hub.dispatch import Turn, execute_payload
+from executor_core.hub.dispatch import Turn, execute_payload, wrong_field
 from executor_core.hub.feed import Feed
 from executor_core.hub.library import Chosen, Library, Reader
 from executor_core.hub.store import Answer, Store, TurnIds
@@ -287,4 +287,6 @@ def _extra(user: str, body: Json) -> Json:
         raise ExecutorError("bad_field", name="payload")
     if user != OWNER:
         raise ExecutorError("not_allowed")
+    if (name := wrong_field(extra)) is not None:
+        raise ExecutorError("bad_field", name=f"payload.{wire.clean(name)[:100]}")
     return extra
