@@ -84,7 +84,8 @@ class Route(NamedTuple):
 class Stream(NamedTuple):
     """One row whose answer are server-sent events, each a `gives` as JSON.
 
-    `check` may refuse before the stream begins, which afterwards nobody can.
+    `check` may refuse before the stream begins, which afterwards nobody can. `can_resume`: it goes
+    on after `Last-Event-ID`.
     """
 
     path: str
@@ -93,6 +94,7 @@ class Stream(NamedTuple):
     gives: Any
     check: Callable[[Call], Awaitable[object]] | None = None
     query: Any = None
+    can_resume: bool = False
     part: str = "control"
     method: str = "GET"
     body: Any = None

@@ -138,11 +138,11 @@ ROUTES: tuple[Route | Stream, ...] = (
     ),
     Stream(
         "/api/runs/{run_id}/events", "What happens in a run, in OpenRunner's words",
-        runs.events, OpenRunnerEvent, runs.check_run,
+        runs.events, OpenRunnerEvent, runs.check_run, can_resume=True,
     ),
     Stream(
         "/api/runs/{run_id}/agent-events", "What happens in a run, in our own words",
-        answers.agent_events, AgentEvent, runs.check_run,
+        answers.agent_events, AgentEvent, runs.check_run, can_resume=True,
     ),
     # --- the executor ---------------------------------------------------------------------------
     Route("GET", "/api/status", "The executor at a glance", answers.status, Status),

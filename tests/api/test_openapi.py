@@ -81,6 +81,23 @@ async def test_a_token_in_the_query_is_described_for_streams_alone(
             assert ({"query": []} in way["security"]) is is_stream
 
 
+async def test_a_stream_that_is_said_to_go_on_after_an_event_does_and_the_others_say_nothing(
+    http: aiohttp.ClientSession, office: Office, document: dict[str, Any]
+) -> None:
+    run_id = await office.complete(*RICH)
+    described = {
+        path
+        for path, ways in document["paths"].items()
+        for parameter in ways.get("get", {}).get("parameters", [])
+        if parameter["name"] == "Last-Event-ID"
+    }
+    assert described == {"/api/runs/{run_id}/events", "/api/runs/{run_id}/agent-events"}
+    for path in described:
+        place = path.format(run_id=run_id)
+        every = await read_all(http, place)
+        assert await read_all(http, place, after=every[3].id) == every[4:]
+
+
 async def test_every_event_that_is_sent_has_a_described_name(
     http: aiohttp.ClientSession, office: Office, document: dict[str, Any]
 ) -> None:
