@@ -22,6 +22,7 @@ from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.loopback import is_loopback
 from executor_core.model import ErrorInfo
+from executor_core.texts import accepted_language
 from executor_core.web import guard
 from executor_core.web.guard import Verifier
 from executor_core.web.sse import ServerEvent, write_events
@@ -259,16 +260,16 @@ class Listener:
             self._check(request)
             return await handler(request)
         except ExecutorError as error:
-            return error_response(error.info, self.statuses.get(error.code, 400))
+            return _refusal(request, error, self.statuses.get(error.code, 400))
         except web.HTTPException as error:
-            return _plain_words(error)
+            return _refusal(request, ExecutorError(_code_of(error)), error.status)
         except ConnectionError:
             # The client left while it was sending; nobody reads this answer.
-            return error_response(ExecutorError("bad_request").info, 400)
+            return _refusal(request, ExecutorError("bad_request"), 400)
         except Exception as error:
             # The path only: a query string may hold a token, a body anything.
             _log.exception("%s %s failed: %s", request.method, request.path, type(error).__name__)
-            return error_response(ExecutorError("internal").info, 500)
+            return _refusal(request, ExecutorError("internal"), 500)
 
     def _check(self, request: web.Request) -> None:
         code = guard.refusal(
@@ -323,11 +324,15 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
     response.headers.setdefault("Cache-Control", "no-store")
 
 
-def _plain_words(error: web.HTTPException) -> web.Response:
-    code = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}.get(
-        error.status, "bad_request"
-    )
-    return error_response(ExecutorError(code).info, error.status)
+def _refusal(request: web.Request, error: ExecutorError, status: int) -> web.Response:
+    """In the language that the request asks for, which need not be that of the executor."""
+    asked_for = accepted_language(request.headers.get("Accept-Language", ""))
+    return error_response(error.in_language(asked_for), status)
+
+
+def _code_of(error: web.HTTPException) -> str:
+    codes = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}
+    return codes.get(error.status, "bad_request")
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:

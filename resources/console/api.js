@@ -29,7 +29,11 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
       method,
       body,
       signal,
-      headers: { Authorization: `Bearer ${token.get()}`, ...headers },
+      headers: {
+        Authorization: `Bearer ${token.get()}`,
+        "Accept-Language": document.documentElement.lang,
+        ...headers,
+      },
     });
   } catch {
     throw unreachable();
