@@ -51,6 +51,7 @@ class LibraryRoutes:
         )
         listener.route("POST", upload, self._add_attachment, is_upload=True)
         listener.route("DELETE", attachment, self._remove_attachment)
+        listener.route("GET", skills, self._own_skills)
         listener.route("POST", skills, self._add_skill, is_upload=True)
         listener.route("DELETE", f"{skills}/{_NUMBER}", self._remove_skill)
         fetched: dict[str, Handler] = {
@@ -78,6 +79,10 @@ class LibraryRoutes:
     async def _add_skill(self, request: web.Request) -> web.Response:
         data = await _body(request, MAX_SKILL_BYTES)
         return web.json_response(await self._library.add_skill(await self._user_id(request), data))
+
+    async def _own_skills(self, request: web.Request) -> web.Response:
+        items = await self._library.skills(Reader(await self._user_id(request)))
+        return web.json_response({"items": items})
 
     async def _remove_skill(self, request: web.Request) -> web.Response:
         await self._library.remove_skill(await self._user_id(request), _number(request))

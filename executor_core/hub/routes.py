@@ -46,8 +46,10 @@ CONSOLE_PARTS = (
     "message.js",
     "patch.js",
     "picker.js",
+    "question.js",
     "run.js",
     "session.js",
+    "skills.js",
     "state.js",
 )
 
