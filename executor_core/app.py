@@ -223,6 +223,7 @@ class Application:
             devices=None if self._standalone else desk.devices,  # there the hub has them
             health=desk.health,
             log=desk.log,
+            install=desk.install,
         )
         if self._standalone:
             from executor_core.hub import Hub  # only standalone pays for the server side

@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from executor_core.control import Control
-from executor_core.control.desk import DeviceDesk, HealthDesk, LogDesk
+from executor_core.control.desk import DeviceDesk, HealthDesk, InstallDesk, LogDesk
 from executor_core.errors import ExecutorError
 from executor_core.web import (
     OWNER,
@@ -33,6 +33,7 @@ class Parts(Struct, kw_only=True, frozen=True):
     devices: DeviceDesk | None = None
     health: HealthDesk | None = None
     log: LogDesk | None = None
+    install: InstallDesk | None = None
 
 
 class Call(NamedTuple):

@@ -86,6 +86,11 @@ async def read_json(request: web.Request) -> dict[str, Any]:
         raise ExecutorError("bad_json") from error
 
 
+def words_for(request: web.Request, error: ExecutorError) -> ErrorInfo:
+    """In the language that the request asks for, which need not be that of the executor."""
+    return error.in_language(accepted_language(request.headers.get("Accept-Language", "")))
+
+
 def error_response(info: ErrorInfo, status: int, **more: str) -> web.Response:
     """An error as every route answers it: ours in `error`, one paragraph in `detail`."""
     words = {"code": info.code, "title": info.title, "detail": info.detail, "hint": info.hint}
@@ -325,9 +330,7 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 
 
 def _refusal(request: web.Request, error: ExecutorError, status: int) -> web.Response:
-    """In the language that the request asks for, which need not be that of the executor."""
-    asked_for = accepted_language(request.headers.get("Accept-Language", ""))
-    return error_response(error.in_language(asked_for), status)
+    return error_response(words_for(request, error), status)
 
 
 def _code_of(error: web.HTTPException) -> str:
