@@ -223,6 +223,7 @@ class Application:
             devices=None if self._standalone else desk.devices,  # there the hub has them
             health=desk.health,
             log=desk.log,
+            install=desk.install,
         )
         if self._standalone:
             from executor_core.hub import Hub  # only standalone pays for the server side
@@ -338,6 +339,23 @@ class Application:
 def users_of(home: Home, clock: Clock | None = None) -> Users:
     """Who may sign in to the local API of this home."""
     return Users(home.users_json, write_private, clock or SystemClock())
+
+
+def remove_user(home: Home, name: str) -> None:
+    """Take a user away, and in the hub all that is theirs; both see it while they run. Blocks.
+
+    Raises ExecutorError `unknown_user`, `owner_stays`, `database_unusable`, and those of `Users`.
+    """
+    if name == OWNER:
+        raise ExecutorError("owner_stays", name=name)
+    users, was_in_hub = users_of(home), False
+    if home.hub_db.exists():
+        from executor_core.hub.store import remove_user as remove_from_hub
+
+        was_in_hub = remove_from_hub(home.hub_db, name)
+    # Who only ever had a token or a key of the hub's is in no other list.
+    if name in users.names() or not was_in_hub:
+        users.remove(name)
 
 
 def forget_first_password(home: Home, name: str) -> None:

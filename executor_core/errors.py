@@ -22,10 +22,11 @@ class ExecutorError(Exception):
 
     @property
     def info(self) -> ErrorInfo:
-        """The error in the words of the user's language."""
-        return self._render(None)
+        """The error in the words of the process's language."""
+        return self.in_language(None)
 
-    def _render(self, language: str | None) -> ErrorInfo:
+    def in_language(self, language: str | None) -> ErrorInfo:
+        """The error in the words of one language; None is that of the process."""
         part = {
             name: text(f"error.{self.code}.{name}", language=language, **self.values).strip()
             for name in ("title", "detail", "hint")
@@ -33,6 +34,6 @@ class ExecutorError(Exception):
         return ErrorInfo(code=self.code, **part)
 
     def __str__(self) -> str:
-        info = self._render("en")
+        info = self.in_language("en")
         words = filter(None, (f"{info.title}:", info.detail, info.hint, f"[{self.code}]"))
         return " ".join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import msgspec
@@ -10,6 +11,8 @@ from executor_core.resources import resource_path
 
 LANGUAGES = ("en", "zh_CN")
 _current = "en"
+_BY_TAG = {"en": "en", "zh": "zh_CN"}
+_WISH = re.compile(r"\s*([A-Za-z]+)[-\w]*\s*(?:;\s*q=([01](?:\.\d*)?)\s*)?", re.ASCII)
 
 
 @cache
@@ -22,6 +25,17 @@ def catalogue(language: str) -> dict[str, str]:
 def language_of(locale: str) -> str:
     """The catalogue for a locale name such as `zh_CN.UTF-8`; English for every other language."""
     return "zh_CN" if locale.lower().startswith("zh") else "en"
+
+
+def accepted_language(header: str) -> str | None:
+    """The catalogue that an `Accept-Language` header likes best; None where it names none."""
+    best, most = None, 0.0
+    for part in header.split(","):
+        wish = _WISH.fullmatch(part)
+        weight = float(wish[2] or 1) if wish else 0
+        if wish and weight > most and wish[1].lower() in _BY_TAG:
+            best, most = _BY_TAG[wish[1].lower()], weight
+    return best
 
 
 def use_language(language: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from itertools import count
 from typing import Annotated
@@ -13,10 +14,11 @@ from msgspec import Meta, Struct
 from executor_core.api.route import Call
 from executor_core.control import CancelAnswer, RunChanges, RunDetail, RunSummary, Status
 from executor_core.control.control import LONGEST_PAUSE_S, MOST_SLOTS
-from executor_core.control.desk import Check, Device, DeviceDesk, LogLine
+from executor_core.control.desk import Check, Device, DeviceDesk, InstallDesk, Installed, LogLine
 from executor_core.errors import ExecutorError
-from executor_core.model import AgentEvent, Availability, RunEnded
-from executor_core.web import TOKEN_LIFE, ServerEvent, download, last_event_id
+from executor_core.jobs import Jobs
+from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
+from executor_core.web import TOKEN_LIFE, ServerEvent, download, last_event_id, words_for
 
 MAX_LIST = 500
 MAX_LOG_LINES = 10_000
@@ -100,6 +102,14 @@ class SignedIn(Struct):
     token_type: str = "bearer"  # noqa: S105  the kind, no token
 
 
+class InstallEvent(Struct, omit_defaults=True):
+    """A step, in a sentence; the last event is `installed` or `failed`, and says what or why."""
+
+    text: str = ""
+    installed: Installed | None = None
+    error: ErrorInfo | None = None
+
+
 class Devices(Struct):
     """The user's devices, the default first."""
 
@@ -177,6 +187,41 @@ async def status_events(call: Call) -> AsyncGenerator[ServerEvent, None]:
 
 async def agents(call: Call) -> tuple[Availability, ...]:
     return await call.control.agents()
+
+
+async def check_installable(call: Call) -> None:
+    """What is known to be missing is said before anything begins."""
+    await _install_desk(call).plan(call.request.match_info["name"])
+
+
+async def install(call: Call) -> AsyncGenerator[ServerEvent, None]:
+    """A client that leaves ends the installation; everything is then as before."""
+    told: asyncio.Queue[tuple[str, InstallEvent] | None] = asyncio.Queue()
+
+    async def work() -> None:
+        name = call.request.match_info["name"]
+        try:
+            done = await _install_desk(call).install(
+                name, lambda words: told.put_nowait(("step", InstallEvent(text=words)))
+            )
+        except ExecutorError as error:
+            info = words_for(call.request, error)
+            told.put_nowait(("failed", InstallEvent(text=info.sentence, error=info)))
+        else:
+            told.put_nowait(("installed", InstallEvent(installed=done)))
+
+    jobs, numbers = Jobs("install"), count(1)
+    jobs.spawn(work(), "install").add_done_callback(lambda _: told.put_nowait(None))
+    try:
+        while (event := await told.get()) is not None:
+            yield ServerEvent(next(numbers), event[0], msgspec.to_builtins(event[1]))
+    finally:
+        await jobs.close()
+
+
+def _install_desk(call: Call) -> InstallDesk:
+    assert call.parts.install is not None
+    return call.parts.install
 
 
 async def pause(call: Call) -> Status:

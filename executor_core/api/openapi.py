@@ -129,7 +129,7 @@ def _parameters(route: Route | Stream, components: _Json, query: _Json | None) -
     ]
     fields = components[query["$ref"].rpartition("/")[2]]["properties"] if query else {}
     found += [_optional(name, "query", schema) for name, schema in fields.items()]
-    if isinstance(route, Stream):
+    if isinstance(route, Stream) and route.can_resume:
         found.append(_optional("Last-Event-ID", "header", {"type": "string"}))
     return found
 

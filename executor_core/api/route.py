@@ -10,7 +10,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from executor_core.control import Control
-from executor_core.control.desk import DeviceDesk, HealthDesk, LogDesk
+from executor_core.control.desk import DeviceDesk, HealthDesk, InstallDesk, LogDesk
 from executor_core.errors import ExecutorError
 from executor_core.web import (
     OWNER,
@@ -33,6 +33,7 @@ class Parts(Struct, kw_only=True, frozen=True):
     devices: DeviceDesk | None = None
     health: HealthDesk | None = None
     log: LogDesk | None = None
+    install: InstallDesk | None = None
 
 
 class Call(NamedTuple):
@@ -84,7 +85,8 @@ class Route(NamedTuple):
 class Stream(NamedTuple):
     """One row whose answer are server-sent events, each a `gives` as JSON.
 
-    `check` may refuse before the stream begins, which afterwards nobody can.
+    `check` may refuse before the stream begins, which afterwards nobody can. `can_resume`: it goes
+    on after `Last-Event-ID`.
     """
 
     path: str
@@ -93,6 +95,7 @@ class Stream(NamedTuple):
     gives: Any
     check: Callable[[Call], Awaitable[object]] | None = None
     query: Any = None
+    can_resume: bool = False
     part: str = "control"
     method: str = "GET"
     body: Any = None

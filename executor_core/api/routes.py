@@ -22,15 +22,17 @@ from executor_core.control import (
     Status,
     Submission,
 )
-from executor_core.control.desk import Check, DeviceDesk, HealthDesk, LogDesk, LogLine
+from executor_core.control.desk import Check, DeviceDesk, HealthDesk, InstallDesk, LogDesk, LogLine
 from executor_core.model import AgentEvent, Availability
 from executor_core.web import Access, Listener, Users
 
 STATUSES = {
+    "agent_not_installable": 404,
     "artifact_unknown": 404,
     "draining": 503,
     "login_failed": 400,
     "login_slowed": 429,
+    "npm_missing": 409,
     "owner_only": 403,
     "queue_full": 503,
     "retry_elsewhere": 409,
@@ -70,6 +72,7 @@ def attach(
     devices: DeviceDesk | None = None,
     health: HealthDesk | None = None,
     log: LogDesk | None = None,
+    install: InstallDesk | None = None,
 ) -> None:
     """Register the routes of every part that is given."""
     parts = Parts(
@@ -79,6 +82,7 @@ def attach(
         devices=devices,
         health=health,
         log=log,
+        install=install,
     )
     listener.statuses.update(STATUSES)
     if users is not None:
@@ -138,16 +142,21 @@ ROUTES: tuple[Route | Stream, ...] = (
     ),
     Stream(
         "/api/runs/{run_id}/events", "What happens in a run, in OpenRunner's words",
-        runs.events, OpenRunnerEvent, runs.check_run,
+        runs.events, OpenRunnerEvent, runs.check_run, can_resume=True,
     ),
     Stream(
         "/api/runs/{run_id}/agent-events", "What happens in a run, in our own words",
-        answers.agent_events, AgentEvent, runs.check_run,
+        answers.agent_events, AgentEvent, runs.check_run, can_resume=True,
     ),
     # --- the executor ---------------------------------------------------------------------------
     Route("GET", "/api/status", "The executor at a glance", answers.status, Status),
     Stream("/api/status/events", "The status, whenever it changed", answers.status_events, Status),
     Route("GET", "/api/agents", "The agents", answers.agents, tuple[Availability, ...]),
+    Stream(
+        "/api/agents/{name}/install", "Install an agent, or update it, step by step",
+        answers.install, answers.InstallEvent, answers.check_installable,
+        method="POST", access=Access.TOKEN, part="install",
+    ),
     Route("POST", "/api/pause", "Start nothing new", answers.pause, Status, answers.Pause),
     Route("POST", "/api/resume", "Take back a pause", answers.resume, Status),
     Route("POST", "/api/slots", "Set the slots", answers.resize, Status, answers.SlotCount),

@@ -17,7 +17,7 @@ from executor_core.control.control import LONGEST_RUN_S
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import ErrorInfo, Outcome, RunEnded, RunState
-from executor_core.web import ServerEvent, error_response, last_event_id
+from executor_core.web import ServerEvent, error_response, last_event_id, words_for
 
 TIME_LIMIT_S = 300.0
 DEFAULT_AGENT = "claude_code"
@@ -120,7 +120,7 @@ async def chat(call: Call) -> ChatAnswer | web.Response:
     if outcome.state is RunState.COMPLETED:
         return ChatAnswer(message=outcome.text, agent_type=agent, run_id=run_id)
     if outcome.state is RunState.CANCELLED or outcome.error is None:
-        info = ExecutorError("chat_cancelled", run_id=run_id).info
+        info = words_for(call.request, ExecutorError("chat_cancelled", run_id=run_id))
         return error_response(info, 409, run_id=run_id)
     return _failed(outcome.error, run_id)
 

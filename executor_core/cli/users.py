@@ -65,9 +65,9 @@ def _read_line() -> str:
 @click.argument("name")
 @speaks_plainly
 def remove(name: str) -> None:
-    from executor_core.app import users_of
+    from executor_core.app import remove_user
 
-    users_of(_home()).remove(name)
+    remove_user(_home(), name)
     click.echo(text("cli.user.removed", name=name))
 
 

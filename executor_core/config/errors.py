@@ -36,7 +36,7 @@ def said_in(language: str | None, values: Mapping[str, object]) -> dict[str, obj
 class ConfigError(ExecutorError):
     """The program cannot start as it is configured (exit code 6). Values may be phrases."""
 
-    def _render(self, language: str | None) -> ErrorInfo:
+    def in_language(self, language: str | None) -> ErrorInfo:
         values = said_in(language, self.values)
         title, detail, hint = (
             text(f"error.{self.code}.{part}", language=language, **values)

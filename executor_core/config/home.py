@@ -1,12 +1,14 @@
-"""The folder `<home>`: its paths, its creation, and the lock of the one instance that uses it."""
+"""The folder `<home>`: its paths, its creation, and the locks of those who use it."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ if sys.platform == "win32":
     from executor_core.config.lock_windows import try_lock
 else:
     from executor_core.config.lock_posix import try_lock
+
+_LOOK_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Home:
     def lock(self) -> Path:
         """Locked by the running instance for its life."""
         return self.path / "lock"
+
+    @property
+    def config_lock(self) -> Path:
+        """Locked by whoever is changing config.toml."""
+        return self.path / "config.lock"
 
     @property
     def journal_db(self) -> Path:
@@ -199,6 +208,25 @@ class InstanceLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+@contextlib.contextmanager
+def locked(file: Path, patience_s: float) -> Iterator[None]:
+    """Hold the lock `file`, made where it is missing, after waiting for others. Blocks.
+
+    Raises:
+        TimeoutError: others held it for so long. Any other OSError: it cannot be locked.
+    """
+    gives_up_at = time.monotonic() + patience_s
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while not try_lock(descriptor):
+            if time.monotonic() >= gives_up_at:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            time.sleep(_LOOK_S)  # noqa: TID251  never on the loop
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _claim(descriptor: int, home: Home) -> None:

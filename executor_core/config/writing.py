@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from executor_core.config import documents
 from executor_core.config.errors import ConfigError, Phrase, reason_of
 from executor_core.config.files import write_private
-from executor_core.config.home import Home
+from executor_core.config.home import Home, locked
 from executor_core.config.kinds import Where
 from executor_core.config.options import option_named
 from executor_core.config.redaction import redact
 
+_T = TypeVar("_T")
+
+PATIENCE_S = 10.0
+
 
 def set_option(home: Home, name: str, value: str | int | float | bool | list[str] | None) -> None:
-    """Set the option `name` in `<home>/config.toml`, or remove it with None.
+    """Set the option `name` in `<home>/config.toml`, or remove it with None. Blocks."""
+    change_option(home, name, value, check=lambda: None)
 
-    Comments, order and keys that we do not know stay; the file is replaced whole, mode 0600.
+
+def change_option(
+    home: Home,
+    name: str,
+    value: str | int | float | bool | list[str] | None,
+    *,
+    check: Callable[[], _T],
+) -> _T:
+    """Set an option, and return what `check` says afterwards; what it raises undoes the change.
+
+    Comments, order and keys that we do not know stay; the file is replaced whole, mode 0600. One
+    change waits for the other, whichever processes make them.
 
     Raises:
         ConfigError: `unknown_option`, `option_not_in_file`, `bad_option`, `config_syntax`,
             `config_unreadable` or `config_not_written`. The file is then unchanged.
     """
-    import tomlkit  # needed for writing only, and takes 30 ms
-
     option = option_named(name)
     if not option.in_toml:
         raise ConfigError("option_not_in_file", option=name)
     native = None if value is None else _native(name, value, home)
+    with _alone(home):
+        file = home.config_toml
+        changed = _changed(home, name, native)
+        before = file.read_bytes() if file.exists() else None
+        _write(file, changed.encode())
+        try:
+            return check()
+        except BaseException:
+            file.unlink() if before is None else _write(file, before)
+            raise
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(home.config_lock, PATIENCE_S))
+        except OSError as error:
+            raise _not_written(home.config_toml, error) from error
+        yield
+
+
+def _changed(home: Home, name: str, native: object) -> str:
+    """The text of the file with that option, or without it where `native` is None."""
+    import tomlkit  # needed for writing only, and takes 30 ms
+
     documents.read_toml(home.config_toml)  # a broken file is reported as everywhere else
     document = tomlkit.parse(documents.read_text(home.config_toml) or "")
     *groups, key = name.split(".")
@@ -43,7 +85,7 @@ def set_option(home: Home, name: str, value: str | int | float | bool | list[str
         table.pop(key, None)
     else:
         table[key] = native
-    _write(home.config_toml, document.as_string())
+    return document.as_string()
 
 
 def _native(name: str, value: str | int | float | bool | list[str], home: Home) -> object:
@@ -67,9 +109,13 @@ def _native(name: str, value: str | int | float | bool | list[str], home: Home) 
     return value.strip() if isinstance(value, str) else value
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, data: bytes) -> None:
     try:
         # A linked config.toml (people keep them in a repository) stays a link.
-        write_private(path.resolve(), text.encode())
+        write_private(path.resolve(), data)
     except OSError as error:
-        raise ConfigError("config_not_written", file=path, reason=reason_of(error)) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> ConfigError:
+    return ConfigError("config_not_written", file=path, reason=reason_of(error))

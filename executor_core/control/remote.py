@@ -51,7 +51,7 @@ class RemoteError(ExecutorError):
         super().__init__(code)
         self._words = {name: words.get(name, "") for name in ("title", "detail", "hint")}
 
-    def _render(self, language: str | None) -> ErrorInfo:
+    def in_language(self, language: str | None) -> ErrorInfo:
         return ErrorInfo(code=self.code, **self._words)
 
 

@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from executor_core.config.files import write_private
 from executor_core.config.layers import Config, Explanation, Layer
 from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_named
 from executor_core.config.redaction import redact
 from executor_core.config.token import TokenSources
-from executor_core.config.writing import set_option
+from executor_core.config.writing import change_option
 from executor_core.control.desk import Setting
-from executor_core.errors import ExecutorError
 
 
 class SettingsRoom:
@@ -34,15 +32,8 @@ def change(load: Callable[[], Config], name: str, value: str | list[str] | None)
     option = option_named(name)
     config = load()
     config.home.create()
-    file = config.home.config_toml
-    before = file.read_bytes() if file.exists() else None
-    set_option(config.home, name, value)
-    try:
-        return setting_of(load(), option)
-    except ExecutorError:
-        # Allowed alone, and not together with another option: no start would get past it.
-        file.unlink() if before is None else write_private(file.resolve(), before)
-        raise
+    # What is allowed alone and not together with another option: no start would get past it.
+    return change_option(config.home, name, value, check=lambda: setting_of(load(), option))
 
 
 def settings_of(config: Config) -> tuple[Setting, ...]:

@@ -20,7 +20,11 @@ MAX_USERS = 100
 
 
 class Accounts:
-    """Whose devices and tasks these are. `open` loads what the other methods need."""
+    """Whose devices and tasks these are. `refresh` loads what the other methods need.
+
+    A command line may remove a user beside us. Numbers are never given twice, so who holds a token
+    of an earlier user of the same name is not the present one.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -34,21 +38,32 @@ class Accounts:
         """Load the signing secret and the users; the owner is made at the first start."""
         self._secret = await self._store.secret("jwt")
         await self._store.add_user(OWNER)
-        self._users = await self._store.users()
-        await self._load_keys()
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Take up who is there now, and their keys."""
+        users, keys = await self._store.users(), await self._store.keys()
+        self._users, self._keys = users, {row["digest"]: row["user"] for row in keys}
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The numbers of all users."""
+        return frozenset(self._users.values())
 
     @property
     def count(self) -> int:
         """How many users there are."""
         return len(self._users)
 
-    def user_id(self, name: str) -> int | None:
-        """The number of a user."""
-        return self._users.get(name)
-
-    def id_of(self, name: str) -> int:
-        """The number of a user who has shown a token."""
+    async def user_id(self, name: str) -> int | None:
+        """The number of a user, if they are still there."""
         user_id = self._users.get(name)
+        is_there = user_id is not None and await self._store.has_user(user_id)
+        return user_id if is_there else None
+
+    async def id_of(self, name: str) -> int:
+        """The number of a user who has shown a token."""
+        user_id = await self.user_id(name)
         if user_id is None:
             raise ExecutorError("no_token")
         return user_id
@@ -56,7 +71,7 @@ class Accounts:
     async def add(self, name: str) -> int:
         """Add a user; the existing one's id otherwise."""
         user_id = await self._store.add_user(name)
-        self._users = await self._store.users()
+        await self.refresh()
         return user_id
 
     def token(self, name: str) -> str:
@@ -87,8 +102,8 @@ class Accounts:
             raise ExecutorError("too_many_keys", limit=MAX_KEYS)
         key = API_KEY + secrets.token_urlsafe(24)
         now = self._clock.now().isoformat()
-        key_id = await self._store.add_key(self.id_of(user), name, _digest(key), now)
-        await self._load_keys()
+        key_id = await self._store.add_key(await self.id_of(user), name, _digest(key), now)
+        await self.refresh()
         return key_id, key
 
     async def keys(self) -> list[dict[str, Any]]:
@@ -106,10 +121,7 @@ class Accounts:
         """
         if not await self._store.delete_key(key_id):
             raise ExecutorError("unknown_key", id=key_id)
-        await self._load_keys()
-
-    async def _load_keys(self) -> None:
-        self._keys = {row["digest"]: row["user"] for row in await self._store.keys()}
+        await self.refresh()
 
     def verify(self, token: str) -> str | None:
         """The user of a good token or key."""
@@ -117,7 +129,9 @@ class Accounts:
             return self._keys.get(_digest(token))
         claims = tokens.verified(token, self._secret, now=self._clock.now()) or {}
         name = claims.get("sub")
-        return name if isinstance(name, str) and name in self._users else None
+        if not isinstance(name, str) or name not in self._users:
+            return None
+        return name if self._users[name] == claims.get("user_id") else None
 
     def verify_task(self, token: str) -> tuple[int, int] | None:
         """The user's and the task's number in a good token of a task."""

@@ -59,13 +59,20 @@ class Devices:
 
     # --- from the device -----------------------------------------------------------------------
 
-    async def register(self, user_id: int, sid: str, device: Registration) -> None:
-        """The socket owns the device from now on; an older one of the same device is stale."""
-        await self._store.register_device(user_id, device, self._clock.now().isoformat())
+    async def register(self, user_id: int, sid: str, device: Registration) -> bool:
+        """The socket owns the device from now on; an older one of the same device is stale.
+
+        False if the user has too many devices online.
+        """
+        online = [of for user, of in self._records if user == user_id]
+        now = self._clock.now().isoformat()
+        if not await self._store.register_device(user_id, device, now, online):
+            return False
         self._records[user_id, device.device_id] = _Record(
             sid, self._clock.monotonic(), runtime_instance_id=device.runtime_instance_id
         )
         await self.tell(user_id, device.device_id)
+        return True
 
     async def heartbeat(self, user_id: int, sid: str, beat: Heartbeat) -> str | None:
         """Renew the online record; the error for the ack, if there is one."""

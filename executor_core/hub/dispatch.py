@@ -19,6 +19,9 @@ SHELL_TYPES = {
 }
 """How servers spell the agents; other names pass as they are."""
 
+MAX_DEPTH = 50
+"""How deep a further field may be nested: the socket's encoder goes down by recursion."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -50,7 +53,8 @@ def execute_payload(
     payload = build(turn, now) | _brought(turn, dialect) | turn.extra
     if dialect == "progress" and (model := payload.pop("model_config", None)):
         # These servers know no such field: the bot carries its model.
-        payload["bot"][0]["agent_config"] = {"env": model}
+        [bot, *others] = payload["bot"] or [{}]
+        payload["bot"] = [bot | {"agent_config": {"env": model}}, *others]
     return payload | {
         "task_id": turn.task_id,
         "subtask_id": turn.subtask_id,
@@ -59,6 +63,21 @@ def execute_payload(
         "auth_token": auth_token,
         "backend_url": backend_url,
     }
+
+
+def wrong_field(extra: Json) -> str | None:
+    """The name of a field that `Turn.extra` may not have so; None for all that can be sent."""
+    bot = extra.get("bot", [])
+    if not (isinstance(bot, list) and all(isinstance(one, dict) for one in bot)):
+        return "bot"
+    return next((name for name, value in extra.items() if not _is_flat(value, MAX_DEPTH)), None)
+
+
+def _is_flat(value: Any, depth: int) -> bool:
+    inner = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(inner, list):
+        return True
+    return depth > 0 and all(_is_flat(one, depth - 1) for one in inner)
 
 
 def _brought(turn: Turn, dialect: Dialect) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 
 from executor_core.clock import Clock
@@ -22,6 +22,7 @@ class _Ring:
     events: deque[tuple[ServerEvent, int]] = field(default_factory=deque)
     size_bytes: int = 0
     followers: set[asyncio.Event] = field(default_factory=set)
+    is_over: bool = False
 
     def add(self, event: str, data: Json) -> None:
         self.last_id += 1
@@ -62,8 +63,16 @@ class Feed:
         for follower in ring.followers:
             follower.set()
 
+    def keep_only(self, user_ids: Collection[int]) -> None:
+        """End what everybody else follows."""
+        for user_id in self._rings.keys() - set(user_ids):
+            ring = self._rings.pop(user_id)
+            ring.is_over = True
+            for follower in ring.followers:
+                follower.set()
+
     def follow(self, user_id: int, after: int | None = None) -> AsyncGenerator[ServerEvent, None]:
-        """All events after the one numbered `after`, or from this call on. Never ends."""
+        """All events after the one numbered `after`, or from this call on. Ends with the user."""
         ring = self._ring(user_id)
         return _follow(ring, ring.last_id if after is None else after)
 
@@ -72,7 +81,7 @@ async def _follow(ring: _Ring, at: int) -> AsyncGenerator[ServerEvent, None]:
     news = asyncio.Event()
     ring.followers.add(news)
     try:
-        while True:
+        while not ring.is_over:
             news.clear()
             for event in ring.after(at):
                 at = event.id

@@ -67,7 +67,7 @@ class Grants:
         name = body.get("user", OWNER)
         if not isinstance(name, str) or not _USER.fullmatch(name):
             raise ExecutorError("bad_field", name="user")
-        if self._accounts.user_id(name) is None:
+        if await self._accounts.user_id(name) is None:
             if self._accounts.count >= MAX_USERS:
                 raise ExecutorError("too_many_hub_users", limit=MAX_USERS)
             await self._accounts.add(name)

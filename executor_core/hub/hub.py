@@ -29,7 +29,7 @@ from executor_core.web import OWNER, Listener, tokens
 _log = logging.getLogger("executor.hub")
 
 MONITOR_S = 60.0
-_FLUSH_S = 2.0
+_TIDY_S = 2.0
 
 
 class Hub:
@@ -83,7 +83,7 @@ class Hub:
         await self._library.open()
         await self._answers.load()
         self._jobs.spawn(self._monitor(), "monitor")
-        self._jobs.spawn(self._flush(), "flush")
+        self._jobs.spawn(self._tidy(), "tidy")
 
     async def stop(self) -> None:
         """Let the devices go, keep what was streamed, close the database. Harmless to repeat."""
@@ -127,11 +127,14 @@ class Hub:
         if not self._devices.is_online(user_id, device_id):
             await self._devices.lose(user_id, device_id)
 
-    async def _flush(self) -> None:
+    async def _tidy(self) -> None:
         while True:
-            await self._clock.sleep(_FLUSH_S)
+            await self._clock.sleep(_TIDY_S)
             with _again_next_round():
                 await self._answers.flush()
+                await self._accounts.refresh()
+                self._sockets.keep_only(self._accounts.ids)
+                self._feed.keep_only(self._accounts.ids)
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class LibraryRoutes:
         )
         listener.route("POST", upload, self._add_attachment, is_upload=True)
         listener.route("DELETE", attachment, self._remove_attachment)
+        listener.route("GET", skills, self._own_skills)
         listener.route("POST", skills, self._add_skill, is_upload=True)
         listener.route("DELETE", f"{skills}/{_NUMBER}", self._remove_skill)
         fetched: dict[str, Handler] = {
@@ -66,32 +67,40 @@ class LibraryRoutes:
     async def _add_attachment(self, request: web.Request) -> web.Response:
         data = await _body(request, MAX_ATTACHMENT_BYTES)
         name, media_type = request.query.get("name", ""), request.content_type
-        made = await self._library.add_attachment(self._user_id(request), name, media_type, data)
+        made = await self._library.add_attachment(
+            await self._user_id(request), name, media_type, data
+        )
         return web.json_response(made)
 
     async def _remove_attachment(self, request: web.Request) -> web.Response:
-        await self._library.remove_attachment(self._user_id(request), _number(request))
+        await self._library.remove_attachment(await self._user_id(request), _number(request))
         return web.json_response({})
 
     async def _add_skill(self, request: web.Request) -> web.Response:
         data = await _body(request, MAX_SKILL_BYTES)
-        return web.json_response(await self._library.add_skill(self._user_id(request), data))
+        return web.json_response(await self._library.add_skill(await self._user_id(request), data))
+
+    async def _own_skills(self, request: web.Request) -> web.Response:
+        items = await self._library.skills(Reader(await self._user_id(request)))
+        return web.json_response({"items": items})
 
     async def _remove_skill(self, request: web.Request) -> web.Response:
-        await self._library.remove_skill(self._user_id(request), _number(request))
+        await self._library.remove_skill(await self._user_id(request), _number(request))
         return web.json_response({})
 
-    def _user_id(self, request: web.Request) -> int:
-        return self._accounts.id_of(user_of(request))
+    async def _user_id(self, request: web.Request) -> int:
+        return await self._accounts.id_of(user_of(request))
 
     # --- devices -------------------------------------------------------------------------------
 
     async def _attachment(self, request: web.Request) -> web.Response:
-        found, data = await self._library.attachment_data(self._reader(request), _number(request))
+        found, data = await self._library.attachment_data(
+            await self._reader(request), _number(request)
+        )
         return download(data, found["name"])
 
     async def _skills(self, request: web.Request) -> web.Response:
-        skills = await self._library.skills(self._reader(request))
+        skills = await self._library.skills(await self._reader(request))
         name, namespace = request.query.get("name"), request.query.get("namespace", NAMESPACE)
         items = [
             _kind(skill)
@@ -102,16 +111,16 @@ class LibraryRoutes:
 
     async def _skill(self, request: web.Request) -> web.Response:
         number = _number(request)
-        data = await self._library.skill_data(self._reader(request), number)
+        data = await self._library.skill_data(await self._reader(request), number)
         return download(data, f"{number}.zip")
 
-    def _reader(self, request: web.Request) -> Reader:
+    async def _reader(self, request: web.Request) -> Reader:
         token = bearer(request.headers.get("Authorization"))
         of_task = self._accounts.verify_task(token) if token else None
         if of_task is not None:
             return Reader(*of_task)
         assert self._listener is not None
-        return Reader(self._accounts.id_of(self._listener.user(request)))
+        return Reader(await self._accounts.id_of(self._listener.user(request)))
 
 
 async def _body(request: web.Request, limit: int) -> bytes:

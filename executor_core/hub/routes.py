@@ -46,8 +46,10 @@ CONSOLE_PARTS = (
     "message.js",
     "patch.js",
     "picker.js",
+    "question.js",
     "run.js",
     "session.js",
+    "skills.js",
     "state.js",
 )
 
@@ -86,7 +88,7 @@ class Routes:
             listener.route(method, path, _as_json(answer))
 
         async def events(request: web.Request) -> web.StreamResponse:
-            user_id = self._accounts.id_of(user_of(request))
+            user_id = await self._accounts.id_of(user_of(request))
             return await listener.stream(
                 request, self._feed.follow(user_id, last_event_id(request))
             )
@@ -106,11 +108,11 @@ class Routes:
     # --- devices -------------------------------------------------------------------------------
 
     async def _all_devices(self, request: web.Request) -> Json:
-        items = await self._devices.infos(self._user_id(request))
+        items = await self._devices.infos(await self._user_id(request))
         return {"items": items, "total": len(items)}
 
     async def _online_devices(self, request: web.Request) -> Json:
-        infos = await self._devices.infos(self._user_id(request))
+        infos = await self._devices.infos(await self._user_id(request))
         items = [info for info in infos if info["status"] != "offline"]
         return {"items": items, "total": len(items)}
 
@@ -121,7 +123,7 @@ class Routes:
         return await self._change_default(request, is_default=False)
 
     async def _change_default(self, request: web.Request, *, is_default: bool) -> Json:
-        user_id, device_id = self._user_id(request), request.match_info["device_id"]
+        user_id, device_id = await self._user_id(request), request.match_info["device_id"]
         if not await self._store.make_default(user_id, device_id, is_default=is_default):
             raise ExecutorError("unknown_device", device_id=device_id)
         for info in await self._devices.infos(user_id):
@@ -129,7 +131,7 @@ class Routes:
         return {"message": text("hub.default_changed")}
 
     async def _delete_device(self, request: web.Request) -> Json:
-        user_id, device_id = self._user_id(request), request.match_info["device_id"]
+        user_id, device_id = await self._user_id(request), request.match_info["device_id"]
         if not await self._store.delete_device(user_id, device_id):
             raise ExecutorError("unknown_device", device_id=device_id)
         self._feed.publish(user_id, "device_deleted", {"device_id": device_id})
@@ -162,8 +164,8 @@ class Routes:
     async def _retry(self, request: web.Request) -> Json:
         return await self._tasks.retry(user_of(request), _task_id(request))
 
-    def _user_id(self, request: web.Request) -> int:
-        return self._accounts.id_of(user_of(request))
+    async def _user_id(self, request: web.Request) -> int:
+        return await self._accounts.id_of(user_of(request))
 
 
 def _as_json(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from executor_core import texts
 from executor_core.clock import Clock
-from executor_core.hub import wire
+from executor_core.hub import store, wire
 from executor_core.hub.accounts import API_KEY, Accounts
 from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
@@ -112,6 +112,12 @@ class Sockets:
         """Emit to every socket that registered as the device."""
         await self._server.emit(event, data, room=_room(user_id, device_id), namespace=NAMESPACE)
 
+    def keep_only(self, user_ids: Collection[int]) -> None:
+        """Disconnect the devices of everybody else."""
+        for sid, connection in self._connections.items():
+            if connection.user_id not in user_ids:
+                self._jobs.spawn(self._server.disconnect(sid, namespace=NAMESPACE), "user is gone")
+
     async def close(self) -> None:
         """Disconnect all devices; what they run is not failed by it. Harmless to repeat."""
         if self._is_closing:
@@ -159,7 +165,7 @@ class Sockets:
         if not token or not isinstance(token, str):
             raise Refused("Missing authentication token")
         name = self._accounts.verify(token)
-        user_id = None if name is None else self._accounts.user_id(name)
+        user_id = None if name is None else await self._accounts.user_id(name)
         if user_id is None:
             kind = "API key" if token.startswith(API_KEY) else "token"
             raise Refused(f"Invalid or expired {kind}")
@@ -226,7 +232,8 @@ class Sockets:
         if not wire.storable(device.device_id):
             return {"error": "Registration failed: device_id is too long"}
         user_id, sid = connection.user_id, connection.sid
-        await self._devices.register(user_id, sid, device)
+        if not await self._devices.register(user_id, sid, device):
+            return {"error": f"Registration failed: {store.MAX_DEVICES} devices are online already"}
         if sid not in self._connections:
             await self._lose(user_id, device.device_id, sid)
             return {"error": "Client disconnected during device registration"}

@@ -9,8 +9,9 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ _T = TypeVar("_T")
 
 MAX_TASKS = 5000
 """Tasks that are kept per user; the oldest go first."""
+MAX_DEVICES = 100
+"""Devices that are remembered per user, also those that were taken off the list."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -177,6 +180,11 @@ class Store:
 
         return await self.run(work)
 
+    async def has_user(self, user_id: int) -> bool:
+        """Whether there is a user of that number."""
+        query = "SELECT 1 FROM users WHERE id = ?"
+        return await self.run(lambda db: db.execute(query, (user_id,)).fetchone() is not None)
+
     async def users(self) -> dict[str, int]:
         """All users, name to id."""
         return await self.run(lambda db: dict(db.execute("SELECT name, id FROM users").fetchall()))
@@ -215,10 +223,18 @@ class Store:
 
     # --- devices -------------------------------------------------------------------------------
 
-    async def register_device(self, user_id: int, device: Registration, now: str) -> None:
-        """Create the device or bring it back; a user's first one becomes the default."""
+    async def register_device(
+        self, user_id: int, device: Registration, now: str, online: Collection[str]
+    ) -> bool:
+        """Create the device or bring it back; a user's first one becomes the default.
 
-        def work(db: sqlite3.Connection) -> None:
+        Beyond `MAX_DEVICES` the one that was unseen for longest goes, except the `online` ones.
+        False if all are online.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            if not _make_room(db, user_id, device.device_id, online):
+                return False
             has_default = db.execute(
                 "SELECT 1 FROM devices WHERE user_id = ? AND is_default AND NOT is_deleted",
                 (user_id,),
@@ -240,8 +256,9 @@ class Store:
                     now,
                 ),
             )
+            return True
 
-        await self.run(work)
+        return await self.run(work)
 
     async def touch_device(
         self, user_id: int, device_id: str, version: str | None, now: str
@@ -415,6 +432,18 @@ class Store:
         await self.run(work)
 
 
+def remove_user(database: Path, name: str) -> bool:
+    """Take a user away, with all that is theirs; a running hub sees it. False if there is none.
+
+    Blocks. Raises ExecutorError `database_unusable`.
+    """
+    try:
+        with closing(_connect(database)) as db, db:
+            return db.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount > 0
+    except (sqlite3.Error, OSError) as error:
+        raise ExecutorError("database_unusable", file=database, reason=error) from error
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     # SQLite gives its side files the mode of the database, so it must be right from the start.
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -438,6 +467,25 @@ def _has_device(db: sqlite3.Connection, user_id: int, device_id: str) -> bool:
         (user_id, device_id),
     ).fetchone()
     return row is not None
+
+
+def _make_room(
+    db: sqlite3.Connection, user_id: int, device_id: str, online: Collection[str]
+) -> bool:
+    """Whether there is a place for the device, after forgetting the one that is missed least."""
+    known = [
+        name
+        for (name,) in db.execute(
+            "SELECT device_id FROM devices WHERE user_id = ?"
+            " ORDER BY is_deleted DESC, is_default, last_heartbeat",
+            (user_id,),
+        )
+    ]
+    if device_id in known or len(known) < MAX_DEVICES:
+        return True
+    least = next((name for name in known if name not in online), None)
+    db.execute("DELETE FROM devices WHERE user_id = ? AND device_id = ?", (user_id, least))
+    return least is not None
 
 
 def _set_task(db: sqlite3.Connection, task_id: int, status: str, now: str) -> None:

@@ -13,7 +13,7 @@ from executor_core.hub import wire
 from executor_core.hub.accounts import Accounts
 from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
-from executor_core.hub.dispatch import Turn, execute_payload
+from executor_core.hub.dispatch import Turn, execute_payload, wrong_field
 from executor_core.hub.feed import Feed
 from executor_core.hub.library import Chosen, Library, Reader
 from executor_core.hub.store import Answer, Store, TurnIds
@@ -79,7 +79,7 @@ class Tasks:
         if not _AGENT.fullmatch(agent):
             raise ExecutorError("bad_field", name="agent")
         extra = _extra(user, body)
-        user_id = self._accounts.id_of(user)
+        user_id = await self._accounts.id_of(user)
         async with self._one_at_a_time:
             chosen = await self._library.chosen(user_id, body)
             device = await self._devices.chosen(user_id, _field(body, "device_id", 100) or None)
@@ -98,7 +98,7 @@ class Tasks:
             ExecutorError: also `task_running`, while the last one is being answered.
         """
         prompt, extra = _prompt(body), _extra(user, body)
-        user_id = self._accounts.id_of(user)
+        user_id = await self._accounts.id_of(user)
         async with self._one_at_a_time:
             task = await self._idle(user_id, task_id)
             chosen = await self._library.chosen(user_id, body)
@@ -112,7 +112,7 @@ class Tasks:
         Raises:
             ExecutorError: `nothing_to_retry`, unless it failed or was cancelled.
         """
-        user_id = self._accounts.id_of(user)
+        user_id = await self._accounts.id_of(user)
         async with self._one_at_a_time:
             task = await self._idle(user_id, task_id)
             messages = await self._store.messages(task_id)
@@ -129,7 +129,7 @@ class Tasks:
         Raises:
             ExecutorError: `nothing_to_cancel`, or `device_offline`.
         """
-        user_id = self._accounts.id_of(user)
+        user_id = await self._accounts.id_of(user)
         task = await self._owned(user_id, task_id)
         answer = self._answers.running_in(task_id)
         if answer is None:
@@ -144,7 +144,7 @@ class Tasks:
 
     async def delete(self, user: str, task_id: int) -> None:
         """Remove the task; its device ends what still runs for it."""
-        user_id = self._accounts.id_of(user)
+        user_id = await self._accounts.id_of(user)
         async with self._one_at_a_time:
             task = await self._owned(user_id, task_id)
             self._answers.forget(task_id)
@@ -161,12 +161,12 @@ class Tasks:
         if len(words) > _MAX_SEARCH:
             raise ExecutorError("bad_field", name="search")
         words = wire.clean(words).strip()
-        rows = await self._store.tasks(self._accounts.id_of(user), limit + 1, before, words)
+        rows = await self._store.tasks(await self._accounts.id_of(user), limit + 1, before, words)
         return {"items": [_task(row) for row in rows[:limit]], "has_more": len(rows) > limit}
 
     async def show(self, user: str, task_id: int) -> Json:
         """One task with all its messages, as they are this moment."""
-        row = await self._owned(self._accounts.id_of(user), task_id)
+        row = await self._owned(await self._accounts.id_of(user), task_id)
         brought = await self._library.attachments(task_id)
         messages = [
             self._message(row)
@@ -287,4 +287,6 @@ def _extra(user: str, body: Json) -> Json:
         raise ExecutorError("bad_field", name="payload")
     if user != OWNER:
         raise ExecutorError("not_allowed")
+    if (name := wrong_field(extra)) is not None:
+        raise ExecutorError("bad_field", name=f"payload.{wire.clean(name)[:100]}")
     return extra

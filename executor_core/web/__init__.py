@@ -14,6 +14,7 @@ from executor_core.web.listener import (
     error_response,
     read_json,
     user_of,
+    words_for,
 )
 from executor_core.web.sse import ServerEvent, last_event_id
 from executor_core.web.users import TOKEN_LIFE, Users
@@ -33,4 +34,5 @@ __all__ = [
     "read_json",
     "tokens",
     "user_of",
+    "words_for",
 ]

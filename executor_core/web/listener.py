@@ -22,6 +22,7 @@ from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.loopback import is_loopback
 from executor_core.model import ErrorInfo
+from executor_core.texts import accepted_language
 from executor_core.web import guard
 from executor_core.web.guard import Verifier
 from executor_core.web.sse import ServerEvent, write_events
@@ -83,6 +84,11 @@ async def read_json(request: web.Request) -> dict[str, Any]:
         return msgspec.json.decode(body, type=dict[str, Any]) if body else {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ExecutorError("bad_json") from error
+
+
+def words_for(request: web.Request, error: ExecutorError) -> ErrorInfo:
+    """In the language that the request asks for, which need not be that of the executor."""
+    return error.in_language(accepted_language(request.headers.get("Accept-Language", "")))
 
 
 def error_response(info: ErrorInfo, status: int, **more: str) -> web.Response:
@@ -259,16 +265,16 @@ class Listener:
             self._check(request)
             return await handler(request)
         except ExecutorError as error:
-            return error_response(error.info, self.statuses.get(error.code, 400))
+            return _refusal(request, error, self.statuses.get(error.code, 400))
         except web.HTTPException as error:
-            return _plain_words(error)
+            return _refusal(request, ExecutorError(_code_of(error)), error.status)
         except ConnectionError:
             # The client left while it was sending; nobody reads this answer.
-            return error_response(ExecutorError("bad_request").info, 400)
+            return _refusal(request, ExecutorError("bad_request"), 400)
         except Exception as error:
             # The path only: a query string may hold a token, a body anything.
             _log.exception("%s %s failed: %s", request.method, request.path, type(error).__name__)
-            return error_response(ExecutorError("internal").info, 500)
+            return _refusal(request, ExecutorError("internal"), 500)
 
     def _check(self, request: web.Request) -> None:
         code = guard.refusal(
@@ -323,11 +329,13 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
     response.headers.setdefault("Cache-Control", "no-store")
 
 
-def _plain_words(error: web.HTTPException) -> web.Response:
-    code = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}.get(
-        error.status, "bad_request"
-    )
-    return error_response(ExecutorError(code).info, error.status)
+def _refusal(request: web.Request, error: ExecutorError, status: int) -> web.Response:
+    return error_response(words_for(request, error), status)
+
+
+def _code_of(error: web.HTTPException) -> str:
+    codes = {404: "unknown_path", 405: "method_not_allowed", 413: "body_too_large"}
+    return codes.get(error.status, "bad_request")
 
 
 def _bound_socket(host: str, port: int) -> socket.socket:

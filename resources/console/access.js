@@ -1,20 +1,21 @@
 // The dialog of devices, and of the tokens and keys with which further ones come to this hub.
 
 import { call } from "./api.js";
-import { $, announce, button, copyButton, make, moment, say } from "./dom.js";
+import { $, announce, button, copyButton, make, moment, replaceRows, say } from "./dom.js";
+import { Question } from "./question.js";
 import { deviceLine, isHere, state } from "./state.js";
 
 export class Access {
   constructor({ attempt }) {
     this.attempt = (work) => attempt(work, $("access-problem"));
-    this.confirming = "";
     this.keys = null;  // not asked for yet
+    this.question = new Question("access", { show: () => this.showAll(), rest: "close-access" });
     $("open-access").addEventListener("click", () => this.open());
     $("close-access").addEventListener("click", () => $("access").close());
     // What was shown once is not there for the next one who opens the dialog.
     $("access").addEventListener("close", () => {
       $("granted").replaceChildren();
-      this.confirming = "";
+      this.question.key = "";
       this.keys = null;
       this.showKeys();
     });
@@ -36,9 +37,7 @@ export class Access {
   // --- devices ----------------------------------------------------------------------------------
 
   show() {
-    const focused = document.activeElement?.dataset.act;
-    $("devices").replaceChildren(...[...state.devices.values()].map((device) => this.deviceRow(device)));
-    if (focused) $("devices").querySelector(`[data-act="${CSS.escape(focused)}"]`)?.focus();
+    replaceRows($("devices"), [...state.devices.values()].map((device) => this.deviceRow(device)));
     $("no-devices").hidden = state.devices.size > 0;
   }
 
@@ -55,30 +54,9 @@ export class Access {
             class: "small", "data-act": `default-${id}`,
             "aria-label": say(isDefault ? "console.unset_default_of" : "console.set_default_of", { name }),
           }),
-        button(say("console.delete"), () => this.confirm(`device-${id}`), {
-          class: "small", "data-act": `delete-${id}`, "aria-label": say("console.delete_name", { name }),
-        })));
+        this.question.opener(`device-${id}`, name)));
     const words = say(isHere(id) ? "console.delete_here" : "console.delete_device", { name });
-    return this.withQuestion(row, `device-${id}`, words, () => call("DELETE", path));
-  }
-
-  // A question in the page, below the row that it is about.
-  withQuestion(row, key, words, work) {
-    if (this.confirming !== key) return row;
-    const yes = button(say("console.delete"), async () => {
-      this.confirming = "";
-      await this.attempt(work);
-      this.showAll();
-    }, { class: "danger", "data-act": `yes-${key}` });
-    row.append(make("div", { class: "question", role: "alert" }, make("p", { text: words }), yes,
-      button(say("console.keep"), () => this.confirm(""), { "data-act": `no-${key}` })));
-    return row;
-  }
-
-  confirm(key) {
-    this.confirming = key;
-    this.showAll();
-    if (key) $("access").querySelector(`[data-act="${CSS.escape(`no-${key}`)}"]`)?.focus();
+    return this.question.below(row, `device-${id}`, words, () => this.attempt(() => call("DELETE", path)));
   }
 
   showAll() {
@@ -95,16 +73,13 @@ export class Access {
   }
 
   showKeys() {
-    $("keys-list").replaceChildren(...(this.keys ?? []).map((key) => {
+    replaceRows($("keys-list"), (this.keys ?? []).map((key) => {
       const row = make("li", {},
         make("div", {}, make("bdi", { text: key.name }),
           make("div", { class: "quiet", text: `${key.user} · ${moment(key.created_at)}` })),
-        make("div", { class: "acts" }, button(say("console.delete"), () => this.confirm(`key-${key.id}`), {
-          class: "small", "data-act": `delete-key-${key.id}`,
-          "aria-label": say("console.delete_name", { name: key.name }),
-        })));
-      return this.withQuestion(row, `key-${key.id}`, say("console.delete_key", { name: key.name }),
-        async () => { await call("DELETE", `/api/hub/keys/${key.id}`); await this.loadKeys(); });
+        make("div", { class: "acts" }, this.question.opener(`key-${key.id}`, key.name)));
+      return this.question.below(row, `key-${key.id}`, say("console.delete_key", { name: key.name }),
+        () => this.attempt(async () => { await call("DELETE", `/api/hub/keys/${key.id}`); await this.loadKeys(); }));
     }));
     $("no-keys").hidden = Boolean(this.keys?.length);
     // Its place is kept while they are asked for: nothing may move away under the mouse.

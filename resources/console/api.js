@@ -29,7 +29,11 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
       method,
       body,
       signal,
-      headers: { Authorization: `Bearer ${token.get()}`, ...headers },
+      headers: {
+        Authorization: `Bearer ${token.get()}`,
+        "Accept-Language": document.documentElement.lang,
+        ...headers,
+      },
     });
   } catch {
     throw unreachable();
@@ -49,10 +53,9 @@ export async function call(method, path, body) {
   return content(await request(method, path, sent));
 }
 
-export async function upload(file) {
-  const type = file.type || "application/octet-stream";
-  const path = `/api/attachments?name=${encodeURIComponent(file.name)}`;
-  return content(await request("POST", path, { body: file, headers: { "Content-Type": type } }));
+export async function upload(path, file) {
+  const headers = { "Content-Type": file.type || "application/octet-stream" };
+  return content(await request("POST", path, { body: file, headers }));
 }
 
 export async function download(path, name) {

@@ -3,6 +3,7 @@
 import { call, upload } from "./api.js";
 import { $, button, make, say, size } from "./dom.js";
 import { Picker } from "./picker.js";
+import { Skills } from "./skills.js";
 import { agentsOn, agentTitle, deviceLine, isRunning, state } from "./state.js";
 
 const DRAFT = "wegent.draft";
@@ -18,6 +19,7 @@ export class Composer {
     this.isBusy = false;
     this.devices = new Picker($("device-picker"), (value) => { this.deviceId = value; this.show(); });
     this.agents = new Picker($("agent-picker"), (value) => { this.agent = value; this.show(); });
+    this.skills = new Skills({ attempt, onchange: () => { this.keepDraft(); this.showFiles(); } });
     this.takeUpDraft();
     $("cancel").addEventListener("click", oncancel);
     $("composer").addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
@@ -41,19 +43,22 @@ export class Composer {
   // --- what is written stays, also over a reload ------------------------------------------------
 
   keepDraft() {
-    sessionStorage.setItem(DRAFT, JSON.stringify({ prompt: $("prompt").value, files: this.files }));
+    const draft = { prompt: $("prompt").value, files: this.files, skills: this.skills.chosen };
+    sessionStorage.setItem(DRAFT, JSON.stringify(draft));
   }
 
   takeUpDraft() {
-    const { prompt = "", files = [] } = JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
+    const { prompt = "", files = [], skills = [] } = JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
     $("prompt").value = prompt;
     this.files = files;
+    this.skills.chosen = skills;
     this.showFiles();
   }
 
   clear() {
     $("prompt").value = "";
     this.files = [];
+    this.skills.chosen = [];
     this.keepDraft();
     this.showFiles();
   }
@@ -70,7 +75,8 @@ export class Composer {
     for (const file of [...files]) {
       this.uploads++;
       this.show();
-      const made = await this.attempt(() => upload(file));
+      const path = `/api/attachments?name=${encodeURIComponent(file.name)}`;
+      const made = await this.attempt(() => upload(path, file));
       this.uploads--;
       if (made) this.files.push(made);
       this.keepDraft();
@@ -80,12 +86,17 @@ export class Composer {
   }
 
   showFiles() {
-    $("chosen-files").replaceChildren(...this.files.map((file) => make("li", {},
-      make("span", { text: `${file.name} (${size(file.size)})` }),
-      button("✕", () => this.removeFile(file), {
-        class: "plain small", "aria-label": say("console.remove_file", { name: file.name }),
-      }))));
-    $("chosen-files").hidden = !this.files.length;
+    const files = this.files.map((file) =>
+      chip(`${file.name} (${size(file.size)})`, file.name, () => this.removeFile(file)));
+    const skills = this.skills.chosen.map((name) =>
+      chip(say("console.skill_chosen", { name }), name, () => this.removeSkill(name)));
+    $("chosen-files").replaceChildren(...files, ...skills);
+    $("chosen-files").hidden = !files.length && !skills.length;
+  }
+
+  removeSkill(name) {
+    this.skills.choose(this.skills.chosen.filter((each) => each !== name));
+    $("prompt").focus();
   }
 
   removeFile(file) {
@@ -122,7 +133,8 @@ export class Composer {
     this.show();
     const attachments = this.files.map((file) => file.id);
     const choice = state.task ? {} : { device_id: this.device()?.device_id, agent: this.agent || undefined };
-    const isSent = await this.attempt(() => this.onsend({ prompt, attachments, ...choice }));
+    const skills = this.skills.chosen;
+    const isSent = await this.attempt(() => this.onsend({ prompt, attachments, skills, ...choice }));
     this.isBusy = false;
     if (isSent) this.clear();
     this.show();
@@ -160,6 +172,9 @@ export class Composer {
     }))], this.agent);
   }
 }
+
+const chip = (words, name, onremove) => make("li", {}, make("span", { text: words }),
+  button("✕", onremove, { class: "plain small", "aria-label": say("console.remove_file", { name }) }));
 
 const whyNot = ({ problem }) =>
   problem ? [problem.title, problem.detail, problem.hint].filter(Boolean).join(" · ") : "";

@@ -185,9 +185,9 @@ async function waitingFor(task, message) {
 }
 
 async function send(message) {
-  const { prompt, attachments } = message;
+  const { prompt, attachments, skills } = message;
   const made = state.task
-    ? await fetchTask("POST", `/api/tasks/${state.task.id}/messages`, { prompt, attachments })
+    ? await fetchTask("POST", `/api/tasks/${state.task.id}/messages`, { prompt, attachments, skills })
     : await fetchTask("POST", "/api/tasks", message);
   location.hash = `task=${made.id}`;
   showTask();

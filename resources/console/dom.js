@@ -29,6 +29,13 @@ export const button = (words, onclick, attributes = {}) =>
 // Drawn, not an emoji: a fresh Linux machine has no font for those.
 export const dot = (status) => make("span", { class: `dot ${status}`, "aria-hidden": "true" });
 
+// Rows of a list anew: what had the focus there has it again.
+export function replaceRows(list, rows) {
+  const act = list.contains(document.activeElement) ? document.activeElement.dataset.act : undefined;
+  list.replaceChildren(...rows);
+  if (act) list.querySelector(`[data-act="${CSS.escape(act)}"]`)?.focus();
+}
+
 export function fold(words, ...children) {
   return make("details", {}, make("summary", { text: words }), ...children);
 }

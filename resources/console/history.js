@@ -1,7 +1,8 @@
 // The list of tasks, newest first, and the search in it.
 
 import { call } from "./api.js";
-import { $, make, moment, say } from "./dom.js";
+import { $, announce, make, moment, replaceRows, say } from "./dom.js";
+import { Question } from "./question.js";
 import { isRunning, state, statusWords } from "./state.js";
 
 const PAGE = 50;
@@ -14,6 +15,8 @@ export class History {
     this.hasMore = false;
     this.turn = 0;
     this.onopen = onopen;
+    this.attempt = attempt;
+    this.question = new Question("tasks", { show: () => this.show(), rest: "new-task" });
     $("more").addEventListener("click", () => attempt(() => this.loadMore()));
     $("new-task").addEventListener("click", () => onopen(null));
     let timer = 0;
@@ -54,9 +57,7 @@ export class History {
   }
 
   show() {
-    const focused = document.activeElement?.closest("#tasks button")?.dataset.id;
-    $("tasks").replaceChildren(...this.tasks.map((task) => this.row(task)));
-    if (focused) $("tasks").querySelector(`[data-id="${focused}"]`)?.focus();
+    replaceRows($("tasks"), this.tasks.map((task) => this.row(task)));
     $("more").hidden = !this.hasMore;
     $("nothing-found").hidden = this.tasks.length > 0;
     $("nothing-found").textContent = say($("search").value.trim() ? "console.nothing_found" : "console.no_tasks");
@@ -66,13 +67,23 @@ export class History {
     const device = state.devices.get(task.device_id)?.name;
     const words = [statusWords(task.status), moment(task.updated_at)];
     if (state.devices.size > 1 && device) words.push(device);
-    return make("li", {}, make("button", {
+    const row = make("li", {}, make("button", {
       type: "button",
-      "data-id": task.id,
+      class: "task",
+      "data-act": `open-${task.id}`,
       "aria-current": task.id === state.openId ? "true" : undefined,
       onclick: () => this.onopen(task.id),
     }, make("span", { class: "title", text: task.title }),
-    make("span", { class: `status ${task.status.toLowerCase()}${isRunning(task.status) ? " live" : ""}`, text: words.join(" · ") })));
+    make("span", { class: `status ${task.status.toLowerCase()}${isRunning(task.status) ? " live" : ""}`, text: words.join(" · ") })),
+    this.question.opener(`task-${task.id}`, task.title, { text: "✕", class: "plain small quiet" }));
+    const ask = isRunning(task.status) ? "console.delete_running_task" : "console.delete_task";
+    return this.question.below(row, `task-${task.id}`, say(ask), () => this.attempt(() => this.remove(task)));
+  }
+
+  async remove(task) {
+    await call("DELETE", `/api/tasks/${task.id}`);
+    announce(say("console.deleted", { name: task.title }));
+    await this.load();
   }
 }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
 
 from executor_core import api
 from executor_core.control.control import STATUS_GAP_S
+from executor_core.texts import text
 from executor_core.web import Listener
-from tests.api.test_streams import read_event
+from tests.api.test_streams import Sent, read_event
 from tests.support.clock import JumpingClock
 from tests.support.office import TOKEN, Office
 
@@ -69,6 +72,77 @@ async def test_the_log_stream_goes_on_with_what_comes(
         new = await read_event(answer)
         assert new is not None
         assert new.data["text"] == "new"
+
+
+INSTALL = "/api/agents/codex/install"
+
+
+async def test_an_installation_says_each_step_and_at_last_what_is_there(
+    http: aiohttp.ClientSession, office: Office
+) -> None:
+    async with http.post(INSTALL) as answer:
+        assert answer.content_type == "text/event-stream"
+        step = await read_event(answer)
+        assert step is not None
+        assert (step.id, step.name, step.data) == (1, "step", {"text": "Fetching it."})
+        office.desk.may_install.set()
+        last = await read_rest(answer)
+    assert (last.name, last.data["installed"]["version"]) == ("installed", "1.2.3")
+    assert "error" not in last.data
+
+
+async def test_an_installation_that_fails_says_why_in_the_language_of_who_asked(
+    http: aiohttp.ClientSession, office: Office
+) -> None:
+    office.desk.may_install.set()
+    office.desk.install_reason = "the disk is full"
+    async with http.post(INSTALL, headers={"Accept-Language": "zh-CN"}) as answer:
+        last = await read_rest(answer)
+    assert (last.name, last.data["error"]["code"]) == ("failed", "install_failed")
+    assert last.data["error"]["title"] == text(
+        "error.install_failed.title", language="zh_CN", agent="Codex"
+    )
+    assert "the disk is full" in last.data["text"]
+
+
+async def test_what_cannot_be_installed_is_refused_before_anything_begins(
+    http: aiohttp.ClientSession, office: Office
+) -> None:
+    async with http.post("/api/agents/goose/install") as answer:
+        assert answer.status == 404
+        assert (await answer.json())["error"]["code"] == "agent_not_installable"
+    assert not office.desk.installing.is_set()
+
+
+async def test_a_client_that_leaves_ends_the_installation(
+    http: aiohttp.ClientSession, office: Office
+) -> None:
+    async with http.post(INSTALL):
+        await office.desk.installing.wait()
+    async with asyncio.timeout(5):
+        while not office.desk.has_given_up.is_set():
+            await office.clock.advance(5)
+
+
+async def test_only_the_owner_installs_and_never_by_a_token_in_the_address(
+    office: Office,
+) -> None:
+    second = await office.client("second-token")
+    async with second.post(INSTALL) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (403, "owner_only")
+    nobody = await office.client()
+    async with nobody.post(f"{INSTALL}?access_token={TOKEN}") as answer:
+        assert answer.status == 401
+    assert not office.desk.installing.is_set()
+
+
+async def read_rest(answer: aiohttp.ClientResponse) -> Sent:
+    """The last event of a stream that ends by itself."""
+    last = None
+    while (event := await read_event(answer)) is not None:
+        last = event
+    assert last is not None
+    return last
 
 
 @pytest.mark.parametrize("path", ["/api/devices", "/api/doctor", "/api/log", "/api/auth/login"])

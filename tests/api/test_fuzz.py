@@ -85,14 +85,16 @@ async def test_no_request_brings_a_server_error_or_an_answer_that_is_not_describ
 ) -> None:
     await asyncio.to_thread(office.users.put, OWNER, "correct horse")
     office.desk.grown.set()
+    office.desk.may_install.set()
     run_id = await office.complete(*RICH)
     http = await office.client(TOKEN)
     async with http.get("/openapi.json") as answer:
         document = await answer.json()
-    # Fuzzed ids are never those of a run that is there: give each path a real one as well.
-    for path in [path for path in document["paths"] if "{run_id}" in path]:
-        for way in document["paths"][path].values():
-            way["parameters"][0]["schema"] = {"anyOf": [{"type": "string"}, {"const": run_id}]}
+    # Fuzzed ids are never those of something that is there: give each path a real one as well.
+    for path, ways in document["paths"].items():
+        real = run_id if "{run_id}" in path else "codex" if path.startswith("/api/agents/") else ""
+        for way in ways.values() if real else ():
+            way["parameters"][0]["schema"] = {"anyOf": [{"type": "string"}, {"const": real}]}
     jobs = Jobs("fuzz")
     jobs.spawn(play(office), "play")
     tried = {}

@@ -44,7 +44,7 @@ async def test_everything_described_answers(
 ) -> None:
     last = ("/api/drain", "/api/stop")
     for method, path in sorted(documented(document), key=lambda pair: pair[1] in last):
-        place = path.format(run_id="run_0", device_id="hw-1", name="f")
+        place = path.format(run_id="run_0", device_id="hw-1", name="codex")
         async with http.request(method, place, json={} if method != "GET" else None) as answer:
             assert answer.status not in (404, 405, 500) or "run_id" in path, (method, path)
 
@@ -76,9 +76,27 @@ async def test_a_token_in_the_query_is_described_for_streams_alone(
     document: dict[str, Any],
 ) -> None:
     for ways in document["paths"].values():
-        for way in ways.values():
+        for method, way in ways.items():
             is_stream = "text/event-stream" in way["responses"]["200"]["content"]
-            assert ({"query": []} in way["security"]) is is_stream
+            # Clients that cannot set headers cannot post either.
+            assert ({"query": []} in way["security"]) is (is_stream and method == "get")
+
+
+async def test_a_stream_that_is_said_to_go_on_after_an_event_does_and_the_others_say_nothing(
+    http: aiohttp.ClientSession, office: Office, document: dict[str, Any]
+) -> None:
+    run_id = await office.complete(*RICH)
+    described = {
+        path
+        for path, ways in document["paths"].items()
+        for parameter in ways.get("get", {}).get("parameters", [])
+        if parameter["name"] == "Last-Event-ID"
+    }
+    assert described == {"/api/runs/{run_id}/events", "/api/runs/{run_id}/agent-events"}
+    for path in described:
+        place = path.format(run_id=run_id)
+        every = await read_all(http, place)
+        assert await read_all(http, place, after=every[3].id) == every[4:]
 
 
 async def test_every_event_that_is_sent_has_a_described_name(

@@ -278,3 +278,12 @@ def test_a_bug_is_a_sentence_and_its_traceback_a_file(
     assert str(file) in said
     assert "Traceback" in file.read_text()
     assert "abcdefghijk" not in said + file.read_text()
+
+
+def test_a_damaged_database_of_the_hub_keeps_the_user_and_says_so(command: Cli, home: Path) -> None:
+    assert command("api", "user", "add", "anna").exit_code == 0
+    (home / "hub.db").write_bytes(b"no database" * 1000)
+    refused = command("api", "user", "remove", "anna")
+    assert refused.exit_code == 1
+    assert "hub.db" in refused.stderr
+    assert "anna" in command("api", "user", "list").stdout

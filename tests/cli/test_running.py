@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -151,3 +153,28 @@ def test_no_command_leaves_the_token_of_the_api_in_its_output(
     token = json.loads((running.home / "api.json").read_text())["token"]
     for arguments in (["status"], ["runs"], ["agents"], ["config"], ["logs", "-n", "1000"]):
         assert token not in live(*arguments).output
+
+
+def test_a_removed_user_has_neither_token_nor_key_and_the_owner_stays(
+    live: Cli, running: ExecutorProcess
+) -> None:
+    token = live("hub", "token", "--user", "bob").stdout.strip()
+    key = live("hub", "key", "--user", "bob").stdout.strip()
+    assert [status(running, word) for word in (token, key)] == [200, 200]
+    assert live("api", "user", "remove", "bob").exit_code == 0
+    assert [status(running, word) for word in (token, key)] == [401, 401]
+    assert "no user “bob”" in live("api", "user", "remove", "bob").stderr
+    assert "owner" in live("api", "user", "remove", "owner").stderr
+    assert status(running, live("hub", "token").stdout.strip()) == 200
+
+
+def status(running: ExecutorProcess, token: str) -> int:
+    """How a request with that token is answered."""
+    url = json.loads((running.home / "api.json").read_text())["url"]
+    asked = Request(f"{url}/api/tasks", headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urlopen(asked, timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code

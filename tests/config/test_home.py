@@ -82,6 +82,7 @@ def test_every_path_lies_in_the_home(tmp_path: Path) -> None:
         "users_json": "users.json",
         "first_password": "first-password",
         "lock": "lock",
+        "config_lock": "config.lock",
         "journal_db": "journal.db",
         "runs": "runs",
         "hub_db": "hub.db",

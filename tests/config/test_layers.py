@@ -353,7 +353,7 @@ def test_a_bad_value_is_one_line_naming_option_source_and_what_is_allowed(
     assert name in said
     assert f"command line {option.flag or name}" in said
     assert option.kind.allowed.text("en") in said
-    assert option.kind.allowed.text("zh_CN") in caught.value._render("zh_CN").detail
+    assert option.kind.allowed.text("zh_CN") in caught.value.in_language("zh_CN").detail
     if option.sensitive:
         assert str(BAD[name]) not in said
 

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from executor_core.config import options
+from executor_core.config import options, writing
 from executor_core.config.errors import ConfigError
 from executor_core.config.files import UnsafeFileError, read_private, write_private
-from executor_core.config.home import Home
+from executor_core.config.home import Home, locked
 from executor_core.config.kinds import Address
-from executor_core.config.writing import set_option
+from executor_core.config.writing import change_option, set_option
 from tests.config.conftest import Load
 
 BEFORE = """\
@@ -122,6 +125,75 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         set_option(Home(tmp_path / "missing"), "log.level", "ERROR")
     assert caught.value.code == "config_not_written"
+
+
+ONE_OF_SEVERAL = """
+import sys
+from pathlib import Path
+from executor_core.config.home import Home, locked
+from executor_core.config.writing import set_option
+
+for number in range(30):
+    set_option(Home(Path(sys.argv[1])), sys.argv[2], f"{sys.argv[3]}{number}")
+"""
+WRITERS = [
+    ("log.backup_count", ""),
+    ("device.name", "name-"),
+    ("heartbeat.timeout_s", "1"),
+    ("device.capabilities", "gpu-"),
+]
+
+
+def test_of_several_processes_that_write_at_once_none_loses_a_change(
+    home: Home, config: Load
+) -> None:
+    command = [sys.executable, "-c", ONE_OF_SEVERAL, str(home.path)]
+    writers = [subprocess.Popen([*command, *words]) for words in WRITERS]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0, 0]
+    found = config()
+    assert found[options.LOG_BACKUP_COUNT] == 29
+    assert found[options.DEVICE_NAME] == "name-29"
+    assert found[options.HEARTBEAT_TIMEOUT_S] == 129
+    assert found[options.DEVICE_CAPABILITIES] == ("gpu-29",)
+
+
+def test_of_several_threads_that_write_at_once_none_loses_a_change(
+    home: Home, config: Load
+) -> None:
+    def write(name: str, words: str) -> None:
+        for number in range(20):
+            set_option(home, name, f"{words}{number}")
+
+    with ThreadPoolExecutor(len(WRITERS)) as pool:
+        for done in [pool.submit(write, *words) for words in WRITERS]:
+            done.result()
+    assert config()[options.LOG_BACKUP_COUNT] == 19
+    assert config()[options.DEVICE_NAME] == "name-19"
+
+
+def test_a_writer_that_never_ends_is_not_waited_for_without_end(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "PATIENCE_S", 0.05)
+    with locked(home.config_lock, 1), pytest.raises(ConfigError, match="timed out") as caught:
+        set_option(home, "log.level", "ERROR")
+    assert caught.value.code == "config_not_written"
+    assert not home.config_toml.exists()
+    set_option(home, "log.level", "ERROR")
+
+
+@pytest.mark.parametrize("before", [None, BEFORE])
+def test_what_a_check_refuses_is_taken_back(home: Home, before: str | None) -> None:
+    if before is not None:
+        home.config_toml.write_text(before)
+
+    def refuse() -> None:
+        assert "ERROR" in home.config_toml.read_text()
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        change_option(home, "log.level", "ERROR", check=refuse)
+    assert (home.config_toml.read_text() if home.config_toml.exists() else None) == before
 
 
 # --- private files -----------------------------------------------------------------------------

@@ -155,6 +155,15 @@ async def test_users_are_added_listed_and_removed_beside_the_running_executor(
         assert "Traceback" not in done.err
 
 
+async def test_an_agent_that_nobody_can_install_is_refused_with_those_that_can(
+    device: ExecutorProcess, curl: Curl
+) -> None:
+    await curl.sign_in("owner", first_password(device))
+    refused = (await curl.post("/api/agents/goose/install", {}))["error"]
+    assert refused["code"] == "agent_not_installable"
+    assert "codex" in refused["detail"] + refused["hint"]
+
+
 async def test_a_token_survives_a_restart(device: ExecutorProcess, curl: Curl) -> None:
     await curl.sign_in("owner", first_password(device))
     device.signal(signal.SIGTERM)

@@ -49,6 +49,10 @@ class Device:
             assert self._refusal
         return self._refusal
 
+    @property
+    def is_connected(self) -> bool:
+        return bool(self._socket.connected)
+
     async def register(self, **more: Any) -> Any:
         fields = {"device_id": self.device_id, "name": f"Linux - {self.device_id}"}
         return await self.call("device:register", fields | more)

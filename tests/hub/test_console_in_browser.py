@@ -24,6 +24,7 @@ from tests.support.executor_process import ExecutorProcess
 from tests.support.git_server import git
 from tests.support.home import outer_environment
 from tests.support.page_audit import audit
+from tests.support.skill_archives import skill_zip
 from tests.support.stub_claude import StubClaude, gate, say, turn, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -160,8 +161,8 @@ async def enter(page: Page, prompt: str) -> None:
 
 async def press(page: Page, key: str, *, shift: bool = False) -> None:
     """One key, down and up."""
-    code = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "Tab": 9}[key]
-    more = {"text": "\r"} if key == "Enter" else {}
+    code = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "Tab": 9, " ": 32}[key]
+    more = {"text": words} if (words := {"Enter": "\r", " ": " "}.get(key)) else {}
     for kind in ("keyDown", "keyUp"):
         await page.call(
             "Input.dispatchKeyEvent", type=kind, key=key, code=key,
@@ -278,11 +279,7 @@ async def test_files_go_along_and_who_waits_is_told_the_place(desk: Desk, tmp_pa
     await page.until_shown("busy, 5/5 slots")
     note = tmp_path / "note.txt"
     note.write_text("read me")
-    document = await page.call("DOM.getDocument")
-    field = await page.call(
-        "DOM.querySelector", nodeId=document["root"]["nodeId"], selector="#files"
-    )
-    await page.call("DOM.setFileInputFiles", nodeId=field["nodeId"], files=[str(note)])
+    await give_file(page, "#files", note)
     await page.until("document.querySelectorAll('#chosen-files li').length === 1")
     await page.click("#prompt")
     await page.write("half a thought")
@@ -336,15 +333,119 @@ async def test_devices_come_go_and_are_chosen(desk: Desk) -> None:
     await page.until_shown("Mac is offline. Start the executor on it")
     assert await page.value("document.querySelector('#send').disabled")
     await page.click("#open-access")
-    await page.click("[data-act='delete-hw-2']")
+    await page.click("[data-act='delete-device-hw-2']")
     await page.until_shown("Remove Mac from the list?")
     await page.click("[data-act='no-device-hw-2']")
-    await page.click("[data-act='delete-hw-2']")
+    await page.click("[data-act='delete-device-hw-2']")
     await page.click("[data-act='yes-device-hw-2']")
     await page.until("document.querySelectorAll('#devices li').length === 1")
     await press(page, "Escape")
     await page.until_shown(EN["console.device_gone"])
     assert page.complaints == []
+
+
+async def focused(page: Page) -> Any:
+    """What has the focus, by the name that the page's own code has for it."""
+    return await page.value("document.activeElement.dataset.act ?? document.activeElement.id")
+
+
+async def name_of_focused(page: Page) -> Any:
+    """What a screen reader calls it."""
+    found = await page.call("Runtime.evaluate", expression="document.activeElement")
+    tree = await page.call(
+        "Accessibility.getPartialAXTree",
+        objectId=found["result"]["objectId"],
+        fetchRelatives=False,
+    )
+    return tree["nodes"][0]["name"]["value"]
+
+
+async def test_a_task_is_deleted_from_the_history_after_a_question(desk: Desk) -> None:
+    page = desk.page
+    kept = await desk.owner.create(turn(say("done")), title="The kept one")
+    gone = await desk.owner.create(turn(gate("never")), title="The other one")
+    await desk.open_task("The other one")
+    key = f"task-{gone['id']}"
+    await page.value(f"document.querySelector('[data-act=delete-{key}]').focus()")
+    assert await name_of_focused(page) == "Remove The other one"
+    await press(page, "Enter")
+    await page.until_shown(EN["console.delete_running_task"])
+    assert await focused(page) == f"no-{key}", "the safe answer"
+    assert await page.value("document.querySelectorAll('#tasks .question').length") == 1
+    assert await audit(page) == []
+    await press(page, "Enter")
+    assert await focused(page) == f"delete-{key}"
+    assert await page.value("document.querySelector('#tasks .question') === null")
+    await press(page, "Enter")
+    await press(page, "Tab", shift=True)
+    assert await focused(page) == f"yes-{key}"
+    await press(page, "Enter")
+    await page.until("document.querySelectorAll('#tasks li').length === 1")
+    await page.until_shown(EN["console.welcome"])
+    assert [task["id"] for task in (await desk.owner.call("GET", "/api/tasks"))["items"]] == [
+        kept["id"]
+    ]
+    await page.until_shown("online, 0/5 slots")
+
+    await desk.speak("zh_CN")
+    await page.look(width=375, mobile=True)
+    await page.click("#open-history")
+    await page.click(f"[data-act=delete-task-{kept['id']}]")
+    await page.until_shown(ZH["console.delete_task"])
+    assert await audit(page) == []
+    await page.click(f"[data-act=yes-task-{kept['id']}]")
+    await page.until_shown(ZH["console.no_tasks"])
+    assert await focused(page) == "new-task"
+    assert page.complaints == []
+
+
+async def test_skills_are_added_chosen_sent_and_removed(desk: Desk, tmp_path: Path) -> None:
+    page, device = desk.page, await desk.second_device()
+    (tmp_path / "fishing.zip").write_bytes(skill_zip("fishing"))
+    (tmp_path / "notes.zip").write_bytes(b"no archive")
+    await page.click("#device-picker > button")
+    await page.until_shown("Mac · online")
+    await press(page, "ArrowDown")
+    await press(page, "Enter")
+    await page.value("document.querySelector('#open-skills').focus()")
+    await press(page, "Enter")
+    await page.until_shown(EN["console.no_skills"])
+    await give_file(page, "#skill-file", tmp_path / "fishing.zip")
+    await page.until("document.querySelectorAll('#skills-list li').length === 1")
+    await page.value("document.querySelector('#skills-list input').focus()")
+    assert (await name_of_focused(page)).startswith("fishing")
+    await press(page, " ")
+    assert (await focused(page)).startswith("use-")
+    await press(page, "Escape")
+    await page.until_shown("Skill fishing")
+    assert await focused(page) == "open-skills"
+    await enter(page, "Catch one")
+    sent = await device.received("task:execute")
+    assert sent["skill_names"] == ["fishing"]
+    await page.until("document.querySelector('#chosen-files').hidden")
+
+    await desk.speak("zh_CN")
+    await page.click("#open-skills")
+    await give_file(page, "#skill-file", tmp_path / "notes.zip")
+    await page.until_shown(ZH["error.bad_skill.title"])
+    await page.click("[data-act^=delete-skill-]")
+    await page.until_shown(ZH["console.delete_skill"].format(name="fishing"))
+    for width in (1280, 375):
+        for dark in (False, True):
+            await page.look(width=width, mobile=width < 500, dark=dark)
+            assert await audit(page) == []
+    await page.click("[data-act^=yes-skill-]")
+    await page.until_shown(ZH["console.no_skills"])
+    assert await focused(page) == "add-skill"
+    assert [one for one in page.complaints if "400" not in one] == []
+
+
+async def give_file(page: Page, selector: str, file: Path) -> None:
+    """What a person chose in the window of the system."""
+    document = await page.call("DOM.getDocument")
+    root = document["root"]["nodeId"]
+    field = await page.call("DOM.querySelector", nodeId=root, selector=selector)
+    await page.call("DOM.setFileInputFiles", nodeId=field["nodeId"], files=[str(file)])
 
 
 HOLD_THE_ANSWER_TO_SENDING = """(() => {
@@ -465,7 +566,7 @@ async def test_all_of_it_can_be_read_in_both_languages_colours_and_widths(desk: 
     await page.click("#open-access")
     await page.click("#new-token")
     await page.until("document.querySelectorAll('#granted code').length === 3")
-    await page.click("[data-act='delete-hw-2']")
+    await page.click("[data-act='delete-device-hw-2']")
     await _reads_well(desk, "devices and access")
     await page.click("#sign-out")
     await page.until_shown(EN["console.sign_in_detail"])
@@ -502,6 +603,10 @@ async def test_who_has_a_password_signs_in_and_the_executor_may_go_and_come_back
     await page.write("not the password")
     await press(page, "Enter")
     await page.until_shown(EN["error.login_failed.title"])
+    await desk.speak("zh_CN")
+    await page.click("#sign-in [type=submit]")
+    await page.until_shown(ZH["error.login_failed.title"])
+    await desk.speak("en")
     password = next(executor.home.glob("*password*")).read_text().strip()
     await page.value("document.querySelector('#password').value = ''")
     await page.click("#password")

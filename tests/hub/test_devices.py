@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from executor_core.hub import store
 from tests.hub.conftest import World
 
 
@@ -31,6 +34,38 @@ async def test_a_task_without_a_device_goes_to_the_default(world: World) -> None
     assert (await second.received("task:execute"))["task_id"] == task["id"]
     running = (await world.owner.call("GET", "/api/devices"))["items"][1]["running_tasks"]
     assert running == [{"task_id": task["id"], "subtask_id": task["messages"][-1]["subtask_id"]}]
+
+
+async def test_one_device_too_many_takes_the_place_of_the_one_unseen_for_longest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MAX_DEVICES", 3)
+    for device_id in ("default", "oldest", "newer"):
+        await (await world.registered(device_id)).close()
+        await world.clock.advance(100)
+    assert await _ids(world) == ["default", "oldest", "newer"]
+    await world.registered("new")
+    assert await _ids(world) == ["default", "newer", "new"]
+    await world.owner.call("DELETE", "/api/devices/newer")
+    await world.registered("newest")
+    assert await _ids(world) == ["default", "new", "newest"]
+
+
+async def test_where_all_are_online_one_more_is_refused_and_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MAX_DEVICES", 2)
+    _, token = await world.second_user()
+    await world.registered("hw-1")
+    again = await world.registered("hw-2")
+    refused = await (await world.connected("hw-3")).register()
+    assert refused == {"error": "Registration failed: 2 devices are online already"}
+    assert await again.register() == {"success": True, "device_id": "hw-2"}
+    await world.registered("hw-3", token)
+
+
+async def _ids(world: World) -> list[str]:
+    return [each["device_id"] for each in (await world.owner.call("GET", "/api/devices"))["items"]]
 
 
 async def _defaults(world: World) -> list[str]:

@@ -134,6 +134,7 @@ async def test_what_a_user_has_does_not_exist_for_another(world: World) -> None:
         assert (await get(world, path, "eyJnonsense"))[0] == 401
     assert await get(world, "/api/v1/kinds/skills", second) == (200, b'{"items": []}')
     client, _ = await world.second_user()
+    assert (await client.call("GET", "/api/skills"))["items"] == []
     await client.call("DELETE", "/api/skills/1", status=404)
     await client.call("DELETE", f"/api/attachments/{number}", status=404)
 
@@ -171,6 +172,7 @@ async def test_a_skill_is_replaced_by_a_newer_one_of_its_name(world: World) -> N
     second = await post(world, "/api/skills", skill_zip("fishing", body="Other."))
     assert first["id"] == second["id"]
     assert first["hash"] != second["hash"]
+    assert (await world.owner.call("GET", "/api/skills"))["items"] == [second]
     await world.owner.call("DELETE", f"/api/skills/{first['id']}")
     assert await get(world, "/api/v1/kinds/skills", TOKEN) == (200, b'{"items": []}')
 

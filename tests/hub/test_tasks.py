@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,8 @@ from executor_core.hub.hub import MONITOR_S
 from executor_core.hub.sockets import DISCONNECT_GRACE_S
 from tests.hub.conftest import Device, World
 from tests.hub.test_sockets import _hung_up
+
+DEEP: Any = json.loads("[" * 60 + "]" * 60)
 
 
 async def _dispatched(world: World, **more: Any) -> tuple[Device, Any, int]:
@@ -61,6 +64,23 @@ async def test_a_model_key_is_not_written_to_disk(world: World) -> None:
     await _dispatched(world, payload={"model_config": {"api_key": "sk-very-secret"}})
     for path in world._database.parent.glob("hub.db*"):
         assert b"sk-very-secret" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("bot", "x"), ("bot", {}), ("bot", None), ("bot", [1]), ("history", DEEP)],
+)
+async def test_a_field_of_the_owners_that_cannot_be_sent_is_named_and_no_task_is_made(
+    old_world: World, field: str, value: Any
+) -> None:
+    device = await old_world.registered()
+    good: dict[str, Any] = {"model_config": {"model": "m"}, "bot": []}
+    body = {"prompt": "x", "payload": good | {field: value}}
+    refused = await old_world.owner.call("POST", "/api/tasks", body, status=400)
+    assert f"payload.{field}" in refused["detail"]
+    assert (await old_world.owner.call("GET", "/api/tasks"))["items"] == []
+    await old_world.owner.create(payload=good)
+    assert (await device.received("task:execute"))["task_id"]
 
 
 async def test_an_offline_device_is_a_clear_error_and_no_task(world: World) -> None:

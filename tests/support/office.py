@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from executor_core.control import (
     RemoteControl,
     Submission,
 )
-from executor_core.control.desk import Check, Device, LogLine, Verdict
+from executor_core.control.desk import Check, Device, Installed, InstallPlan, LogLine, Verdict
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.journal import Journal
@@ -86,12 +86,19 @@ class StillLink:
 
 
 class StillDesk:
-    """Devices, health and log that stand still; a new line of the log comes by `grown`."""
+    """Devices, health and log that stand still; a new line of the log comes by `grown`.
+
+    An installation waits for `may_install`, and fails where there is an `install_reason`.
+    """
 
     def __init__(self) -> None:
         self.default: str | None = "hw-1"
         self.removed: list[str] = []
         self.grown = asyncio.Event()
+        self.installing = asyncio.Event()
+        self.may_install = asyncio.Event()
+        self.has_given_up = asyncio.Event()
+        self.install_reason = ""
 
     async def devices(self) -> tuple[Device, ...]:
         is_default = self.default == "hw-1"
@@ -107,6 +114,27 @@ class StillDesk:
 
     async def remove(self, device_id: str) -> None:
         self.removed.append(device_id)
+
+    def installable(self) -> tuple[str, ...]:
+        return ("codex",)
+
+    async def plan(self, name: str) -> InstallPlan:
+        if name != "codex":
+            raise ExecutorError("agent_not_installable", agent=name, known="codex")
+        return InstallPlan(name=name, title="Codex", folder="/x", command="npm install codex")
+
+    async def install(self, name: str, say: Callable[[str], None]) -> Installed:
+        say("Fetching it.")
+        self.installing.set()
+        try:
+            await self.may_install.wait()
+        except asyncio.CancelledError:
+            self.has_given_up.set()
+            raise
+        if self.install_reason:
+            raise ExecutorError("install_failed", agent="Codex", reason=self.install_reason)
+        say("Placing it.")
+        return Installed(name=name, version="1.2.3", path="/x/bin/codex")
 
     async def examine(self) -> AsyncIterator[Check]:
         yield Check(name="git", title="Git", verdict=Verdict.OK)
@@ -180,7 +208,15 @@ class Office:
         self._undo.push_async_callback(self.local.close)
         self._undo.push_async_callback(self.executor.stop, 5.0)
         desk = self.desk
-        api.attach(self.listener, self.local, users=self.users, devices=desk, health=desk, log=desk)
+        api.attach(
+            self.listener,
+            self.local,
+            users=self.users,
+            devices=desk,
+            health=desk,
+            log=desk,
+            install=desk,
+        )
         write_address(self.api_json, await self.listener.start())
         self._undo.push_async_callback(self.listener.stop)
         self.remote = await self._undo.enter_async_context(RemoteControl.of_home(self.api_json))

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from executor_core import texts
 from executor_core.errors import ExecutorError
 from executor_core.web import Listener
 from executor_core.web.listener import BODY_LIMIT_BYTES, TICKET_LIFE_S
@@ -282,3 +283,44 @@ async def test_a_client_that_leaves_while_it_sends_is_no_error_of_ours(
         await has_ended.wait()
     await listener.stop()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("zh-CN", "zh_CN"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh_CN"),
+        ("fr-FR, fr;q=0.9, zh-TW;q=0.5, en;q=0.4", "zh_CN"),
+        ("en;q=0.3, ZH;q=0.30001", "zh_CN"),
+        ("en, zh", "en"),
+        ("zh;q=0, en;q=0.1", "en"),
+        ("", None),
+        ("*", None),
+        ("fr, tlh;q=0.8, english", None),
+        ("zh;q=x", None),
+        ("\x00é;q=1;q=2,,;" * 500, None),
+    ],
+)
+def test_the_language_that_is_liked_best_is_found_and_nonsense_is_none(
+    header: str, language: str | None
+) -> None:
+    assert texts.accepted_language(header) == language
+
+
+@pytest.mark.parametrize("executors", texts.LANGUAGES)
+async def test_an_error_speaks_the_language_of_its_reader_and_else_the_executors(
+    http: aiohttp.ClientSession, executors: str
+) -> None:
+    texts.use_language(executors)
+    try:
+        wanted = {"zh-CN": "zh_CN", "en-GB,en;q=0.5": "en", "fr": executors, "": executors}
+        for header, language in wanted.items():
+            for path, code in (("/refuse", "unknown_path"), ("/crash", "internal")):
+                async with http.get(path, headers=BEARER | {"Accept-Language": header}) as answer:
+                    said = (await answer.json())["error"]
+                assert said["title"] == texts.text(f"error.{code}.title", language=language)
+            async with http.get("/token", headers={"Accept-Language": header}) as answer:
+                said = (await answer.json())["error"]
+            assert said["hint"] == texts.text("error.no_token.hint", language=language)
+    finally:
+        texts.use_language("en")
