@@ -368,7 +368,7 @@ def _git_access(config: Config) -> GitAccess:
         token_key=config[options.GIT_TOKEN_AES_KEY],
         token_iv=config[options.GIT_TOKEN_AES_IV],
         allow_plain_http=config[options.SERVER_ALLOW_PLAIN_HTTP],
-        register_secret=known_secrets().register,
+        register_secret=register_secret,
         redact=redact,
     )
 

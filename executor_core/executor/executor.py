@@ -158,7 +158,7 @@ class Executor:
         if isinstance(answer, Accepted):
             await asyncio.shield(self._jobs.spawn(self._accept(run), f"accept {request.run_id}"))
         else:
-            del self._runs[request.run_id]
+            self._forget(run)
         return answer
 
     async def refuse(self, request: RunRequest, error: ErrorInfo) -> None:
@@ -367,8 +367,7 @@ class Executor:
 
     def _new_run(self, request: RunRequest) -> Run:
         folder = self._runs_folder / request.run_id
-        for secret in request.secrets:
-            self._secrets.register(secret)
+        self._secrets.hold(request.secrets)
         return Run(request, folder=folder, clock=self._clock, owner=self, secrets=self._secrets)
 
     async def _accept(self, run: Run) -> None:
@@ -421,12 +420,16 @@ class Executor:
         _log.info("%s %s%s after %.1f s", request.run_id, outcome.state, reason, seconds)
         if request.address is not None and (door := self._doors.get(request.source)) is not None:
             door.on_outcome(delivery)
-        self._runs.pop(request.run_id, None)
+        self._forget(run)
         self._leave_if_done()
         self.ended += 1
         self.changes.tell()
         if self.ended % PRUNE_EVERY == 0 and not self._table.is_stopping:
             self._jobs.spawn(self._prune(), "prune")
+
+    def _forget(self, run: Run) -> None:
+        self._runs.pop(run.request.run_id, None)
+        self._secrets.release(run.request.secrets)
 
     def _leave_if_done(self) -> None:
         if self._may_leave and not self._runs:

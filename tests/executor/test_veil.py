@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from executor_core.config.redaction import Redactor
 from executor_core.executor.veil import Veil
@@ -27,6 +28,7 @@ from executor_core.model import (
 )
 from tests.executor.room import Room, request
 
+ERROR = ErrorInfo(code="no", title="No")
 SECRET = "canary/of+the=task-0123456789"
 SPELLINGS = {
     "plain": SECRET,
@@ -141,3 +143,28 @@ async def test_a_run_hides_its_own_key_in_log_answer_and_outcome(room: Room) -> 
     outcome = await room.door.outcome(run)
     assert outcome.text == "The key is ***."
     assert SECRET not in (room.folder / "runs" / run / "events.jsonl").read_text()
+
+
+async def test_a_long_run_hides_its_own_key_whatever_other_tasks_brought_meanwhile(
+    room: Room,
+) -> None:
+    await room.submit(request(1, model=ModelConfig(api_key=SECRET)))
+    performance = await room.agent.started()
+    await room.complete(request(2, other_secrets=tuple(f"{n:04}-of-others" for n in range(300))))
+    performance.say(f"The key is {SECRET}.")
+    performance.finish()
+    assert (await room.door.outcome()).text == "The key is ***."
+
+
+async def test_secrets_are_held_no_longer_than_their_run(room: Room) -> None:
+    secrets = room.executor._secrets
+    assert isinstance(secrets, Redactor)
+    asked = request(model=ModelConfig(api_key=SECRET))
+    await room.submit(asked)
+    performance = await room.agent.started()
+    await room.executor.submit(replace(asked, run_id="run_again"))
+    assert secrets._held == {SECRET: 1}
+    performance.finish()
+    await room.door.outcome()
+    await room.executor.refuse(request(2, other_secrets=(SECRET,)), ERROR)
+    assert not secrets._held
