@@ -25,6 +25,7 @@ from executor_core.model import (
     TextDelta,
     ToolFinished,
     ToolStarted,
+    secret_values,
 )
 from tests.executor.room import Room, request
 
@@ -132,7 +133,27 @@ def test_a_request_names_its_secrets_and_nothing_else() -> None:
         ),
         mcp_servers={"docs": {"env": {"DOCS_TOKEN": "the-tool"}, "headers": None}},
     )
-    assert sorted(asked.secrets) == ["the-bearer", "the-env", "the-key", "the-tool"]
+    assert sorted(asked.secrets) == [
+        *("Bearer the-bearer", "the-bearer", "the-env", "the-key", "the-tool")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secrets"),
+    [
+        ("Authorization", "Bearer abc", ["Bearer abc", "abc"]),
+        ("authorization", "Basic  YWJj ", ["Basic  YWJj", "YWJj"]),
+        ("Authorization", "Digest username=a, nonce=b", ["Digest username=a, nonce=b"]),
+        ("DB_PASSWORD", "correct horse battery", ["correct horse battery"]),
+        ("Cookie", 'sid=a=b; theme="dark"', ['sid=a=b; theme="dark"', "a=b", "dark"]),
+        ("API_KEY", "", [""]),
+        ("REGION", "eu central", []),
+    ],
+)
+def test_a_secret_of_several_words_is_protected_whole_and_in_the_parts_that_are_secrets(
+    name: str, value: str, secrets: list[str]
+) -> None:
+    assert secret_values({name: value}) == secrets
 
 
 async def test_a_run_hides_its_own_key_in_log_answer_and_outcome(room: Room) -> None:
