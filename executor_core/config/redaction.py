@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import threading
 from collections import Counter, OrderedDict
@@ -14,6 +15,7 @@ MASK = "***"
 _SHORTEST = 6
 _SHORTEST_IN_WORK = 12
 """Shorter ones are placeholders more often than keys ("ollama"), and ordinary words to an agent."""
+_LONGEST = 4096
 _MOST = 256
 
 _PATTERNS = tuple(
@@ -138,7 +140,10 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def spellings(secret: str) -> frozenset[str]:
-    """`secret` as it may stand in a log: plain, URL-encoded, JSON- and Python-escaped, base64."""
+    """`secret` as it may stand in a log: plain, URL-encoded, JSON- and Python-escaped, base64.
+
+    A long one is known by its pieces: how far `unfinished` looks back is bounded by the longest.
+    """
     plain = {
         secret,
         quote(secret, safe=""),
@@ -148,7 +153,13 @@ def spellings(secret: str) -> frozenset[str]:
         repr(secret)[1:-1],
     }
     encoded = {text for offset in range(3) for text in _base64_inside(secret.encode(), offset)}
-    return frozenset(plain | encoded)
+    return frozenset(piece for whole in plain | encoded for piece in _pieces(whole))
+
+
+def _pieces(whole: str) -> list[str]:
+    """`whole` in parts of one size, so that none is so short that it occurs in any text."""
+    size = math.ceil(len(whole) / math.ceil(len(whole) / _LONGEST))
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 
 def _base64_inside(secret: bytes, offset: int) -> tuple[str, str]:

@@ -65,6 +65,17 @@ def test_values_that_occur_in_any_text_are_not_secrets() -> None:
     assert redactor.redact("the token") == "the token"
 
 
+def test_a_huge_secret_is_masked_whole_and_looked_for_at_once() -> None:
+    redactor = Redactor()
+    secret = "".join(map(str, range(30_000)))
+    redactor.hold([secret, "A" * 200_000 + "B"])
+    assert redactor.hide(f"<{secret}>").replace(MASK, "") == "<>"
+    began = time.perf_counter()
+    for text in (secret[:-1], "A" * 100_000, ("A" * 1000 + "C") * 200):
+        assert redactor.unfinished(text) <= 4096
+    assert time.perf_counter() - began < 0.5
+
+
 def work(redactor: Redactor, numbers: range) -> list[str]:
     """So many runs begin and end, one after the other, each with a secret of its own."""
     secrets = [f"{number:04}-secret-of-a-task" for number in numbers]

@@ -104,6 +104,16 @@ def test_every_field_of_every_event_is_covered(event: AgentEvent) -> None:
     assert "***" in repr(covered)
 
 
+def test_a_secret_that_is_longer_than_what_is_held_back_is_hidden_in_pieces() -> None:
+    redactor = Redactor()
+    letters = "".join(str(number) for number in range(3000))
+    redactor.hold([letters])
+    veil = Veil(redactor)
+    deltas = [TextDelta(text=letters[at : at + 700]) for at in range(0, len(letters), 700)]
+    said = [visible for delta in deltas for visible in veil.through(delta)]
+    assert text_of([*said, *veil.rest()]).replace("***", "") == ""
+
+
 @given(st.lists(st.text(alphabet="ancry/of+the=tsk-0123456789 .", max_size=12)))
 def test_text_without_a_secret_passes_unchanged(pieces: list[str]) -> None:
     whole = "".join(pieces)
