@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import assert_never
@@ -33,6 +32,7 @@ from executor_core.executor.port import (
 )
 from executor_core.executor.recovery import outcome_after_crash
 from executor_core.executor.run import Run
+from executor_core.executor.run_folders import tidy
 from executor_core.executor.veil import Secrets
 from executor_core.jobs import Jobs
 from executor_core.journal import Journal, RunRow, follow, read_events, started_in
@@ -53,8 +53,8 @@ from executor_core.workspace import RunChanges, Workspaces, read_changes
 
 _log = logging.getLogger("executor.executor")
 
-PRUNE_EVERY = 100
-"""After so many ends, and at start, what is over the journal's bounds is forgotten."""
+PRUNE_EVERY = 20
+"""After so many ends, and at start, what is over the bounds of journal and disk is forgotten."""
 
 
 class ActiveRun(Struct, kw_only=True, frozen=True):
@@ -439,8 +439,10 @@ class Executor:
         return self._runs_folder / run_id / "events.jsonl"
 
     async def _prune(self) -> None:
-        for run_id in await self._journal.prune():
-            await asyncio.to_thread(shutil.rmtree, self._runs_folder / run_id, ignore_errors=True)
+        known = await self._journal.prune()
+        others = known.owed | self._runs.keys() | self._unsaved.keys()
+        now = self._clock.now().timestamp()
+        await asyncio.to_thread(tidy, self._runs_folder, known.settled, others, now)
 
 
 def _delivery(row: RunRow) -> Delivery | None:

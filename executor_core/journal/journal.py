@@ -31,8 +31,6 @@ _T = TypeVar("_T")
 SCHEMA_VERSION = 1
 MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
-MAX_EVENT_FILES = 1_000
-"""Of these, only the newest keep their folder with events and patches."""
 MAX_SESSIONS = 10_000
 MAX_TITLE = 120
 
@@ -95,6 +93,13 @@ class RunRow(Struct, kw_only=True, frozen=True):
     awaits_delivery: bool
     delivered_at: datetime | None
     delivery_error: str | None
+
+
+class KnownRuns(Struct, kw_only=True, frozen=True):
+    """Those that are over for everybody, newest first, and those that have not ended or arrived."""
+
+    settled: tuple[str, ...]
+    owed: frozenset[str]
 
 
 class Journal:
@@ -236,8 +241,8 @@ class Journal:
         """The next run of this key starts a new conversation."""
         await self._write("DELETE FROM sessions WHERE conversation_key = ?", conversation_key)
 
-    async def prune(self) -> list[str]:
-        """Forget the oldest settled runs over the bounds; returns those whose files may go."""
+    async def prune(self) -> KnownRuns:
+        """Forget the oldest settled runs over the bound; returns all that were known before."""
         return await self._run(self._prune)
 
     # --- in the thread ---------------------------------------------------------------------
@@ -335,20 +340,22 @@ class Journal:
             row,
         )
 
-    def _prune(self) -> list[str]:
+    def _prune(self) -> KnownRuns:
         with self._connection() as db:
-            old = db.execute(
-                "SELECT run_id FROM runs WHERE outcome IS NOT NULL AND NOT awaits_delivery"
-                " ORDER BY rowid DESC LIMIT -1 OFFSET ?",
-                (MAX_EVENT_FILES,),
+            known = db.execute(
+                "SELECT run_id, outcome IS NOT NULL AND NOT awaits_delivery FROM runs"
+                " ORDER BY rowid DESC"
             ).fetchall()
-            db.executemany("DELETE FROM runs WHERE run_id = ?", old[MAX_RUNS - MAX_EVENT_FILES :])
+            settled = tuple(run_id for run_id, is_settled in known if is_settled)
+            forgotten = [(run_id,) for run_id in settled[MAX_RUNS:]]
+            db.executemany("DELETE FROM runs WHERE run_id = ?", forgotten)
             db.execute(
                 "DELETE FROM sessions WHERE rowid IN"
                 " (SELECT rowid FROM sessions ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
                 (MAX_SESSIONS,),
             )
-        return [row[0] for row in old]
+        owed = frozenset(run_id for run_id, is_settled in known if not is_settled)
+        return KnownRuns(settled=settled, owed=owed)
 
     def _now(self) -> str:
         return self._clock.now().isoformat()

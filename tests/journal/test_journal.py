@@ -360,14 +360,15 @@ async def test_the_oldest_delivered_runs_are_forgotten_and_no_others(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("executor_core.journal.journal.MAX_RUNS", 3)
-    monkeypatch.setattr("executor_core.journal.journal.MAX_EVENT_FILES", 2)
     await complete(journal, "undelivered", deliver=False)
     await journal.accept(request("unfinished"))
     await complete(journal, "a", "b", "c", "d", "e")
-    assert sorted(await journal.prune()) == ["a", "b", "c"]
+    known = await journal.prune()
+    assert known.settled == ("e", "d", "c", "b", "a")
+    assert known.owed == {"undelivered", "unfinished"}
     left = {row.run_id for row in await journal.recent()}
     assert left == {"undelivered", "unfinished", "c", "d", "e"}
-    assert await journal.prune() == ["c"]
+    assert (await journal.prune()).settled == ("e", "d", "c")
 
 
 async def test_the_sessions_used_last_are_kept(
