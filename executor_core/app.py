@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from executor_core.agents import AgentHost, Agents, DemoAgent, agents_here
 from executor_core.clock import Clock, SystemClock
 from executor_core.config import options
 from executor_core.config.accounts import AccountPins
+from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
 from executor_core.config.home import Home, InstanceLock, user_home
 from executor_core.config.identity import device_id, device_name
@@ -196,7 +198,11 @@ class Application:
 
     async def stop(self) -> None:
         """End everything in reverse order. Idempotent, legal in every state."""
-        await self._undo.aclose()
+        try:
+            await self._undo.aclose()
+        except (OSError, sqlite3.Error) as error:
+            # All was ended, but a full disk did not take the last words of it.
+            _log.error("not everything was written down at the end: %s", error)
         _log.info("stopped")
 
     async def _start_listener(self) -> None:
@@ -235,7 +241,11 @@ class Application:
                 dialect="progress" if is_p else "responses",
             )
             self._undo.push_async_callback(self._hub.stop)
-            await self._hub.start()
+            try:
+                await self._hub.start()
+            except sqlite3.Error as error:
+                database = self._home.hub_db
+                raise ExecutorError("database_unusable", file=database, reason=error) from error
             self._hub.attach(listener)
             users.on_login.append(self._hub.add_user)
         await listener.start()
@@ -243,7 +253,11 @@ class Application:
         self._listener = listener
         if listener.port_was_taken:
             _log.warning("port %d is taken; listening on %s", address.port, listener.base_url)
-        await asyncio.to_thread(self._write_api_file, listener.base_url, token)
+        try:
+            await asyncio.to_thread(self._write_api_file, listener.base_url, token)
+        except OSError as error:
+            home, reason = self._home.path, reason_of(error)
+            raise ConfigError("home_not_writable", home=home, reason=reason) from error
         # The token stays, so that pages which are open survive a restart; the address goes.
         self._undo.callback(self._write_api_file, "", token)
 
@@ -386,7 +400,7 @@ def _git_access(config: Config) -> GitAccess:
         token_key=config[options.GIT_TOKEN_AES_KEY],
         token_iv=config[options.GIT_TOKEN_AES_IV],
         allow_plain_http=config[options.SERVER_ALLOW_PLAIN_HTTP],
-        register_secret=known_secrets().register,
+        register_secret=register_secret,
         redact=redact,
     )
 

@@ -261,12 +261,16 @@ class RunRequest(Value, kw_only=True, frozen=True):
 
 
 def secret_values(values: object) -> list[str]:
-    """The values whose names say that they are secret, without a scheme in front of them."""
-    return [
-        value.rpartition(" ")[2]
-        for name, value in (values.items() if isinstance(values, dict) else ())
-        if isinstance(value, str) and is_secret_name(str(name))
-    ]
+    """The values whose names say that they are secret, and what of each may be seen alone."""
+    found = []
+    for name, value in values.items() if isinstance(values, dict) else ():
+        if isinstance(value, str) and is_secret_name(str(name)):
+            found.append(value.strip())
+            if "cookie" in str(name).lower():
+                found += [pair.partition("=")[2].strip(' "') for pair in value.split(";")]
+            elif len(words := value.split()) == 2:
+                found.append(words[1])  # behind a scheme, such as Bearer
+    return found
 
 
 def is_secret_name(name: str) -> bool:

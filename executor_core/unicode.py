@@ -26,7 +26,7 @@ def encodable(value: _S) -> _S:
 
 
 def decode_json(line: bytes) -> object:
-    """The JSON value of `line`, mended where its text is not UTF-8 or holds half characters.
+    """The JSON value of `line`, mended where its text is not UTF-8 or holds half characters or NaN.
 
     Raises ValueError if it is no JSON.
     """
@@ -38,7 +38,9 @@ def decode_json(line: bytes) -> object:
 
 def _decode_patiently(line: bytes) -> object:
     try:
-        text = json.dumps(json.loads(line.decode(errors="replace")), ensure_ascii=False)
+        # Python and others write NaN, which is no JSON.
+        value = json.loads(line.decode(errors="replace"), parse_constant=lambda _: None)
+        text = json.dumps(value, ensure_ascii=False)
         return msgspec.json.decode(text.encode(errors="replace"))
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from executor_core.agents.agent import Assignment
-from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_int, as_str
+from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_float, as_int, as_str
 from executor_core.agents.tool_output import cut_output
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -212,8 +212,7 @@ class ClaudeDialogue:
             return _error("model_unreachable", reason=words)
         if "usage limit" in words.lower():
             return _error("model_usage_limit", reason=words)
-        status = message.get("api_error_status")
-        if isinstance(status, int):
+        if status := as_int(message.get("api_error_status")):
             return _api_error(status, words)
         reason = words or errors or as_str(message.get("subtype"))
         return _error("agent_failed", agent=TITLE, reason=reason)
@@ -222,14 +221,13 @@ class ClaudeDialogue:
         usage = as_dict(message.get("usage"))
         cached = as_int(usage.get("cache_read_input_tokens"))
         written = as_int(usage.get("cache_creation_input_tokens"))
-        cost = message.get("total_cost_usd")
         # For models behind another endpoint the CLI invents a price.
-        is_priced = isinstance(cost, int | float) and not self._assignment.model.base_url
+        is_priced = not self._assignment.model.base_url
         return Usage(
             input_tokens=as_int(usage.get("input_tokens")) + cached + written,
             output_tokens=as_int(usage.get("output_tokens")),
             cached_tokens=cached,
-            cost_usd=float(cost) if is_priced and cost is not None else None,
+            cost_usd=as_float(message.get("total_cost_usd")) if is_priced else None,
         )
 
 

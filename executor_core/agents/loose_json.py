@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 Json: TypeAlias = dict[str, Any]
 
+_TOO_MUCH = 2**63
+
 
 def as_dict(value: object) -> Json:
     return value if isinstance(value, dict) else {}
@@ -21,4 +23,12 @@ def as_str(value: object) -> str:
 
 
 def as_int(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    """A whole number. To Python `true` is one too; what is written as `true` is not read as one."""
+    return value if type(value) is int and abs(value) < _TOO_MUCH else 0
+
+
+def as_float(value: object) -> float | None:
+    """Any number that can be written down again, or None."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if abs(value) < _TOO_MUCH else None

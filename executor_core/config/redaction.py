@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
 _SHORTEST = 6
 _SHORTEST_IN_WORK = 12
 """Shorter ones are placeholders more often than keys ("ollama"), and ordinary words to an agent."""
+_LONGEST = 4096
 _MOST = 256
 
 _PATTERNS = tuple(
@@ -35,40 +37,64 @@ _PATTERNS = tuple(
 class Redactor:
     """The secrets this process knows, and a way to remove them from text. Safe across threads.
 
-    Of those that come with work it remembers the last 256, registering one again renews it; those
-    of the program itself stay, whatever work comes.
+    Those of the program itself stay, and those of work as long as it goes on. Of the others it
+    remembers the last 256, since words of a run that has ended may still be on their way.
     """
 
     def __init__(self) -> None:
         self._lasting: set[str] = set()
+        self._held: Counter[str] = Counter()
         self._secrets: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._forms: tuple[str, ...] = ()
         self._forms_in_work: tuple[str, ...] = ()
         self._beginnings: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
 
-    def register(self, secret: str, *, is_lasting: bool = False) -> None:
-        """Never show `secret` again, in any of its spellings. Under 6 characters it is ignored."""
-        if len(secret) < _SHORTEST:
-            return
+    def register(self, secret: str) -> None:
+        """Never show `secret` again, in any of its spellings. Under 6 characters it is ignored.
+
+        Of more than 256 those that came later are remembered like those of work that has ended.
+        """
         with self._lock:
-            if is_lasting and len(self._lasting) < _MOST:
+            if len(self._lasting) < _MOST and len(secret) >= _SHORTEST:
                 self._lasting.add(secret)
-            known = secret in self._secrets
-            self._secrets[secret] = self._secrets[secret] if known else spellings(secret)
-            self._secrets.move_to_end(secret)
-            if known:
-                return
-            if len(self._secrets) - len(self._lasting) > _MOST:
-                del self._secrets[next(one for one in self._secrets if one not in self._lasting)]
-            self._forms = _longest_first(self._secrets.values())
-            long = (f for s, f in self._secrets.items() if len(s) >= _SHORTEST_IN_WORK)
-            self._forms_in_work = _longest_first(long)
-            firsts = {form[0] for form in self._forms_in_work}
-            self._beginnings = {
-                first: tuple(form for form in self._forms_in_work if form[0] == first)
-                for first in firsts
-            }
+            self._know((secret,))
+
+    def hold(self, secrets: Collection[str]) -> None:
+        """Do not show these, at least until each was released as often as it was held."""
+        with self._lock:
+            self._held.update(secrets)
+            self._know(secrets)
+
+    def release(self, secrets: Collection[str]) -> None:
+        """The work that held these has ended."""
+        with self._lock:
+            self._held -= Counter(secrets)
+            self._know(secrets)
+
+    def _know(self, secrets: Iterable[str]) -> None:
+        """These are the latest; the oldest of those that nobody needs give way."""
+        before = set(self._secrets)
+        for secret in secrets:
+            if len(secret) >= _SHORTEST:
+                if secret not in self._secrets:
+                    self._secrets[secret] = spellings(secret)
+                self._secrets.move_to_end(secret)
+        needed = self._lasting | self._held.keys()
+        for secret in [one for one in self._secrets if one not in needed][:-_MOST]:
+            del self._secrets[secret]
+        if self._secrets.keys() != before:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self._forms = _longest_first(self._secrets.values())
+        long = (f for s, f in self._secrets.items() if len(s) >= _SHORTEST_IN_WORK)
+        self._forms_in_work = _longest_first(long)
+        firsts = {form[0] for form in self._forms_in_work}
+        self._beginnings = {
+            first: tuple(form for form in self._forms_in_work if form[0] == first)
+            for first in firsts
+        }
 
     def redact(self, text: str) -> str:
         """`text` with every secret replaced by `***`."""
@@ -114,7 +140,10 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def spellings(secret: str) -> frozenset[str]:
-    """`secret` as it may stand in a log: plain, URL-encoded, JSON- and Python-escaped, base64."""
+    """`secret` as it may stand in a log: plain, URL-encoded, JSON- and Python-escaped, base64.
+
+    A long one is known by its pieces: how far `unfinished` looks back is bounded by the longest.
+    """
     plain = {
         secret,
         quote(secret, safe=""),
@@ -124,7 +153,13 @@ def spellings(secret: str) -> frozenset[str]:
         repr(secret)[1:-1],
     }
     encoded = {text for offset in range(3) for text in _base64_inside(secret.encode(), offset)}
-    return frozenset(plain | encoded)
+    return frozenset(piece for whole in plain | encoded for piece in _pieces(whole))
+
+
+def _pieces(whole: str) -> list[str]:
+    """`whole` in parts of one size, so that none is so short that it occurs in any text."""
+    size = math.ceil(len(whole) / math.ceil(len(whole) / _LONGEST))
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 
 def _base64_inside(secret: bytes, offset: int) -> tuple[str, str]:
@@ -153,7 +188,7 @@ def known_secrets() -> Redactor:
 
 def register_secret(secret: str) -> None:
     """Keep `secret` out of everything this process logs or records from now on."""
-    _process.register(secret, is_lasting=True)
+    _process.register(secret)
 
 
 def redact(text: str) -> str:

@@ -166,16 +166,17 @@ class WorkspaceDesk(Protocol):
     async def undo(self, run_id: str) -> RunChanges:
         """Put every file back that a run changed; what was put back.
 
-        Raises ExecutorError `no_changes`, `changes_undone`, `changes_folder_gone`, `changes_in_use`
-        (a run works there), `changes_touched` (files are not as the run left them) or
-        `undo_failed`. No file is then changed.
+        Raises ExecutorError `no_changes`, `changes_too_old` (only the patch is left),
+        `changes_undone`, `changes_folder_gone`, `changes_in_use` (a run works there),
+        `changes_touched` (files are not as the run left them) or `undo_failed`. No file is then
+        changed.
         """
 
     async def keep(self, run_id: str, branch: str) -> RunChanges:
         """Make a new branch with all as the run left it; what is in it. Files stay as they are.
 
-        Raises ExecutorError `no_changes`, `changes_folder_gone`, `changes_in_use`,
-        `git_branch_refused`, `branch_exists` or `keep_failed`.
+        Raises ExecutorError `no_changes`, `changes_too_old`, `changes_folder_gone`,
+        `changes_in_use`, `git_branch_refused`, `branch_exists` or `keep_failed`.
         """
 
 

@@ -33,6 +33,7 @@ from executor_core.workspace import (
     read_changes,
     undo,
 )
+from executor_core.workspace.patches import STORE
 
 _log = logging.getLogger("executor.workspace")
 
@@ -103,6 +104,8 @@ class WorkspaceRoom:
         folder = (await asyncio.to_thread(read_changes, run_folder)).folder
         if folder is None:
             raise ExecutorError("no_changes", run_id=run_id)
+        if not (run_folder / STORE).is_dir():
+            raise ExecutorError("changes_too_old", run_id=run_id)
         async with self._asking(config) as in_use:
             if overlaps(folder, await in_use()):
                 raise ExecutorError("changes_in_use", path=folder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import assert_never
@@ -33,6 +32,7 @@ from executor_core.executor.port import (
 )
 from executor_core.executor.recovery import outcome_after_crash
 from executor_core.executor.run import Run
+from executor_core.executor.run_folders import tidy
 from executor_core.executor.veil import Secrets
 from executor_core.jobs import Jobs
 from executor_core.journal import Journal, RunRow, follow, read_events, started_in
@@ -53,8 +53,8 @@ from executor_core.workspace import RunChanges, Workspaces, read_changes
 
 _log = logging.getLogger("executor.executor")
 
-PRUNE_EVERY = 100
-"""After so many ends, and at start, what is over the journal's bounds is forgotten."""
+PRUNE_EVERY = 20
+"""After so many ends, and at start, what is over the bounds of journal and disk is forgotten."""
 
 
 class ActiveRun(Struct, kw_only=True, frozen=True):
@@ -158,7 +158,7 @@ class Executor:
         if isinstance(answer, Accepted):
             await asyncio.shield(self._jobs.spawn(self._accept(run), f"accept {request.run_id}"))
         else:
-            del self._runs[request.run_id]
+            self._forget(run)
         return answer
 
     async def refuse(self, request: RunRequest, error: ErrorInfo) -> None:
@@ -367,8 +367,7 @@ class Executor:
 
     def _new_run(self, request: RunRequest) -> Run:
         folder = self._runs_folder / request.run_id
-        for secret in request.secrets:
-            self._secrets.register(secret)
+        self._secrets.hold(request.secrets)
         return Run(request, folder=folder, clock=self._clock, owner=self, secrets=self._secrets)
 
     async def _accept(self, run: Run) -> None:
@@ -421,12 +420,16 @@ class Executor:
         _log.info("%s %s%s after %.1f s", request.run_id, outcome.state, reason, seconds)
         if request.address is not None and (door := self._doors.get(request.source)) is not None:
             door.on_outcome(delivery)
-        self._runs.pop(request.run_id, None)
+        self._forget(run)
         self._leave_if_done()
         self.ended += 1
         self.changes.tell()
         if self.ended % PRUNE_EVERY == 0 and not self._table.is_stopping:
             self._jobs.spawn(self._prune(), "prune")
+
+    def _forget(self, run: Run) -> None:
+        self._runs.pop(run.request.run_id, None)
+        self._secrets.release(run.request.secrets)
 
     def _leave_if_done(self) -> None:
         if self._may_leave and not self._runs:
@@ -436,8 +439,10 @@ class Executor:
         return self._runs_folder / run_id / "events.jsonl"
 
     async def _prune(self) -> None:
-        for run_id in await self._journal.prune():
-            await asyncio.to_thread(shutil.rmtree, self._runs_folder / run_id, ignore_errors=True)
+        known = await self._journal.prune()
+        others = known.owed | self._runs.keys() | self._unsaved.keys()
+        now = self._clock.now().timestamp()
+        await asyncio.to_thread(tidy, self._runs_folder, known.settled, others, now)
 
 
 def _delivery(row: RunRow) -> Delivery | None:

@@ -34,7 +34,7 @@ def outcome_after_crash(row: RunRow, events: Iterable[AgentEvent], now: datetime
             case SessionStarted():
                 session_id = event.session_id
             case AgentResult():
-                result = event
+                result = result or event
     if result is None:
         result = AgentResult(error=ExecutorError("interrupted").info)
     return Outcome(

@@ -114,6 +114,12 @@ class Run:
         except ExecutorError as error:
             _log.warning("%s: %s", self.request.run_id, error)
             result = AgentResult(error=error.info)
+        except OSError as error:
+            _log.exception("%s: the system refused what it needs", self.request.run_id)
+            # Who writes into an open file is not told its name; ours are in the run's folder.
+            place, reason = error.filename or self._folder, error.strerror or type(error).__name__
+            failure = ExecutorError("files_failed", path=place, reason=reason)
+            result = AgentResult(error=failure.info)
         except Exception:
             _log.exception("%s failed unexpectedly", self.request.run_id)
             result = AgentResult(error=ExecutorError("internal").info)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 import msgspec
@@ -17,8 +17,11 @@ _Delta = TextDelta | ReasoningDelta
 class Secrets(Protocol):
     """The secrets that this process knows."""
 
-    def register(self, secret: str) -> None:
-        """Know one more."""
+    def hold(self, secrets: Collection[str]) -> None:
+        """Know these as well, for as long as they are held."""
+
+    def release(self, secrets: Collection[str]) -> None:
+        """Those who held them have ended."""
 
     def hide(self, text: str) -> str:
         """`text` without them, in whatever spelling they stand there."""

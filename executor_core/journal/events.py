@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from executor_core.clock import Clock
+from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -36,6 +37,8 @@ _decoder = msgspec.json.Decoder(AgentEvent)
 MAX_FILE_BYTES = 64 * 2**20
 """Past this only the events below are written: they decide how the run ends."""
 _ALWAYS_KEPT = (AgentResult, RunEnded, SessionStarted, Notice)
+_LAST_WORDS = (b'{"kind":"result"', b'{"kind":"run_ended"')
+"""How the lines begin that say that the agent was done."""
 _READ_BYTES = 64 * 1024
 _BEFORE_THE_START = 1000
 """A run's first event is its start, but for what was said about its folder."""
@@ -167,3 +170,7 @@ def _decode(lines: Iterable[bytes]) -> Iterator[AgentEvent]:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             # Torn by a crash or a full disk; what is whole still counts.
             _log.warning("an event on file could not be read and was left out")
+            if line.startswith(_LAST_WORDS):
+                # How the run ended is lost, but not that it did. Without a number it is for the
+                # recovery alone: followers are told the outcome that was recorded.
+                yield AgentResult(error=ExecutorError("record_unreadable").info)

@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
-from executor_core.model import Outcome, RunRequest, RunState, Source
+from executor_core.model import Outcome, RunRequest, RunState, Source, Timings
 
 _log = logging.getLogger("executor.journal")
 _T = TypeVar("_T")
@@ -30,13 +31,13 @@ _T = TypeVar("_T")
 SCHEMA_VERSION = 1
 MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
-MAX_EVENT_FILES = 1_000
-"""Of these, only the newest keep their folder with events and patches."""
 MAX_SESSIONS = 10_000
 MAX_TITLE = 120
 
 _FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError, msgspec.MsgspecError)
 """The disk does not take it, or SQLite has no form for it; to the run both are the same."""
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError)
+"""What is on disk is not what we write."""
 
 _SCHEMA = """
 CREATE TABLE runs (
@@ -94,6 +95,13 @@ class RunRow(Struct, kw_only=True, frozen=True):
     delivery_error: str | None
 
 
+class KnownRuns(Struct, kw_only=True, frozen=True):
+    """Those that are over for everybody, newest first, and those that have not ended or arrived."""
+
+    settled: tuple[str, ...]
+    owed: frozenset[str]
+
+
 class Journal:
     """The only reader and writer of `journal.db`, from one thread of its own.
 
@@ -107,6 +115,8 @@ class Journal:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._db: sqlite3.Connection | None = None
         self._is_closed = False
+        self._unreadable: set[object] = set()
+        """Runs whose record cannot be read, which is said once."""
 
     async def open(self) -> None:
         """Open or create the file. A broken one is set aside; a newer one is refused.
@@ -231,8 +241,8 @@ class Journal:
         """The next run of this key starts a new conversation."""
         await self._write("DELETE FROM sessions WHERE conversation_key = ?", conversation_key)
 
-    async def prune(self) -> list[str]:
-        """Forget the oldest settled runs over the bounds; returns those whose files may go."""
+    async def prune(self) -> KnownRuns:
+        """Forget the oldest settled runs over the bound; returns all that were known before."""
         return await self._run(self._prune)
 
     # --- in the thread ---------------------------------------------------------------------
@@ -261,9 +271,30 @@ class Journal:
         # `where` is always one of the literals above.
         columns = ", ".join(RunRow.__struct_fields__)
         sql = f"SELECT {columns} FROM runs WHERE {where}"  # noqa: S608
-        return await self._run(
-            lambda: [_row(values_) for values_ in self._connection().execute(sql, values)]
-        )
+        found = await self._run(lambda: self._connection().execute(sql, values).fetchall())
+        return [row for columns in found if (row := self._row(columns)) is not None]
+
+    def _row(self, columns: tuple[Any, ...]) -> RunRow | None:
+        """None for one that cannot be read at all, so that it does not hide the others."""
+        fields = dict(zip(RunRow.__struct_fields__, columns, strict=True))
+        run_id, written = fields["run_id"], fields["outcome"]
+        try:
+            row = _row_without_outcome(fields)
+        except _UNREADABLE as error:
+            self._complain(run_id, "is left out", error)
+            return None
+        if written is None:
+            return row
+        try:
+            return replace(row, outcome=msgspec.json.decode(written, type=Outcome))
+        except _UNREADABLE as error:
+            self._complain(run_id, "counts as failed", error)
+            return replace(row, state=RunState.FAILED, outcome=_unreadable(row, written))
+
+    def _complain(self, run_id: object, answer: str, error: Exception) -> None:
+        if run_id not in self._unreadable:
+            self._unreadable.add(run_id)
+            _log.error("the record of %s cannot be read and %s: %s", run_id, answer, error)
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
@@ -309,20 +340,22 @@ class Journal:
             row,
         )
 
-    def _prune(self) -> list[str]:
+    def _prune(self) -> KnownRuns:
         with self._connection() as db:
-            old = db.execute(
-                "SELECT run_id FROM runs WHERE outcome IS NOT NULL AND NOT awaits_delivery"
-                " ORDER BY rowid DESC LIMIT -1 OFFSET ?",
-                (MAX_EVENT_FILES,),
+            known = db.execute(
+                "SELECT run_id, outcome IS NOT NULL AND NOT awaits_delivery FROM runs"
+                " ORDER BY rowid DESC"
             ).fetchall()
-            db.executemany("DELETE FROM runs WHERE run_id = ?", old[MAX_RUNS - MAX_EVENT_FILES :])
+            settled = tuple(run_id for run_id, is_settled in known if is_settled)
+            forgotten = [(run_id,) for run_id in settled[MAX_RUNS:]]
+            db.executemany("DELETE FROM runs WHERE run_id = ?", forgotten)
             db.execute(
                 "DELETE FROM sessions WHERE rowid IN"
                 " (SELECT rowid FROM sessions ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
                 (MAX_SESSIONS,),
             )
-        return [row[0] for row in old]
+        owed = frozenset(run_id for run_id, is_settled in known if not is_settled)
+        return KnownRuns(settled=settled, owed=owed)
 
     def _now(self) -> str:
         return self._clock.now().isoformat()
@@ -331,6 +364,8 @@ class Journal:
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     db = sqlite3.connect(path, check_same_thread=False, timeout=5)
+    # One text with a broken letter must not make all of them unreadable.
+    db.text_factory = lambda letters: letters.decode(errors="replace")
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
@@ -366,10 +401,32 @@ def _set_aside(path: Path, stamp: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _row(values: tuple[Any, ...]) -> RunRow:
-    fields = dict(zip(RunRow.__struct_fields__, values, strict=True))
-    fields["reply_to"] = msgspec.json.decode(fields["reply_to"])
-    fields["awaits_delivery"] = bool(fields["awaits_delivery"])
-    if fields["outcome"] is not None:
-        fields["outcome"] = msgspec.json.decode(fields["outcome"], type=Outcome)
-    return msgspec.convert(fields, RunRow, strict=False)
+def _row_without_outcome(fields: dict[str, Any]) -> RunRow:
+    mended = {
+        "reply_to": msgspec.json.decode(fields["reply_to"]),
+        "awaits_delivery": bool(fields["awaits_delivery"]),
+        "outcome": None,
+    }
+    return msgspec.convert(fields | mended, RunRow, strict=False)
+
+
+class _Remains(Struct):
+    text: str = ""
+
+
+def _unreadable(row: RunRow, written: bytes) -> Outcome:
+    """Stands in for an outcome that cannot be read, with the text of it that can."""
+    try:
+        words = msgspec.json.decode(written, type=_Remains).text
+    except _UNREADABLE:
+        words = ""
+    return Outcome(
+        state=RunState.FAILED,
+        text=words,
+        error=ExecutorError("record_unreadable").info,
+        timings=Timings(
+            accepted_at=row.accepted_at,
+            started_at=row.started_at,
+            finished_at=row.started_at or row.accepted_at,
+        ),
+    )

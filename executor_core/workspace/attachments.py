@@ -59,9 +59,10 @@ async def fetch_attachments(
 async def _fetch(server: Server, attachment: Attachment, target: Path, limit: int) -> int:
     """By another name first: a retry finds what it fetched the last time, whole or not at all."""
     part = target.with_name(f".{attachment.id}.part")
-    await asyncio.to_thread(part.unlink, missing_ok=True)
-    size = await server.file(f"/api/attachments/{attachment.id}/executor-download", {}, part, limit)
+    path = f"/api/attachments/{attachment.id}/executor-download"
     try:
+        await asyncio.to_thread(part.unlink, missing_ok=True)
+        size = await server.file(path, {}, part, limit)
         await asyncio.to_thread(part.replace, target)
     except OSError as error:
         raise Unusable(text("fetch.not_written", reason=error.strerror)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
@@ -78,7 +79,8 @@ class Server:
         try:
             await self._ask(path, parameters, limit, save)
         except BaseException:
-            await asyncio.to_thread(target.unlink, missing_ok=True)
+            with contextlib.suppress(OSError):  # it could not be made either
+                await asyncio.to_thread(target.unlink, missing_ok=True)
             raise
         return size
 
@@ -110,7 +112,8 @@ class Server:
                     await take(answer)
             except Unusable as error:
                 failure = error
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                # A token that no header can carry is a ValueError.
                 reason = str(error) or type(error).__name__
                 failure = Unusable(text("fetch.unreachable", reason=reason))
             except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -163,7 +164,7 @@ class Workspaces:
 
     def _folder(self, wanted: Folder) -> Path:
         folder = self._absolute(wanted.path)
-        if folder is None or not folder.is_dir():
+        if folder is None or not os.path.isdir(folder):  # also where no name is so long
             raise ExecutorError("folder_missing", path=folder or repr(wanted.path))
         if not wanted.is_owners_choice and not any(
             folder.is_relative_to(root.resolve()) for root in self._trusted

@@ -290,6 +290,17 @@ def test_costs_are_shown_only_where_prices_are_known() -> None:
     assert event.usage.cost_usd is None
 
 
+@pytest.mark.parametrize("number", ["true", "1.5", "null", '"3"', "[]", "NaN", "9" * 400])
+def test_a_count_that_is_no_number_costs_neither_the_result_nor_its_record(number: str) -> None:
+    counts = f'{{"input_tokens":5,"output_tokens":{number}}}'
+    line = f'{{"type":"result","result":"End.","total_cost_usd":{number},"usage":{counts}}}'
+    [event] = heard(line.encode())
+    assert isinstance(event, AgentResult)
+    assert event.usage is not None
+    assert (event.usage.input_tokens, event.usage.output_tokens) == (5, 0)
+    assert msgspec.json.decode(msgspec.json.encode(event), type=AgentEvent) == event
+
+
 def test_a_process_without_a_last_word_ends_in_its_exit_code_and_stderr() -> None:
     error = dialogue().without_result(3, "claude: bad flag").error
     assert error is not None

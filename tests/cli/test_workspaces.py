@@ -260,6 +260,19 @@ def test_keep_makes_the_branch_and_leaves_the_files(live: Cli, changed: tuple[Pa
     assert "agent/work" in taken.stderr
 
 
+def test_a_run_of_which_only_the_patch_is_left_is_said_to_be_too_old(
+    live: Cli, running: ExecutorProcess, changed: tuple[Path, str]
+) -> None:
+    app, run_id = changed
+    shutil.rmtree(running.home / "runs" / run_id / "snapshot")
+    for verb in (("undo",), ("keep", "--branch", "b")):
+        result = live("runs", *verb, run_id)
+        assert result.exit_code == 1
+        assert "too old" in result.stderr
+        assert "git apply -R" in result.stderr
+    assert (app / "a.txt").read_text() == "two\n"
+
+
 @pytest.mark.parametrize("run_id", ["run_0", "../../journal.db", "", "-x/.."])
 def test_a_run_that_left_nothing_is_said(command: Cli, run_id: str) -> None:
     for verb in (("undo",), ("keep", "--branch", "b")):

@@ -65,16 +65,51 @@ def test_values_that_occur_in_any_text_are_not_secrets() -> None:
     assert redactor.redact("the token") == "the token"
 
 
-def test_the_number_of_secrets_is_bounded_and_those_in_use_stay() -> None:
+def test_a_huge_secret_is_masked_whole_and_looked_for_at_once() -> None:
     redactor = Redactor()
-    redactor.register("in-use-0")
-    for number in range(200):
-        redactor.register(f"secret-{number:04}")
-    redactor.register("in-use-0")
-    for number in range(200, 400):
-        redactor.register(f"secret-{number:04}")
-    assert redactor.redact("in-use-0 secret-0399") == f"{MASK} {MASK}"
-    assert redactor.redact("secret-0000") == "secret-0000"
+    secret = "".join(map(str, range(30_000)))
+    redactor.hold([secret, "A" * 200_000 + "B"])
+    assert redactor.hide(f"<{secret}>").replace(MASK, "") == "<>"
+    began = time.perf_counter()
+    for text in (secret[:-1], "A" * 100_000, ("A" * 1000 + "C") * 200):
+        assert redactor.unfinished(text) <= 4096
+    assert time.perf_counter() - began < 0.5
+
+
+def work(redactor: Redactor, numbers: range) -> list[str]:
+    """So many runs begin and end, one after the other, each with a secret of its own."""
+    secrets = [f"{number:04}-secret-of-a-task" for number in numbers]
+    for secret in secrets:
+        redactor.hold([secret])
+        redactor.release([secret])
+    return secrets
+
+
+def test_of_work_that_has_ended_the_latest_secrets_are_known() -> None:
+    redactor = Redactor()
+    secrets = work(redactor, range(300))
+    assert [redactor.hide(secret) for secret in secrets[-256:]] == [MASK] * 256
+    assert redactor.hide(secrets[0]) == secrets[0]
+
+
+def test_the_secrets_of_work_that_goes_on_are_known_whatever_comes_and_goes() -> None:
+    redactor = Redactor()
+    redactor.hold(["secret-of-a-long-run", "secret-of-its-user"])
+    redactor.hold(["secret-of-its-user"])
+    redactor.release(["secret-of-its-user"])
+    work(redactor, range(300))
+    assert redactor.hide("secret-of-a-long-run secret-of-its-user") == f"{MASK} {MASK}"
+    redactor.release(["secret-of-a-long-run", "secret-of-its-user"])
+    assert redactor.hide("secret-of-a-long-run secret-of-its-user") == f"{MASK} {MASK}"
+    work(redactor, range(300, 600))
+    assert MASK not in redactor.hide("secret-of-a-long-run secret-of-its-user")
+
+
+def test_work_with_any_number_of_secrets_has_all_of_them_hidden() -> None:
+    redactor = Redactor()
+    secrets = [f"{number:04}-secret-of-a-task" for number in range(400)]
+    redactor.hold(secrets)
+    assert {redactor.hide(secret) for secret in secrets} == {MASK}
 
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -142,9 +177,15 @@ def test_a_long_line_with_many_secrets_known_is_redacted_at_once() -> None:
 
 def test_what_work_brings_does_not_push_out_the_secrets_of_the_program_itself() -> None:
     redactor = Redactor()
-    redactor.register("token-of-the-owner", is_lasting=True)
-    for number in range(300):
-        redactor.register(f"{number:04}-secret-of-a-task")
+    redactor.register("token-of-the-owner")
+    secrets = work(redactor, range(300))
     assert redactor.hide("a token-of-the-owner b") == f"a {MASK} b"
-    assert redactor.hide("0299-secret-of-a-task") == MASK
-    assert redactor.hide("0000-secret-of-a-task") == "0000-secret-of-a-task"
+    assert redactor.hide(secrets[-1]) == MASK
+
+
+def test_the_number_of_secrets_of_the_program_is_bounded_as_well() -> None:
+    redactor = Redactor()
+    for number in range(600):
+        redactor.register(f"{number:04}-secret-of-our-own")
+    assert redactor.hide("0000-secret-of-our-own 0599-secret-of-our-own") == f"{MASK} {MASK}"
+    assert redactor.hide("0300-secret-of-our-own") == "0300-secret-of-our-own"

@@ -508,7 +508,7 @@ async def test_old_runs_are_forgotten_while_the_executor_goes_on(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("executor_core.executor.executor.PRUNE_EVERY", 2)
-    monkeypatch.setattr("executor_core.journal.journal.MAX_EVENT_FILES", 0)
+    monkeypatch.setattr("executor_core.executor.run_folders.MAX_FOLDERS", 0)
     await room.complete(request(1))
     await room.deliver()
     await room.complete(request(2))

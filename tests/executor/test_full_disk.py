@@ -168,3 +168,21 @@ async def test_a_follower_gets_the_end_of_a_run_that_no_disk_knows(room: Room, d
     assert await story(room) == ["RunEnded"]
     with pytest.raises(ExecutorError, match="run_unknown"):
         await room.executor.recorded("run_1")
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_what_an_agent_cannot_write_is_said_with_its_place_and_the_reason(
+    room: Room, named: bool
+) -> None:
+    await room.submit()
+    performance = await room.agent.started()
+    place = "/home/ada/.codex" if named else str(room.folder / "runs" / "run_1")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    full.filename = place if named else None
+    performance.say("So far")
+    performance.fail(full)
+    outcome = await room.door.outcome()
+    assert outcome.error is not None
+    assert (outcome.text, outcome.error.code) == ("So far", "files_failed")
+    assert outcome.error.detail == f"{place}: No space left on device."
+    assert "room" in outcome.error.hint

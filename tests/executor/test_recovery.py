@@ -92,6 +92,14 @@ def test_a_failure_that_the_agent_said_is_kept() -> None:
     assert (outcome.state, outcome.text, outcome.error) == (RunState.FAILED, "one ", FAILED)
 
 
+def test_a_result_that_was_read_stands_over_an_end_that_was_not() -> None:
+    unread = AgentResult(error=ExecutorError("record_unreadable").info)
+    assert outcome_after_crash(ROW, [*EVENTS[:5], unread], START).state is RunState.COMPLETED
+    error = outcome_after_crash(ROW, [*EVENTS[:4], unread], START).error
+    assert error is not None
+    assert error.code == "record_unreadable"
+
+
 def test_the_summary_stands_in_where_nothing_was_streamed() -> None:
     assert outcome_after_crash(ROW, [AgentResult(final_text="sum")], START).text == "sum"
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from executor_core.config.redaction import Redactor
 from executor_core.executor.veil import Veil
@@ -24,9 +25,11 @@ from executor_core.model import (
     TextDelta,
     ToolFinished,
     ToolStarted,
+    secret_values,
 )
 from tests.executor.room import Room, request
 
+ERROR = ErrorInfo(code="no", title="No")
 SECRET = "canary/of+the=task-0123456789"
 SPELLINGS = {
     "plain": SECRET,
@@ -101,6 +104,16 @@ def test_every_field_of_every_event_is_covered(event: AgentEvent) -> None:
     assert "***" in repr(covered)
 
 
+def test_a_secret_that_is_longer_than_what_is_held_back_is_hidden_in_pieces() -> None:
+    redactor = Redactor()
+    letters = "".join(str(number) for number in range(3000))
+    redactor.hold([letters])
+    veil = Veil(redactor)
+    deltas = [TextDelta(text=letters[at : at + 700]) for at in range(0, len(letters), 700)]
+    said = [visible for delta in deltas for visible in veil.through(delta)]
+    assert text_of([*said, *veil.rest()]).replace("***", "") == ""
+
+
 @given(st.lists(st.text(alphabet="ancry/of+the=tsk-0123456789 .", max_size=12)))
 def test_text_without_a_secret_passes_unchanged(pieces: list[str]) -> None:
     whole = "".join(pieces)
@@ -130,7 +143,27 @@ def test_a_request_names_its_secrets_and_nothing_else() -> None:
         ),
         mcp_servers={"docs": {"env": {"DOCS_TOKEN": "the-tool"}, "headers": None}},
     )
-    assert sorted(asked.secrets) == ["the-bearer", "the-env", "the-key", "the-tool"]
+    assert sorted(asked.secrets) == [
+        *("Bearer the-bearer", "the-bearer", "the-env", "the-key", "the-tool")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secrets"),
+    [
+        ("Authorization", "Bearer abc", ["Bearer abc", "abc"]),
+        ("authorization", "Basic  YWJj ", ["Basic  YWJj", "YWJj"]),
+        ("Authorization", "Digest username=a, nonce=b", ["Digest username=a, nonce=b"]),
+        ("DB_PASSWORD", "correct horse battery", ["correct horse battery"]),
+        ("Cookie", 'sid=a=b; theme="dark"', ['sid=a=b; theme="dark"', "a=b", "dark"]),
+        ("API_KEY", "", [""]),
+        ("REGION", "eu central", []),
+    ],
+)
+def test_a_secret_of_several_words_is_protected_whole_and_in_the_parts_that_are_secrets(
+    name: str, value: str, secrets: list[str]
+) -> None:
+    assert secret_values({name: value}) == secrets
 
 
 async def test_a_run_hides_its_own_key_in_log_answer_and_outcome(room: Room) -> None:
@@ -141,3 +174,28 @@ async def test_a_run_hides_its_own_key_in_log_answer_and_outcome(room: Room) -> 
     outcome = await room.door.outcome(run)
     assert outcome.text == "The key is ***."
     assert SECRET not in (room.folder / "runs" / run / "events.jsonl").read_text()
+
+
+async def test_a_long_run_hides_its_own_key_whatever_other_tasks_brought_meanwhile(
+    room: Room,
+) -> None:
+    await room.submit(request(1, model=ModelConfig(api_key=SECRET)))
+    performance = await room.agent.started()
+    await room.complete(request(2, other_secrets=tuple(f"{n:04}-of-others" for n in range(300))))
+    performance.say(f"The key is {SECRET}.")
+    performance.finish()
+    assert (await room.door.outcome()).text == "The key is ***."
+
+
+async def test_secrets_are_held_no_longer_than_their_run(room: Room) -> None:
+    secrets = room.executor._secrets
+    assert isinstance(secrets, Redactor)
+    asked = request(model=ModelConfig(api_key=SECRET))
+    await room.submit(asked)
+    performance = await room.agent.started()
+    await room.executor.submit(replace(asked, run_id="run_again"))
+    assert secrets._held == {SECRET: 1}
+    performance.finish()
+    await room.door.outcome()
+    await room.executor.refuse(request(2, other_secrets=(SECRET,)), ERROR)
+    assert not secrets._held

@@ -89,6 +89,28 @@ def test_a_torn_or_unknown_line_costs_only_itself(log: EventLog, path: Path, tor
     assert texts(read_events(path)) == ["one", "three"]
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        b'{"kind":"result","seq":2,"usage":{"output_tokens":true}}',
+        b'{"kind":"result","seq":2,"final_te',
+        b'{"kind":"run_ended","seq":2}',
+    ],
+)
+async def test_a_last_word_that_cannot_be_read_is_known_to_have_been_said(
+    log: EventLog, path: Path, lost: bytes
+) -> None:
+    log.append(TextDelta(text="one"))
+    log.close()
+    with path.open("ab") as file:
+        file.write(lost + b"\n")
+    last = read_events(path)[-1]
+    assert isinstance(last, AgentResult)
+    assert last.error is not None
+    assert last.error.code == "record_unreadable"
+    assert [event.seq for event in await followed(path, 0, None)] == [1]
+
+
 async def test_a_torn_last_line_ends_the_story_of_a_follower(log: EventLog, path: Path) -> None:
     log.append(TextDelta(text="one"))
     log.close()

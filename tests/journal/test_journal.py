@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,62 @@ async def test_a_file_of_a_newer_version_is_refused_and_left_alone(
     assert path.read_bytes() == before
 
 
+def spoil(path: Path, run_id: str, column: str, value: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE runs SET {column} = {value} WHERE run_id = ?", (run_id,))
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("""'{"state":"completed","text":"one","usage":{"output_tokens":true}}'""", "one"),
+        ("""'{"state":"completed","text":"one"}'""", "one"),
+        ("""'{"text":7}'""", ""),
+        ("'{'", ""),
+        ("X'FF'", ""),
+        ("7", ""),
+    ],
+)
+async def test_an_outcome_that_cannot_be_read_is_a_failure_and_hides_no_other(
+    journal: Journal, path: Path, caplog: pytest.LogCaptureFixture, written: str, text: str
+) -> None:
+    await complete(journal, "run_1", "run_2", deliver=False)
+    spoil(path, "run_1", "outcome", written)
+    for rows in [await journal.undelivered(Source.DEVICE) for _ in range(3)]:
+        assert [row.run_id for row in rows] == ["run_1", "run_2"]
+        assert rows[0].state is RunState.FAILED
+        outcome = rows[0].outcome
+        assert outcome is not None
+        assert outcome.error is not None
+        assert (outcome.state, outcome.text) == (RunState.FAILED, text)
+        assert outcome.error.code == "record_unreadable"
+        assert rows[1].outcome == OUTCOME
+    assert caplog.text.count("run_1 cannot be read") == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("reply_to", "'{'"), ("accepted_at", "'once'"), ("source", "'moon'"), ("state", "'?'")],
+)
+async def test_a_record_that_cannot_be_read_at_all_hides_no_other(
+    journal: Journal, path: Path, caplog: pytest.LogCaptureFixture, column: str, value: str
+) -> None:
+    await complete(journal, "run_1", "run_2")
+    spoil(path, "run_1", column, value)
+    assert [row.run_id for row in await journal.recent()] == ["run_2"]
+    assert await journal.run("run_1") is None
+    assert caplog.text.count("run_1 cannot be read") == 1
+
+
+async def test_a_broken_letter_costs_only_itself(journal: Journal, path: Path) -> None:
+    await complete(journal, "run_1", "run_2")
+    spoil(path, "run_1", "title", "CAST(X'4142FF43' AS TEXT)")
+    row = await journal.run("run_1")
+    assert row is not None
+    assert row.title == "AB\ufffdC"
+    assert len(await journal.recent()) == 2
+
+
 async def test_a_folder_that_cannot_be_used_is_said_in_words(
     tmp_path: Path, clock: JumpingClock
 ) -> None:
@@ -303,14 +360,15 @@ async def test_the_oldest_delivered_runs_are_forgotten_and_no_others(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("executor_core.journal.journal.MAX_RUNS", 3)
-    monkeypatch.setattr("executor_core.journal.journal.MAX_EVENT_FILES", 2)
     await complete(journal, "undelivered", deliver=False)
     await journal.accept(request("unfinished"))
     await complete(journal, "a", "b", "c", "d", "e")
-    assert sorted(await journal.prune()) == ["a", "b", "c"]
+    known = await journal.prune()
+    assert known.settled == ("e", "d", "c", "b", "a")
+    assert known.owed == {"undelivered", "unfinished"}
     left = {row.run_id for row in await journal.recent()}
     assert left == {"undelivered", "unfinished", "c", "d", "e"}
-    assert await journal.prune() == ["c"]
+    assert (await journal.prune()).settled == ("e", "d", "c")
 
 
 async def test_the_sessions_used_last_are_kept(

@@ -262,6 +262,25 @@ async def test_a_cancel_does_not_wait_for_a_download(bench: Bench) -> None:
     assert list(bench.attachments.glob("*")) == []
 
 
+@pytest.mark.parametrize("token", ["abc\r\ndef", "abc\0def"])
+async def test_a_token_that_no_header_can_carry_costs_a_sentence(bench: Bench, token: str) -> None:
+    request = bench.request(attachments=(file(1),), skills=(SkillRef(name="s", skill_id=1),))
+    request = replace(request, materials=replace(request.materials, token=token))
+    async with bench.supplied(request) as prompt:
+        assert "a.txt (unknown type) is unavailable" in prompt
+    assert len(bench.problems()) == 2
+
+
+async def test_what_is_in_the_way_of_an_attachment_costs_a_sentence(bench: Bench) -> None:
+    bench.shop.files |= {1: b"one", 2: b"two", 3: b"three"}
+    for name in (".1.part", "b.txt"):
+        (bench.attachments / name).mkdir(parents=True)
+    asked = bench.request(attachments=(file(1), file(2, "b.txt"), file(3, "c.txt")))
+    async with bench.supplied(asked) as prompt:
+        assert prompt.count("could not be written to disk") == 2
+        assert (bench.attachments / "c.txt").read_bytes() == b"three"
+
+
 async def test_a_server_that_is_not_there_costs_a_sentence(bench: Bench) -> None:
     bench.shop.url = "http://127.0.0.1:1"
     async with bench.supplied(bench.request(attachments=(file(1),))) as prompt:

@@ -143,7 +143,7 @@ async def test_home_is_the_users(
 
 
 @pytest.mark.parametrize(
-    "path", ["/a\0b", "~nobody-of-that-name/x", "missing", "\ud83d", "loop/x", "file"]
+    "path", ["/a\0b", "~nobody-of-that-name/x", "missing", "\ud83d", "loop/x", "file", "long" * 99]
 )
 @pytest.mark.parametrize("owner", [True, False])
 async def test_what_is_no_folder_is_missing_and_has_a_key_all_the_same(
