@@ -167,7 +167,7 @@ class ProcessTree:
         """Note who belongs to the tree now: later, ancestry may no longer tell."""
         async with self._looking:
             self._known = await asyncio.to_thread(
-                process_table.relatives, self._known, self._marker
+                process_table.relatives, self._known, {self._marker}
             )
             return self._known
 
@@ -225,7 +225,7 @@ class ProcessTree:
     def _kill(self) -> set[psutil.Process]:
         """One pass: find what is alive and kill it."""
         self._cage.kill()
-        self._known = process_table.relatives(self._known, self._marker)
+        self._known = process_table.relatives(self._known, {self._marker})
         process_table.kill(self._known)
         return self._known
 
