@@ -152,9 +152,7 @@ class Inventory:
     async def _look(self, name: str) -> WorkspaceInfo | None:
         """None for one that has disappeared meanwhile."""
         folder = self._root / name
-        try:
-            found = await asyncio.to_thread(_scan, folder)
-        except FileNotFoundError:
+        if (found := await asyncio.to_thread(_scan, folder)) is None:
             return None
         repositories = found.repositories[:MAX_REPOSITORIES]
         states = [await repository_state(self._git, repository) for repository in repositories]
@@ -162,10 +160,15 @@ class Inventory:
             name=name,
             path=str(folder),
             size_bytes=found.size_bytes,
-            used_at=datetime.fromtimestamp(found.changed_at, UTC),
+            used_at=self._moment(found),
             state=max([_state_of(found), *states], key=list(WorkState).index),
             repositories=tuple(str(place.relative_to(folder)) for place in found.repositories),
         )
+
+    def _moment(self, found: _Found) -> datetime:
+        """Files carry whatever time they were given, also one that no calendar has."""
+        now = self._clock.now().timestamp()
+        return datetime.fromtimestamp(min(max(found.changed_at, 0.0), now), UTC)
 
 
 def _objection(info: WorkspaceInfo, now: datetime, unused_for_s: float) -> KeptBecause | None:
@@ -207,9 +210,17 @@ def _state_of(found: _Found) -> WorkState:
     return WorkState.CLEAN if found.repositories else WorkState.EMPTY
 
 
-def _scan(folder: Path) -> _Found:
-    """Walk through `folder`, following no link. What disappears meanwhile is not counted."""
-    found = _Found(changed_at=folder.lstat().st_mtime)
+def _scan(folder: Path) -> _Found | None:
+    """Walk through `folder`, following no link. What disappears meanwhile is not counted.
+
+    None for one that is itself gone.
+    """
+    try:
+        found = _Found(changed_at=folder.lstat().st_mtime)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return _Found(is_incomplete=True)
     waiting = [(folder, False)]
     while waiting:
         place, is_kept = waiting.pop()

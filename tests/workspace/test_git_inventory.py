@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from executor_core.agents import AgentHost
 from executor_core.errors import ExecutorError
 from executor_core.workspace import Inventory, WorkState
-from executor_core.workspace.inventory import KeptBecause
+from executor_core.workspace.inventory import Kept, KeptBecause, _Found, _scan
 from executor_core.workspace.removal import remove_tree
 from tests.support.git_server import GIT, git
 
@@ -335,6 +337,40 @@ def test_write_protected_folders_are_deleted_and_links_keep_their_rights(tmp_pat
     remove_tree(tmp_path / "doomed")
     assert not (tmp_path / "doomed").exists()
     assert stat.S_IMODE(outside.stat().st_mode) == 0o500
+
+
+@pytest.mark.parametrize("moment", [1e17, -1e17, 99_999_999_999])
+async def test_a_time_that_no_calendar_has_stops_no_clean_up(
+    inventory: Inventory, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: float
+) -> None:
+    def scan(place: Path) -> _Found | None:
+        found = _scan(place)
+        # Few file systems keep such times; tmpfs does.
+        if found is not None and place.name == "11":
+            found.changed_at = moment
+        return found
+
+    (folder.parents[1] / "11").mkdir()
+    monkeypatch.setattr("executor_core.workspace.inventory._scan", scan)
+    odd, info = await inventory.list_workspaces()
+    assert datetime(1970, 1, 1, tzinfo=UTC) <= odd.used_at <= datetime.now(UTC)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
+    assert info in report.removed
+
+
+async def test_a_workspace_that_cannot_be_read_is_unknown_and_the_others_are_cleaned_up(
+    inventory: Inventory, folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lstat(place: Path) -> os.stat_result:
+        if place == root / "11":
+            raise OSError(errno.EIO, "Input/output error")
+        return os.lstat(place)
+
+    (root / "11").mkdir()
+    monkeypatch.setattr(Path, "lstat", lstat)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
+    assert report.kept == [Kept("11", KeptBecause.UNKNOWN)]
+    assert [info.name for info in report.removed] == ["12"]
 
 
 async def test_a_root_that_is_not_there_is_empty(host: AgentHost, tmp_path: Path) -> None:
