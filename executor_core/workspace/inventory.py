@@ -118,10 +118,18 @@ class Inventory:
         in it. Deletions that were interrupted are finished.
         """
         await asyncio.to_thread(_finish_deletions, self._root)
-        planned = self.forecast(await self.list_workspaces(), unused_for_s)
-        report = CleanReport(kept=planned.kept)
-        for info in planned.removed:
-            await self._delete(info, in_use, report)
+        report = CleanReport()
+        # One after the other: among many, what is known of the last would be minutes old.
+        for name in await asyncio.to_thread(_folders, self._root):
+            if (info := await self._look(name)) is None:
+                continue
+            reason = _objection(info, self._clock.now(), unused_for_s)
+            if reason is None and await self._is_touched(info):
+                reason = KeptBecause.RECENT
+            if reason is None:
+                await self._delete(info, in_use, report)
+            else:
+                report.kept.append(Kept(name, reason))
         return report
 
     def forecast(self, found: Iterable[WorkspaceInfo], unused_for_s: float) -> CleanReport:
@@ -164,6 +172,12 @@ class Inventory:
             state=max([_state_of(found), *states], key=list(WorkState).index),
             repositories=tuple(str(place.relative_to(folder)) for place in found.repositories),
         )
+
+    async def _is_touched(self, info: WorkspaceInfo) -> bool:
+        """Whether a run has come and gone while git was looking."""
+        found = await asyncio.to_thread(_scan, self._root / info.name)
+        seen = (info.size_bytes, info.used_at)
+        return found is None or (found.size_bytes, self._moment(found)) != seen
 
     def _moment(self, found: _Found) -> datetime:
         """Files carry whatever time they were given, also one that no calendar has."""

@@ -15,8 +15,10 @@ import pytest
 from executor_core.agents import AgentHost
 from executor_core.errors import ExecutorError
 from executor_core.workspace import Inventory, WorkState
+from executor_core.workspace.git import Git
 from executor_core.workspace.inventory import Kept, KeptBecause, _Found, _scan
 from executor_core.workspace.removal import remove_tree
+from executor_core.workspace.repository_state import repository_state
 from tests.support.git_server import GIT, git
 
 
@@ -268,6 +270,35 @@ async def test_what_was_used_lately_stays(inventory: Inventory, folder: Path) ->
     report = await inventory.clean(unused_for_s=3600, in_use=nowhere)
     assert [kept.reason for kept in report.kept] == [KeptBecause.RECENT]
     assert folder.exists()
+
+
+async def test_work_of_a_run_that_came_and_went_while_another_workspace_was_deleted_stays(
+    inventory: Inventory, folder: Path, root: Path
+) -> None:
+    shutil.copytree(root / "12", root / "11")
+
+    async def in_use() -> tuple[str, ...]:
+        (folder / "new.txt").write_text("work")
+        return ()
+
+    report = await inventory.clean(unused_for_s=0, in_use=in_use)
+    assert [info.name for info in report.removed] == ["11"]
+    assert report.kept == [Kept("12", KeptBecause.UNCOMMITTED)]
+    assert (folder / "new.txt").exists()
+
+
+async def test_work_of_a_run_that_came_and_went_while_git_looked_stays(
+    inventory: Inventory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def state(git: Git, place: Path) -> WorkState:
+        found = await repository_state(git, place)
+        (folder / "new.txt").write_text("work")
+        return found
+
+    monkeypatch.setattr("executor_core.workspace.inventory.repository_state", state)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
+    assert report.kept == [Kept("12", KeptBecause.RECENT)]
+    assert (folder / "new.txt").exists()
 
 
 async def test_where_a_run_works_nothing_is_deleted(inventory: Inventory, folder: Path) -> None:
