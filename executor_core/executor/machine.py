@@ -177,7 +177,7 @@ class Start(Struct, frozen=True):
 
 
 class Interrupt(Struct, frozen=True):
-    """End the run's agent now. A result that it already gave is kept."""
+    """End the run's agent now. What the run came to before that is kept."""
 
     run_id: str
     reason: EndReason
@@ -249,8 +249,8 @@ def _react(table: Table, event: MachineEvent) -> tuple[Table, tuple[Command, ...
             table = replace(table, is_stopping=True)
             commands: tuple[Command, ...] = ()
             for run_id, entry in table.entries.items():
-                if entry.is_settled and entry.state is not RunState.STOPPING:
-                    # Its result stands; its process only must not take its time to leave.
+                if entry.is_settled:
+                    # Its end stands; its process and its record only must not take their time.
                     commands += (Interrupt(run_id, EndReason.STOPPED),)
                 table, more = _end(table, run_id, EndReason.STOPPED)
                 commands += more

@@ -111,7 +111,7 @@ PLAYBOOK: dict[tuple[str, str], tuple[RunState | str | None, tuple[Command, ...]
     (PREPARING, "stop"): (STOPPING, (Interrupt("a", EndReason.STOPPED),)),
     (RUNNING, "stop"): (STOPPING, (Interrupt("a", EndReason.STOPPED),)),
     (SETTLED, "stop"): (SETTLED, (Interrupt("a", EndReason.STOPPED),)),
-    (STOPPING, "stop"): (STOPPING, ()),
+    (STOPPING, "stop"): (STOPPING, (Interrupt("a", EndReason.STOPPED),)),
     (QUEUED, "drain"): (PREPARING, (Start("a"),)),
     (PREPARING, "drain"): (PREPARING, ()),
     (RUNNING, "drain"): (RUNNING, ()),
