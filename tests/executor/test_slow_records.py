@@ -135,3 +135,33 @@ async def test_a_stop_leaves_the_record_no_more_time_than_the_executor_has(
         async with asyncio.timeout(5):
             await stopping
         assert len(room.door.deliveries()) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "code"),
+    [
+        ("cancel", RunState.CANCELLED, None),
+        ("result", RunState.COMPLETED, None),
+        ("stop", RunState.FAILED, "device_stopped"),
+    ],
+)
+async def test_what_misses_the_deadline_of_a_stop_ends_as_was_decided(
+    tmp_path: Path, clock: JumpingClock, end: str, state: RunState, code: str | None
+) -> None:
+    agent = ScriptedAgent(stubborn=True)
+    async with opened(tmp_path, clock, agent) as room:
+        await room.submit()
+        performance = await agent.started()
+        performance.say("So far")
+        if end == "cancel":
+            room.executor.cancel("run_1")
+        elif end == "result":
+            performance.conclude("Done.")
+        room.patience_s = 0.01
+    [delivery] = room.door.deliveries()
+    async with opened(tmp_path, clock) as room:
+        row = await room.executor.recorded("run_1")
+        assert row.outcome == delivery.outcome
+        assert (row.state, row.outcome.text) == (state, "So far")
+        assert (row.outcome.error and row.outcome.error.code) == code
+        assert len(await room.executor.undelivered(row.source)) == 1
