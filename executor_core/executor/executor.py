@@ -360,7 +360,7 @@ class Executor:
             case machine.Leave():
                 self._may_leave = True
                 self._leave_if_done()
-            case machine.Accept() | machine.Refuse() | machine.Announce():
+            case machine.Refuse() | machine.Announce():
                 pass  # answered by `submit`, which asked
             case _:
                 assert_never(command)
