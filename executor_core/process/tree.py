@@ -198,6 +198,10 @@ class ProcessTree:
             self._kill()  # The loop is closing and will not come back: one pass without it.
             raise
         finally:
+            if self.skipped_lines:
+                _log.warning(
+                    "process %d: %d lines over 16 MiB were left out", self.pid, self.skipped_lines
+                )
             self._cage.close()
             self._pipes.abandon()
             self._transport.close()
