@@ -170,7 +170,11 @@ class Inventory:
             size_bytes=found.size_bytes,
             used_at=self._moment(found),
             state=max([_state_of(found), *states], key=list(WorkState).index),
-            repositories=tuple(str(place.relative_to(folder)) for place in found.repositories),
+            repositories=tuple(
+                # An agent may name a folder in bytes that are no text.
+                os.fsencode(place.relative_to(folder)).decode(errors="replace")
+                for place in found.repositories
+            ),
         )
 
     async def _is_touched(self, info: WorkspaceInfo) -> bool:
@@ -272,7 +276,9 @@ def _count(
 
 
 def _folders(root: Path) -> list[str]:
-    """The names of the workspaces: folders themselves, no files, no links, nothing hidden."""
+    """The names of the workspaces: folders themselves, no files, no links, nothing hidden, and
+    nothing that cannot be shown; ours are plain.
+    """
     try:
         entries = list(os.scandir(root))
     except FileNotFoundError:
@@ -282,7 +288,9 @@ def _folders(root: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in entries
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+        if entry.is_dir(follow_symlinks=False)
+        and not entry.name.startswith(".")
+        and entry.name.isprintable()
     )
 
 

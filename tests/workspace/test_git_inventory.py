@@ -10,6 +10,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from executor_core.agents import AgentHost
@@ -402,6 +403,17 @@ async def test_a_workspace_that_cannot_be_read_is_unknown_and_the_others_are_cle
     report = await inventory.clean(unused_for_s=0, in_use=nowhere)
     assert report.kept == [Kept("11", KeptBecause.UNKNOWN)]
     assert [info.name for info in report.removed] == ["12"]
+
+
+async def test_names_that_are_no_text_leave_the_list_readable(
+    inventory: Inventory, folder: Path, root: Path
+) -> None:
+    folder.rename(os.fsdecode(os.fsencode(folder) + b"\xff"))
+    os.mkdir(os.fsencode(root) + b"/\xff")
+    (root / "new\nline").mkdir()
+    (info,) = await inventory.list_workspaces()
+    assert (info.name, info.repositories) == ("12", ("app\N{REPLACEMENT CHARACTER}",))
+    assert msgspec.json.encode(info)
 
 
 async def test_a_root_that_is_not_there_is_empty(host: AgentHost, tmp_path: Path) -> None:
