@@ -156,6 +156,8 @@ async def clean_daily(inventory: Inventory, days: int, in_use: FoldersInUse, clo
             report = await inventory.clean(unused_for_s=days * DAY_S, in_use=in_use)
         except (ExecutorError, OSError) as error:
             _log.warning("workspaces were not cleaned up: %s", error)
+        except Exception:
+            _log.exception("workspaces were not cleaned up")
         else:
             _say(report, days)
         await clock.sleep(DAY_S)

@@ -122,7 +122,7 @@ class Executor:
         self._jobs.spawn(self._prune(), "prune")
 
     async def stop(self, deadline_s: float) -> None:
-        """End every run, record its outcome. What misses the deadline is settled at next start."""
+        """End every run and record its outcome, also of those that are not gone by the deadline."""
         self._apply(machine.StopAsked())
         try:
             async with asyncio.timeout(deadline_s):
@@ -130,9 +130,12 @@ class Executor:
         except TimeoutError:
             _log.error("runs did not end in %.0f s: %s", deadline_s, ", ".join(self._runs))
         await self._jobs.close()
-        for run in self._runs.values():
-            run.log.close()
         await self._backlog.close()
+        for run in list(self._runs.values()):
+            if run.on_disk.is_set():
+                # What it came to was decided at the latest by the stop.
+                await self._settle(run, run.conclude(AgentResult()))
+            run.log.close()
 
     # --- requests --------------------------------------------------------------------------
 
@@ -357,7 +360,7 @@ class Executor:
             case machine.Leave():
                 self._may_leave = True
                 self._leave_if_done()
-            case machine.Accept() | machine.Refuse() | machine.Announce():
+            case machine.Refuse() | machine.Announce():
                 pass  # answered by `submit`, which asked
             case _:
                 assert_never(command)
@@ -389,8 +392,12 @@ class Executor:
         started = self._backlog.write(run_id, lambda: self._journal.start(run_id))
         self._jobs.spawn(started, f"start {run_id}")
         outcome = await run.perform(self._agents, self._workspaces, self._journal)
+        await self._settle(run, outcome)
+
+    async def _settle(self, run: Run, outcome: Outcome) -> None:
         await self._save(run, outcome)
-        self._apply(machine.Ended(run_id))
+        if run.request.run_id in self._table.entries:
+            self._apply(machine.Ended(run.request.run_id))
 
     async def _abandon(self, run: Run) -> None:
         await run.on_disk.wait()

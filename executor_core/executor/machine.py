@@ -70,7 +70,7 @@ class Table(Struct, kw_only=True, frozen=True):
 
 
 class Offered(Struct, frozen=True):
-    """A door asks for a run."""
+    """A door asks for a run. It is accepted where nothing is said against it."""
 
     entry: Entry
 
@@ -151,12 +151,6 @@ MachineEvent: TypeAlias = (
 # --- commands ----------------------------------------------------------------------------------
 
 
-class Accept(Struct, frozen=True):
-    """Write the run down; it exists from now on."""
-
-    run_id: str
-
-
 class Refuse(Struct, frozen=True):
     """Answer with the error `code`; nothing was accepted."""
 
@@ -177,7 +171,7 @@ class Start(Struct, frozen=True):
 
 
 class Interrupt(Struct, frozen=True):
-    """End the run's agent now. A result that it already gave is kept."""
+    """End the run's agent now. What the run came to before that is kept."""
 
     run_id: str
     reason: EndReason
@@ -194,7 +188,7 @@ class Leave(Struct, frozen=True):
     """Nothing is left and nothing will come: the executor may end."""
 
 
-Command: TypeAlias = Accept | Refuse | Announce | Start | Interrupt | Abandon | Leave
+Command: TypeAlias = Refuse | Announce | Start | Interrupt | Abandon | Leave
 
 
 class UnexpectedEventError(Exception):
@@ -249,8 +243,8 @@ def _react(table: Table, event: MachineEvent) -> tuple[Table, tuple[Command, ...
             table = replace(table, is_stopping=True)
             commands: tuple[Command, ...] = ()
             for run_id, entry in table.entries.items():
-                if entry.is_settled and entry.state is not RunState.STOPPING:
-                    # Its result stands; its process only must not take its time to leave.
+                if entry.is_settled:
+                    # Its end stands; its process and its record only must not take their time.
                     commands += (Interrupt(run_id, EndReason.STOPPED),)
                 table, more = _end(table, run_id, EndReason.STOPPED)
                 commands += more
@@ -272,7 +266,7 @@ def _admit(table: Table, entry: Entry) -> tuple[Table, tuple[Command, ...]]:
         return table, (Refuse(entry.run_id, "draining"),)
     if len(table.queued) >= table.queue_limit:
         return table, (Refuse(entry.run_id, "queue_full"),)
-    return _put(table, replace(entry, state=RunState.QUEUED)), (Accept(entry.run_id),)
+    return _put(table, replace(entry, state=RunState.QUEUED)), ()
 
 
 def _end(table: Table, run_id: str, reason: EndReason) -> tuple[Table, tuple[Command, ...]]:

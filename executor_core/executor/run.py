@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -37,13 +38,15 @@ from executor_core.model import (
     Timings,
 )
 from executor_core.texts import text
-from executor_core.workspace import Recorder, Site, Workspaces
+from executor_core.workspace import Beginning, Recorder, Site, Workspaces
+from executor_core.workspace.fetch import is_first
 
 _log = logging.getLogger("executor.executor")
 
 MAX_TEXT = 16 * 2**20
 """Characters of an answer that are kept; past it a notice says that the rest is left out."""
-RECORD_LIMIT_S = 30.0
+RECORD_AFTER_END_S = 3.0
+"""What the record of changes may take once somebody waits for the end of the run."""
 RECORD_AT_STOP_S = 8.0
 """From the moment the executor is told to stop to the end of the record of changes."""
 
@@ -82,7 +85,8 @@ class Run:
         self._owner = owner
         self._stop = asyncio.Event()
         self._end_reason: EndReason | None = None
-        self._ended_at = 0.0
+        self._is_awaited = asyncio.Event()
+        self._leaves_at = math.inf
         self._artifacts: tuple[Artifact, ...] = ()
         self._text: list[str] = []
         self._text_length = 0
@@ -94,12 +98,15 @@ class Run:
         self._veil = Veil(secrets)
 
     def end(self, reason: EndReason) -> None:
-        """End the agent. Unless its last word was said, the run is decided against it."""
-        if self._result is None:
+        """End the agent. The run is decided by the first reason, or by its last word before it."""
+        if self._result is None and self._end_reason is None:
             for event in self._veil.rest():
                 self._write(event)
             self._end_reason = reason
-            self._ended_at = self._clock.monotonic()
+        if reason is EndReason.STOPPED:
+            self._leaves_at = min(self._leaves_at, self._clock.monotonic() + RECORD_AT_STOP_S)
+        if reason is not EndReason.TIME_LIMIT:
+            self._is_awaited.set()
         self._stop.set()
 
     async def perform(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> Outcome:
@@ -177,19 +184,33 @@ class Run:
 
     @asynccontextmanager
     async def _recording(self, recorder: Recorder | None, folder: Path) -> AsyncIterator[None]:
-        """What becomes of the repository that `folder` lies in, inside the block, is recorded."""
-        begun = await recorder.begin(folder, self._folder) if recorder is not None else None
+        """What becomes of the repository that `folder` lies in, inside the block, is recorded.
+
+        Nobody waits for it: a run that is ended meanwhile does without.
+        """
+        if recorder is None:
+            yield
+            return
+        begun: Beginning | None = None
+
+        async def begin() -> None:
+            nonlocal begun
+            begun = await recorder.begin(folder, self._folder)
+
+        async def finish(begun: Beginning) -> None:
+            self._artifacts = await recorder.finish(begun)
+
+        await is_first(begin(), self._stop.wait())
         try:
             yield
         finally:
-            if recorder is not None and begun is not None:
-                self._artifacts = await recorder.finish(begun, self._time_to_record())
+            if begun is not None:
+                await is_first(finish(begun), self._patience())
 
-    def _time_to_record(self) -> float:
-        """Seconds; who stops the executor waits for it no longer than for the agent."""
-        if self._end_reason is not EndReason.STOPPED:
-            return RECORD_LIMIT_S
-        return max(RECORD_AT_STOP_S - (self._clock.monotonic() - self._ended_at), 0.3)
+    async def _patience(self) -> None:
+        await self._is_awaited.wait()
+        left_s = min(RECORD_AFTER_END_S, self._leaves_at - self._clock.monotonic())
+        await self._clock.sleep(max(left_s, 0.3))
 
     async def _choose(self, agents: Agents) -> Agent:
         agent = agents.get(self.request.agent)

@@ -7,7 +7,7 @@ Everything here blocks for some milliseconds: call it in a thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,28 +22,36 @@ if TYPE_CHECKING:
 _MOST_LOOKS = 10  # at a tree whose members keep replacing each other
 
 
-def relatives(known: Iterable[psutil.Process], marker: str) -> set[psutil.Process]:
-    """All that is alive of a tree: `known` members, carriers of `marker`, their descendants."""
+def relatives(known: Iterable[psutil.Process], markers: Container[str]) -> set[psutil.Process]:
+    """All that is alive of trees: `known` members, carriers of the markers, their descendants."""
     members = {process.pid: process for process in known if process.is_running()}
 
     def look() -> set[int]:
         rows = {row.pid: row for row in system.rows()}
         pids = {pid for pid in members if pid in rows}
-        pids |= {row.pid for row in rows.values() if row.marker == marker}
-        return (pids | _descendants(rows, pids)) - _lineage(rows)
+        pids |= {
+            row.pid for row in rows.values() if row.marker is not None and row.marker in markers
+        }
+        pids -= _lineage(rows)
+        return pids | _descendants(rows, pids)
 
     return _opened(look, members)
 
 
-def carriers(is_wanted: Callable[[str], bool]) -> set[psutil.Process]:
-    """Every process whose marker is wanted, except ourselves and our ancestors."""
+def markers_before_us(is_wanted: Callable[[str], bool]) -> set[str]:
+    """The wanted markers that a process of this user carries which is no younger than this one."""
+    import psutil
 
-    def look() -> set[int]:
-        rows = {row.pid: row for row in system.rows()}
-        marked = ((row.pid, row.marker) for row in rows.values() if row.marker is not None)
-        return {pid for pid, marker in marked if is_wanted(marker)} - _lineage(rows)
-
-    return _opened(look, {})
+    our_start = psutil.Process().create_time()
+    found: set[str] = set()
+    for row in system.rows():
+        if row.marker is None or row.marker in found or not is_wanted(row.marker):
+            continue
+        with suppress(psutil.Error):  # gone since the look
+            process = psutil.Process(row.pid)
+            if process.create_time() <= our_start and system.is_of_this_user(process):
+                found.add(row.marker)
+    return found
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:

@@ -27,13 +27,13 @@ _CLEAN_LOOKS = 2
 async def sweep(owner: str, *, alive: Container[str], clock: Clock) -> list[int]:
     """Kill what an earlier executor of the same home left behind; returns the pids, sorted.
 
-    Meant are processes of this user that carry a marker of `owner` whose run is not in `alive`,
-    and that started before this process. Looks until nothing is found, for 5 s at most.
+    Looks until nothing is found, for 5 s at most. A run in `alive` is left alone.
     """
+    leftovers = _Leftovers(owner, alive)
     killed: set[int] = set()
 
     def look() -> set[psutil.Process]:
-        found = _left_behind(owner, alive)
+        found = leftovers.look()
         process_table.kill(found)
         killed.update(process.pid for process in found)
         return found
@@ -46,7 +46,7 @@ async def sweep(owner: str, *, alive: Container[str], clock: Clock) -> list[int]
 
 def left_behind(owner: str, *, alive: Container[str]) -> list[int]:
     """What `sweep` would kill now, by pid. Blocks for some milliseconds: call it in a thread."""
-    return sorted(process.pid for process in _left_behind(owner, alive))
+    return sorted(process.pid for process in _Leftovers(owner, alive).look())
 
 
 async def until_clean(
@@ -66,19 +66,39 @@ async def until_clean(
     return True
 
 
-def _left_behind(owner: str, alive: Container[str]) -> set[psutil.Process]:
+class _Leftovers:
+    """What carries a marker that is older than this process, and all descendants of it.
+
+    They themselves may be of any age: an agent that lives on goes on starting tools. Our own runs
+    and probes have markers that nobody older carries.
+    """
+
+    def __init__(self, owner: str, alive: Container[str]) -> None:
+        self._owner = owner
+        self._alive = alive
+        self._markers: set[str] = set()
+        self._known: set[psutil.Process] = set()
+
+    def look(self) -> set[psutil.Process]:
+        import psutil
+
+        self._markers |= process_table.markers_before_us(self._is_wanted)
+        found = process_table.relatives(self._known, self._markers)
+        # We may have been started inside such a run, and a child of ours shows our environment
+        # until it executes its program.
+        found -= set(psutil.Process().children(recursive=True))
+        self._known = {process for process in found if _is_of_this_user(process)}
+        return self._known
+
+    def _is_wanted(self, marker: str) -> bool:
+        run_id = run_id_of(marker, self._owner)
+        return run_id is not None and run_id not in self._alive
+
+
+def _is_of_this_user(process: psutil.Process) -> bool:
     import psutil
 
-    def is_wanted(marker: str) -> bool:
-        run_id = run_id_of(marker, owner)
-        return run_id is not None and run_id not in alive
-
-    our_start = psutil.Process().create_time()
-    left: set[psutil.Process] = set()
-    for process in process_table.carriers(is_wanted):
-        try:
-            if process.create_time() <= our_start and system.is_of_this_user(process):
-                left.add(process)
-        except psutil.Error:
-            continue  # gone since the look
-    return left
+    try:
+        return system.is_of_this_user(process)
+    except psutil.Error:
+        return False  # gone since the look

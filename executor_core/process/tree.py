@@ -167,7 +167,7 @@ class ProcessTree:
         """Note who belongs to the tree now: later, ancestry may no longer tell."""
         async with self._looking:
             self._known = await asyncio.to_thread(
-                process_table.relatives, self._known, self._marker
+                process_table.relatives, self._known, {self._marker}
             )
             return self._known
 
@@ -198,6 +198,10 @@ class ProcessTree:
             self._kill()  # The loop is closing and will not come back: one pass without it.
             raise
         finally:
+            if self.skipped_lines:
+                _log.warning(
+                    "process %d: %d lines over 16 MiB were left out", self.pid, self.skipped_lines
+                )
             self._cage.close()
             self._pipes.abandon()
             self._transport.close()
@@ -225,7 +229,7 @@ class ProcessTree:
     def _kill(self) -> set[psutil.Process]:
         """One pass: find what is alive and kill it."""
         self._cage.kill()
-        self._known = process_table.relatives(self._known, self._marker)
+        self._known = process_table.relatives(self._known, {self._marker})
         process_table.kill(self._known)
         return self._known
 

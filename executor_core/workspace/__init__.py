@@ -16,6 +16,7 @@ from executor_core.workspace.inventory import (
     overlaps,
 )
 from executor_core.workspace.patches import (
+    Beginning,
     ChangedFile,
     FileStatus,
     Recorder,
@@ -29,6 +30,7 @@ from executor_core.workspace.undo import keep, undo
 from executor_core.workspace.workspaces import Workspaces
 
 __all__ = [
+    "Beginning",
     "ChangedFile",
     "CleanReport",
     "Cloner",

@@ -118,10 +118,18 @@ class Inventory:
         in it. Deletions that were interrupted are finished.
         """
         await asyncio.to_thread(_finish_deletions, self._root)
-        planned = self.forecast(await self.list_workspaces(), unused_for_s)
-        report = CleanReport(kept=planned.kept)
-        for info in planned.removed:
-            await self._delete(info, in_use, report)
+        report = CleanReport()
+        # One after the other: among many, what is known of the last would be minutes old.
+        for name in await asyncio.to_thread(_folders, self._root):
+            if (info := await self._look(name)) is None:
+                continue
+            reason = _objection(info, self._clock.now(), unused_for_s)
+            if reason is None and await self._is_touched(info):
+                reason = KeptBecause.RECENT
+            if reason is None:
+                await self._delete(info, in_use, report)
+            else:
+                report.kept.append(Kept(name, reason))
         return report
 
     def forecast(self, found: Iterable[WorkspaceInfo], unused_for_s: float) -> CleanReport:
@@ -152,9 +160,7 @@ class Inventory:
     async def _look(self, name: str) -> WorkspaceInfo | None:
         """None for one that has disappeared meanwhile."""
         folder = self._root / name
-        try:
-            found = await asyncio.to_thread(_scan, folder)
-        except FileNotFoundError:
+        if (found := await asyncio.to_thread(_scan, folder)) is None:
             return None
         repositories = found.repositories[:MAX_REPOSITORIES]
         states = [await repository_state(self._git, repository) for repository in repositories]
@@ -162,10 +168,25 @@ class Inventory:
             name=name,
             path=str(folder),
             size_bytes=found.size_bytes,
-            used_at=datetime.fromtimestamp(found.changed_at, UTC),
+            used_at=self._moment(found),
             state=max([_state_of(found), *states], key=list(WorkState).index),
-            repositories=tuple(str(place.relative_to(folder)) for place in found.repositories),
+            repositories=tuple(
+                # An agent may name a folder in bytes that are no text.
+                os.fsencode(place.relative_to(folder)).decode(errors="replace")
+                for place in found.repositories
+            ),
         )
+
+    async def _is_touched(self, info: WorkspaceInfo) -> bool:
+        """Whether a run has come and gone while git was looking."""
+        found = await asyncio.to_thread(_scan, self._root / info.name)
+        seen = (info.size_bytes, info.used_at)
+        return found is None or (found.size_bytes, self._moment(found)) != seen
+
+    def _moment(self, found: _Found) -> datetime:
+        """Files carry whatever time they were given, also one that no calendar has."""
+        now = self._clock.now().timestamp()
+        return datetime.fromtimestamp(min(max(found.changed_at, 0.0), now), UTC)
 
 
 def _objection(info: WorkspaceInfo, now: datetime, unused_for_s: float) -> KeptBecause | None:
@@ -207,9 +228,17 @@ def _state_of(found: _Found) -> WorkState:
     return WorkState.CLEAN if found.repositories else WorkState.EMPTY
 
 
-def _scan(folder: Path) -> _Found:
-    """Walk through `folder`, following no link. What disappears meanwhile is not counted."""
-    found = _Found(changed_at=folder.lstat().st_mtime)
+def _scan(folder: Path) -> _Found | None:
+    """Walk through `folder`, following no link. What disappears meanwhile is not counted.
+
+    None for one that is itself gone.
+    """
+    try:
+        found = _Found(changed_at=folder.lstat().st_mtime)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return _Found(is_incomplete=True)
     waiting = [(folder, False)]
     while waiting:
         place, is_kept = waiting.pop()
@@ -247,7 +276,9 @@ def _count(
 
 
 def _folders(root: Path) -> list[str]:
-    """The names of the workspaces: folders themselves, no files, no links, nothing hidden."""
+    """The names of the workspaces: folders themselves, no files, no links, nothing hidden, and
+    nothing that cannot be shown; ours are plain.
+    """
     try:
         entries = list(os.scandir(root))
     except FileNotFoundError:
@@ -257,7 +288,9 @@ def _folders(root: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in entries
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+        if entry.is_dir(follow_symlinks=False)
+        and not entry.name.startswith(".")
+        and entry.name.isprintable()
     )
 
 

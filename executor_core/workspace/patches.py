@@ -11,7 +11,8 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -145,17 +146,15 @@ class Recorder:
             return None
         mirror = Mirror(self._host, repository, run_folder / STORE)
         until = Deadline(self._host.clock, LIMIT_S)
-        try:
+        async with self._or_nothing(mirror):
             return Beginning(mirror, await first_snapshot(mirror, self._holds_secret, until))
-        except (ExecutorError, NotUnderstood, OSError) as error:
-            await self._give_up(mirror, error)
-            return None
+        return None
 
-    async def finish(self, begun: Beginning, limit_s: float = LIMIT_S) -> tuple[Artifact, ...]:
+    async def finish(self, begun: Beginning) -> tuple[Artifact, ...]:
         """Look again and record the difference; the patch, if there is one."""
         mirror = begun.mirror
-        until = Deadline(self._host.clock, limit_s)
-        try:
+        until = Deadline(self._host.clock, LIMIT_S)
+        async with self._or_nothing(mirror):
             after = await next_snapshot(mirror, self._holds_secret, until, begun.snapshot)
             if after.tree == begun.snapshot.tree:
                 await asyncio.to_thread(shutil.rmtree, mirror.store, ignore_errors=True)
@@ -163,12 +162,21 @@ class Recorder:
             record = await _compared(mirror, begun.snapshot, after, until)
             await asyncio.to_thread(write_record, mirror.store.parent, record)
             return await _patch(mirror, record, until)
-        except (ExecutorError, NotUnderstood, OSError, ValueError) as error:
-            await self._give_up(mirror, error)
-            return ()
+        return ()
 
-    async def _give_up(self, mirror: Mirror, error: Exception) -> None:
-        _log.warning("the changes in %s are not recorded: %s", mirror.repository.top, error)
+    @asynccontextmanager
+    async def _or_nothing(self, mirror: Mirror) -> AsyncIterator[None]:
+        """Where the block fails or is cancelled, nothing is left of the record."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            await self._give_up(mirror, "the run was ended before they were")
+            raise
+        except (ExecutorError, NotUnderstood, OSError, ValueError) as error:
+            await self._give_up(mirror, str(error))
+
+    async def _give_up(self, mirror: Mirror, reason: str) -> None:
+        _log.warning("the changes in %s are not recorded: %s", mirror.repository.top, reason)
         with contextlib.suppress(OSError):  # pruned with the run
             (mirror.store.parent / RECORD).unlink(missing_ok=True)
         await asyncio.to_thread(shutil.rmtree, mirror.store, ignore_errors=True)

@@ -128,8 +128,9 @@ class Workspaces:
 
     def _places(self, request: RunRequest, site: Site) -> Places:
         ours = self._root / site.task_folder / STATE_FOLDER
+        attachments = ours / "attachments" / str(request.subtask_id or request.run_id)
         if request.materials.attachments:
-            self._own_folder(ours / "attachments")
+            self._own_folder(attachments)
         if site.private_home is not None and site.agent in PROJECT_FOLDERS:
             skills = SkillPlace(site.private_home, ("skills",), is_known_to_agent=True)
         elif site.agent in PROJECT_FOLDERS:
@@ -138,7 +139,6 @@ class Workspaces:
         else:
             own = self._own_folder(ours) if request.materials.skills else ours
             skills = SkillPlace(own, ("skills",), is_known_to_agent=False)
-        attachments = ours / "attachments" / str(request.subtask_id or request.run_id)
         return Places(scratch=site.scratch, attachments=attachments, skills=skills)
 
     def private_home(self, task_folder: str, agent: str) -> Path:

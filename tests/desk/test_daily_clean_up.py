@@ -79,10 +79,15 @@ async def test_it_works_at_once_and_every_day_and_says_what_it_deleted(
     assert [path.name for path in root.iterdir()] == ["work"]
 
 
+@pytest.mark.parametrize("problem", [ExecutorError("executor_lost"), ValueError("unforeseen")])
 async def test_where_runs_cannot_be_told_nothing_goes_and_the_next_day_comes(
-    root: Path, clock: JumpingClock, jobs: Jobs, caplog: pytest.LogCaptureFixture
+    root: Path,
+    clock: JumpingClock,
+    jobs: Jobs,
+    caplog: pytest.LogCaptureFixture,
+    problem: Exception,
 ) -> None:
-    answers = iter([ExecutorError("executor_lost"), None])
+    answers = iter([problem, None])
 
     async def in_use() -> tuple[str, ...]:
         if (error := next(answers)) is not None:

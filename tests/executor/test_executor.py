@@ -290,20 +290,6 @@ async def test_a_stop_hurries_an_agent_that_stays_after_its_result_and_keeps_the
     assert (await recorded(room)).state is RunState.COMPLETED
 
 
-async def test_what_misses_the_deadline_of_a_stop_is_settled_at_the_next_start(
-    tmp_path: Path, clock: JumpingClock
-) -> None:
-    agent = ScriptedAgent(stubborn=True)
-    async with opened(tmp_path, clock, agent) as room:
-        await room.submit()
-        (await agent.started()).say("So far")
-        room.patience_s = 0.01
-    async with opened(tmp_path, clock) as room:
-        outcome = await recorded(room)
-        assert outcome.error is not None
-        assert (outcome.text, outcome.error.code) == ("So far", "interrupted")
-
-
 # --- time ----------------------------------------------------------------------------------------
 
 

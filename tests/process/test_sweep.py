@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psutil
 
-from executor_core.process import marker_of, sweep
+from executor_core.process import MARKER, marker_of, sweep
 from tests.process.children import (
     ENV,
     HurriedClock,
@@ -18,6 +18,7 @@ from tests.process.children import (
     is_alive,
     python,
     spawn,
+    told_by,
     until,
 )
 
@@ -50,6 +51,35 @@ owner, *alive = sys.argv[1:]
 print(len(asyncio.run(sweep(owner, alive=alive, clock=SystemClock()))))
 """
 
+RESTLESS = """
+import subprocess, time
+while True:
+    subprocess.Popen(["setsid", "sleep", "1000"], stdin=subprocess.DEVNULL)
+    time.sleep(0.05)
+"""
+SHEDDING = """
+import subprocess, time
+subprocess.Popen(["setsid", "env", "-i", "/bin/sleep", "1000"])
+time.sleep(1000)
+"""
+ONCE_ITS_CHILD_IS_YOUNGER = """
+import psutil, sys, time
+
+agent, us = psutil.Process(int(sys.argv.pop())), psutil.Process()
+while not any(child.create_time() > us.create_time() for child in agent.children()):
+    time.sleep(0.01)
+"""
+WITH_A_CHILD = """
+import subprocess, sys
+
+child = subprocess.Popen(["sleep", "1000"])
+"""
+TELL_OF_THE_CHILD = """
+print(child.poll())
+child.kill()
+child.wait()
+"""
+
 
 async def start(code: str, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
@@ -59,6 +89,13 @@ async def start(code: str, *arguments: str) -> asyncio.subprocess.Process:
         *arguments,
         env={**ENV, "PYTHONPATH": str(REPOSITORY)},
         stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def left(code: str, marker: str) -> asyncio.subprocess.Process:
+    """An agent that lost its executor."""
+    return await asyncio.create_subprocess_exec(
+        *python(code), env={**ENV, MARKER: marker}, start_new_session=True
     )
 
 
@@ -100,6 +137,34 @@ async def test_a_new_process_ends_what_a_killed_one_left() -> None:
     assert not carriers_of(kept) | carriers_of(foreign)
 
 
+async def test_what_a_left_agent_starts_after_us_is_swept() -> None:
+    owner = uuid4().hex
+    agent = await left(RESTLESS, marker_of(owner, "1"))
+
+    following = await start(ONCE_ITS_CHILD_IS_YOUNGER + NEXT_START, owner, str(agent.pid))
+    assert int(await answer(following)) > 1
+    await close(following)
+
+    await close(agent)
+    assert not carriers_of(marker_of(owner, "1"))
+
+
+async def test_a_descendant_that_shed_the_marker_is_swept() -> None:
+    owner = uuid4().hex
+    agent = await left(SHEDDING, marker_of(owner, "1"))
+    its = psutil.Process(agent.pid)
+    await until(lambda: told_by(its.children(), psutil.Process.name) == ["sleep"])
+    [sleeper] = its.children()
+    assert sleeper.environ() == {}
+
+    following = await start(NEXT_START, owner)
+    assert await answer(following) == b"2"
+    await close(following)
+
+    assert not is_alive(sleeper)
+    await close(agent)
+
+
 async def test_what_started_after_us_is_not_swept() -> None:
     owner = uuid4().hex
     tree = await spawn(
@@ -138,4 +203,15 @@ async def test_an_executor_started_inside_a_left_run_does_not_end_itself() -> No
     )
     assert [line async for line in tree.lines()] == [b"0"]
     assert await tree.wait() == 0
+    await tree.end()
+
+
+async def test_an_executor_started_inside_a_left_run_does_not_end_its_own_child() -> None:
+    owner = uuid4().hex
+    tree = await spawn(
+        [sys.executable, "-c", WITH_A_CHILD + NEXT_START + TELL_OF_THE_CHILD, owner],
+        marker=marker_of(owner, "1"),
+        cwd=REPOSITORY,
+    )
+    assert [line async for line in tree.lines()] == [b"0", b"None"]
     await tree.end()

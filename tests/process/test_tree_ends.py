@@ -238,7 +238,7 @@ async def test_a_recycled_pid_is_left_alone() -> None:
     recycled = psutil.Process(stranger.pid)
     vars(recycled)["_ident"] = (stranger.pid, 1.0)
 
-    assert recycled not in relatives({recycled}, new_marker())
+    assert recycled not in relatives({recycled}, {new_marker()})
     kill({recycled})
 
     await asyncio.sleep(0.05)

@@ -202,6 +202,12 @@ async def volume(code: str) -> tuple[int, int, int]:
     return count, tree.skipped_lines, peak - before
 
 
+async def test_a_line_that_is_left_out_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    count, skipped, _ = await volume("print('x' * 17 * 2**20); print('after')")
+    assert (count, skipped) == (1, 1)
+    assert "1 lines over 16 MiB were left out" in caplog.text
+
+
 @pytest.mark.slow
 async def test_one_gigabyte_in_one_line_is_skipped_in_bounded_memory() -> None:
     code = (

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from executor_core.agents import AgentHost
 from executor_core.errors import ExecutorError
 from executor_core.workspace import Inventory, WorkState
-from executor_core.workspace.inventory import KeptBecause
+from executor_core.workspace.git import Git
+from executor_core.workspace.inventory import Kept, KeptBecause, _Found, _scan
 from executor_core.workspace.removal import remove_tree
+from executor_core.workspace.repository_state import repository_state
 from tests.support.git_server import GIT, git
 
 
@@ -268,6 +273,35 @@ async def test_what_was_used_lately_stays(inventory: Inventory, folder: Path) ->
     assert folder.exists()
 
 
+async def test_work_of_a_run_that_came_and_went_while_another_workspace_was_deleted_stays(
+    inventory: Inventory, folder: Path, root: Path
+) -> None:
+    shutil.copytree(root / "12", root / "11")
+
+    async def in_use() -> tuple[str, ...]:
+        (folder / "new.txt").write_text("work")
+        return ()
+
+    report = await inventory.clean(unused_for_s=0, in_use=in_use)
+    assert [info.name for info in report.removed] == ["11"]
+    assert report.kept == [Kept("12", KeptBecause.UNCOMMITTED)]
+    assert (folder / "new.txt").exists()
+
+
+async def test_work_of_a_run_that_came_and_went_while_git_looked_stays(
+    inventory: Inventory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def state(git: Git, place: Path) -> WorkState:
+        found = await repository_state(git, place)
+        (folder / "new.txt").write_text("work")
+        return found
+
+    monkeypatch.setattr("executor_core.workspace.inventory.repository_state", state)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
+    assert report.kept == [Kept("12", KeptBecause.RECENT)]
+    assert (folder / "new.txt").exists()
+
+
 async def test_where_a_run_works_nothing_is_deleted(inventory: Inventory, folder: Path) -> None:
     for place in (folder, folder.parent, folder / "src"):
 
@@ -335,6 +369,51 @@ def test_write_protected_folders_are_deleted_and_links_keep_their_rights(tmp_pat
     remove_tree(tmp_path / "doomed")
     assert not (tmp_path / "doomed").exists()
     assert stat.S_IMODE(outside.stat().st_mode) == 0o500
+
+
+@pytest.mark.parametrize("moment", [1e17, -1e17, 99_999_999_999])
+async def test_a_time_that_no_calendar_has_stops_no_clean_up(
+    inventory: Inventory, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: float
+) -> None:
+    def scan(place: Path) -> _Found | None:
+        found = _scan(place)
+        # Few file systems keep such times; tmpfs does.
+        if found is not None and place.name == "11":
+            found.changed_at = moment
+        return found
+
+    (folder.parents[1] / "11").mkdir()
+    monkeypatch.setattr("executor_core.workspace.inventory._scan", scan)
+    odd, info = await inventory.list_workspaces()
+    assert datetime(1970, 1, 1, tzinfo=UTC) <= odd.used_at <= datetime.now(UTC)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
+    assert info in report.removed
+
+
+async def test_a_workspace_that_cannot_be_read_is_unknown_and_the_others_are_cleaned_up(
+    inventory: Inventory, folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lstat(place: Path) -> os.stat_result:
+        if place == root / "11":
+            raise OSError(errno.EIO, "Input/output error")
+        return os.lstat(place)
+
+    (root / "11").mkdir()
+    monkeypatch.setattr(Path, "lstat", lstat)
+    report = await inventory.clean(unused_for_s=0, in_use=nowhere)
+    assert report.kept == [Kept("11", KeptBecause.UNKNOWN)]
+    assert [info.name for info in report.removed] == ["12"]
+
+
+async def test_names_that_are_no_text_leave_the_list_readable(
+    inventory: Inventory, folder: Path, root: Path
+) -> None:
+    folder.rename(os.fsdecode(os.fsencode(folder) + b"\xff"))
+    os.mkdir(os.fsencode(root) + b"/\xff")
+    (root / "new\nline").mkdir()
+    (info,) = await inventory.list_workspaces()
+    assert (info.name, info.repositories) == ("12", ("app\N{REPLACEMENT CHARACTER}",))
+    assert msgspec.json.encode(info)
 
 
 async def test_a_root_that_is_not_there_is_empty(host: AgentHost, tmp_path: Path) -> None:

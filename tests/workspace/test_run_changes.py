@@ -464,6 +464,26 @@ async def test_a_repository_that_disappears_costs_the_record_and_nothing_else(
     assert list(run_folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("look", ["first_snapshot", "next_snapshot"])
+async def test_a_record_that_is_cut_off_leaves_nothing(
+    recorded: Recorded, run_folder: Path, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    snapshot, looked = getattr(patches, look), asyncio.Event()
+
+    async def endless(*arguments: object) -> object:
+        await snapshot(*arguments)
+        looked.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(patches, look, endless)
+    recording = asyncio.Task(recorded(lambda: None))
+    await looked.wait()
+    recording.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recording
+    assert list(run_folder.iterdir()) == []
+
+
 async def test_the_users_line_endings_and_ignored_files_count(
     recorded: Recorded, app: Path, home: Path
 ) -> None:

@@ -288,13 +288,15 @@ async def test_a_server_that_is_not_there_costs_a_sentence(bench: Bench) -> None
     assert TOKEN not in " ".join(bench.problems())
 
 
+@pytest.mark.parametrize("place", [".wegent", ".wegent/attachments", ".wegent/attachments/9"])
 async def test_a_link_in_the_way_of_our_folder_is_not_followed(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, place: str
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (bench.root / "7").mkdir(parents=True)
-    (bench.root / "7" / ".wegent").symlink_to(elsewhere)
+    link = bench.root / "7" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
     with pytest.raises(Exception, match="link"):
         async with bench.supplied(bench.request(attachments=(file(1),))):
             pass
