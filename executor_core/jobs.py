@@ -44,3 +44,15 @@ class Jobs:
             for job in self._jobs:
                 job.cancel()
             await asyncio.wait(set(self._jobs))
+
+
+async def is_first(work: Coroutine[Any, Any, Any], other: Coroutine[Any, Any, Any]) -> bool:
+    """Run both until one is done, and cancel the rest. True if it was `work`; raises as it does."""
+    jobs = Jobs("race")
+    first = jobs.spawn(work, "work")
+    second = jobs.spawn(other, "other")
+    try:
+        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+        return first.done() and first.result() is None
+    finally:
+        await jobs.close()

@@ -11,8 +11,9 @@ from pathlib import Path
 from executor_core.agents.agent import Dialogue, Emit, ReadsStderr
 from executor_core.clock import Clock, wait_or
 from executor_core.jobs import Jobs
-from executor_core.model import AgentEvent, AgentResult
+from executor_core.model import AgentEvent, AgentResult, Notice
 from executor_core.process import ProcessTree
+from executor_core.texts import text
 
 _log = logging.getLogger("executor.agents")
 
@@ -70,6 +71,14 @@ async def drive(
     )
     jobs = Jobs(f"run {marker}")
 
+    has_told = False
+
+    def tell_of_gaps() -> None:
+        nonlocal has_told
+        if tree.skipped_lines and not has_told:
+            has_told = True
+            emit(Notice(code="line_left_out", text=text("notice.line_left_out")))
+
     async def open_talk() -> None:
         await tree.write(dialogue.outgoing())
         if closes_input:
@@ -83,6 +92,7 @@ async def drive(
                     await asyncio.sleep(0)
                 if result is not None:
                     continue
+                tell_of_gaps()
                 take(dialogue.feed(line))
                 if result is None and (answer := dialogue.outgoing()):
                     await tree.write(answer)
@@ -119,6 +129,7 @@ async def drive(
         await tree.end()
         await listening
         if result is None:
+            tell_of_gaps()
             result = dialogue.without_result(await tree.wait(), tree.stderr_tail[-MAX_STDERR:])
             emit(result)
         return result

@@ -21,6 +21,7 @@ from executor_core.agents.acp import load_dialogue
 from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe
+from executor_core.agents.scratch import write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
@@ -255,9 +256,10 @@ def _guessed(model: ModelConfig) -> str:
 def _seed(folder: Path) -> None:
     """Make it look as if its plugin package were there: else it is fetched from a registry."""
     (folder / "node_modules").mkdir(parents=True, exist_ok=True)
-    (folder / "package.json").write_text(json.dumps(_PLUGIN), encoding="utf-8")
+    # Made anew: an agent before may have left links there.
+    write_secret(folder / "package.json", json.dumps(_PLUGIN).encode())
     lock = {"lockfileVersion": 3, "packages": {"": _PLUGIN}}
-    (folder / "package-lock.json").write_text(json.dumps(lock), encoding="utf-8")
+    write_secret(folder / "package-lock.json", json.dumps(lock).encode())
 
 
 def _read(file: Path) -> _Json:

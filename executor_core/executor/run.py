@@ -19,7 +19,7 @@ from executor_core.errors import ExecutorError
 from executor_core.executor.machine import EndReason
 from executor_core.executor.repeats import Repeats
 from executor_core.executor.veil import Secrets, Veil
-from executor_core.jobs import Jobs
+from executor_core.jobs import Jobs, is_first
 from executor_core.journal import EventLog, Journal
 from executor_core.model import (
     AgentEvent,
@@ -39,7 +39,6 @@ from executor_core.model import (
 )
 from executor_core.texts import text
 from executor_core.workspace import Beginning, Recorder, Site, Workspaces
-from executor_core.workspace.fetch import is_first
 
 _log = logging.getLogger("executor.executor")
 

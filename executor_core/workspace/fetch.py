@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from executor_core.clock import Clock
-from executor_core.jobs import Jobs
+from executor_core.jobs import is_first
 from executor_core.loopback import is_loopback
 from executor_core.texts import text
 from executor_core.unicode import decode_json
@@ -33,18 +33,6 @@ _PIECE_BYTES = 256 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 Parameters = Mapping[str, str | int]
-
-
-async def is_first(work: Coroutine[Any, Any, Any], other: Coroutine[Any, Any, Any]) -> bool:
-    """Run both until one is done, and cancel the rest. True if it was `work`; raises as it does."""
-    jobs = Jobs("fetch")
-    first = jobs.spawn(work, "work")
-    second = jobs.spawn(other, "other")
-    try:
-        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-        return first.done() and first.result() is None
-    finally:
-        await jobs.close()
 
 
 class Server:

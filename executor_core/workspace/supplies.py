@@ -14,10 +14,11 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from executor_core.clock import Clock
+from executor_core.jobs import is_first
 from executor_core.model import Materials, Notice, RunRequest, SkillRef
 from executor_core.texts import text
 from executor_core.workspace.attachments import Fetched, fetch_attachments, with_attachments
-from executor_core.workspace.fetch import Server, is_first, server_session
+from executor_core.workspace.fetch import Server, server_session
 from executor_core.workspace.skill_cache import SkillCache
 from executor_core.workspace.skills import (
     LEDGER,

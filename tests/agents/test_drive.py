@@ -11,7 +11,7 @@ import pytest
 from executor_core.agents import Assignment
 from executor_core.agents.claude_dialogue import ClaudeDialogue
 from executor_core.agents.drive import EXIT_GRACE_S, FAILED_GRACE_S, MAX_STDERR, drive
-from executor_core.model import AgentEvent, AgentResult, TextDelta
+from executor_core.model import AgentEvent, AgentResult, Notice, TextDelta
 from tests.process.children import ENV, HurriedClock, carriers_of, new_marker, shell, until
 
 SAY = """say() { printf '%s\\n' "$1"; }; """
@@ -165,3 +165,11 @@ async def test_a_cancelled_drive_leaves_no_process(stage: Stage) -> None:
     driving.cancel()
     await asyncio.gather(driving, return_exceptions=True)
     assert driving.cancelled()
+
+
+async def test_a_line_too_long_to_keep_is_told_once(stage: Stage) -> None:
+    huge = f"head -c {17 * 2**20} /dev/zero; echo; "
+    await stage.play(huge + TEXT + huge + RESULT)
+    notices = [event for event in stage.heard if isinstance(event, Notice)]
+    assert [notice.code for notice in notices] == ["line_left_out"]
+    assert isinstance(stage.heard[-1], AgentResult)

@@ -58,7 +58,7 @@ def _pieces_of(events: Path) -> str:
     """What was said, then what was thought, without the seams."""
     words: dict[str, str] = {"text_delta": "", "reasoning_delta": ""}
     for line in events.read_bytes().splitlines():
-        with suppress(ValueError, TypeError):  # torn by a crash, or not from an agent
+        with suppress(ValueError, TypeError, LookupError):  # torn by a crash, or not from an agent
             event = json.loads(line)
             if event["kind"] in words:
                 words[event["kind"]] += event["text"]
