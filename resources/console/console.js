@@ -83,12 +83,12 @@ function keepingTheEnd(work) {
 function showTask() {
   const messages = state.task?.messages ?? [];
   keepingTheEnd(() => {
+    forgetViews(messages.map((message) => message.subtask_id));
     const nodes = messages.map((message, index) => messageNode(message, index === messages.length - 1));
     // Those that are there already stay: with them what is unfolded, selected and focused.
     nodes.forEach((node, index) => {
       if ($("messages").children[index] !== node) $("messages").insertBefore(node, $("messages").children[index] ?? null);
     });
-    while ($("messages").children.length > nodes.length) $("messages").lastChild.remove();
   });
   $("messages").hidden = state.task === null;
   showWelcome();
@@ -99,7 +99,7 @@ function messageNode(message, isLast) {
   const isUser = message.role === "USER";
   let view = views.get(message.subtask_id);
   if (!view) {
-    view = isUser ? { node: userMessage(message) } : new AnswerView(state.task, message, {
+    view = isUser ? { node: userMessage(message), close: () => {} } : new AnswerView(state.task, message, {
       onretry: () => act("retry"),
       onshown: keepingTheEnd,
     });
@@ -109,9 +109,14 @@ function messageNode(message, isLast) {
   return view.node;
 }
 
-function forgetViews() {
-  views.clear();
-  $("messages").replaceChildren();
+// All but those of these messages; with a view ends what it reads from the executor.
+function forgetViews(kept = []) {
+  for (const [id, view] of views) {
+    if (kept.includes(id)) continue;
+    view.close();
+    view.node.remove();
+    views.delete(id);
+  }
 }
 
 // --- tasks ----------------------------------------------------------------------------------------

@@ -55,6 +55,11 @@ export class AnswerView {
     this.show();
   }
 
+  close() {
+    clearTimeout(this.timer);
+    this.details.close();
+  }
+
   get isSilent() {
     const { status, text, reasoning, tools } = this.message;
     return isRunning(status) && !text && !reasoning && !tools.length;

@@ -272,6 +272,22 @@ async def test_what_a_run_changed_and_made_can_be_read_and_taken_away(
     assert page.complaints == []
 
 
+BROWSER_LIMIT = 6  # connections to one host, over all tabs
+
+
+async def test_what_nobody_looks_at_holds_no_connection(desk: Desk) -> None:
+    page = desk.page
+    await desk.owner.create(turn(gate("hold")), title="Long")
+    await desk.owner.create(turn(say("done")), title="Short")
+    for _ in range(BROWSER_LIMIT):
+        await desk.open_task("Long")
+        await page.click(".run > details > summary")
+        await page.until_shown("run_started")
+        await desk.open_task("Short")
+    await answered(page, 1)
+    assert page.complaints == []
+
+
 async def test_files_go_along_and_who_waits_is_told_the_place(desk: Desk, tmp_path: Path) -> None:
     page = desk.page
     for number in range(5):
