@@ -64,8 +64,38 @@ export async function download(path, name) {
   URL.revokeObjectURL(url);
 }
 
+const HIDDEN = "hidden";
+
+const seen = () => new Promise((done) => {
+  if (!document.hidden) done();
+  else document.addEventListener("visibilitychange", done, { once: true });
+});
+
 // The server-sent events of a path, from the one after `lastId` on; ends with the connection.
-export async function* stream(path, { lastId = "", signal, onopen } = {}) {
+// A page that nobody sees has none until it is seen: a browser allows all pages of a host six.
+export async function* stream(path, { lastId = "", signal, onopen }) {
+  for (;;) {
+    await seen();
+    if (signal.aborted) return;
+    const ending = new AbortController();
+    const { signal: ended } = ending;
+    signal.addEventListener("abort", () => ending.abort(), { signal: ended });
+    document.addEventListener("visibilitychange", () => ending.abort(HIDDEN), { signal: ended });
+    try {
+      for await (const event of connection(path, { lastId, signal: ended, onopen })) {
+        lastId = event.id;
+        yield event;
+      }
+    } catch (error) {
+      if (ended.reason !== HIDDEN) throw error;
+    } finally {
+      ending.abort();
+    }
+    if (ended.reason !== HIDDEN) return;
+  }
+}
+
+async function* connection(path, { lastId, signal, onopen }) {
   const headers = lastId ? { "Last-Event-ID": lastId } : {};
   const response = await request("GET", path, { headers, signal });
   await onopen?.();

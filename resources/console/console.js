@@ -314,6 +314,7 @@ async function follow() {
       }
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
+      if (signal.aborted) return;
       if (error.status === 401) {
         showSignIn(error);
         return;

@@ -284,7 +284,18 @@ async def test_what_nobody_looks_at_holds_no_connection(desk: Desk) -> None:
         await page.click(".run > details > summary")
         await page.until_shown("run_started")
         await desk.open_task("Short")
+    for _ in range(BROWSER_LIMIT):
+        link = (await desk.owner.call("POST", "/api/console"))["url"]
+        await page.call("Target.createTarget", url=link)
+    async with asyncio.timeout(20):
+        while "#ticket" in str(await page.call("Target.getTargets")):
+            await asyncio.sleep(0.05)
+    await desk.owner.create(turn(say("done")), title="Made meanwhile")
+    await page.call("Page.bringToFront")
+    await desk.open_task("Made meanwhile")
     await answered(page, 1)
+    await enter(page, "And then?")
+    await answered(page, 2)
     assert page.complaints == []
 
 
