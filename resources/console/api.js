@@ -3,6 +3,8 @@
 import { make, say } from "./dom.js";
 
 const TOKEN = "wegent.token";
+// An event stream says something every fifteen seconds: who says nothing for so long is gone.
+export const limits = { silenceMs: 60_000 };
 
 export const token = {
   get: () => sessionStorage.getItem(TOKEN) ?? "",
@@ -50,7 +52,7 @@ export async function call(method, path, body) {
   const sent = body === undefined
     ? {}
     : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
-  return content(await request(method, path, sent));
+  return content(await request(method, path, { ...sent, signal: AbortSignal.timeout(limits.silenceMs) }));
 }
 
 export async function upload(path, file) {
@@ -82,7 +84,7 @@ export async function* stream(path, { lastId = "", signal, onopen }) {
     signal.addEventListener("abort", () => ending.abort(), { signal: ended });
     document.addEventListener("visibilitychange", () => ending.abort(HIDDEN), { signal: ended });
     try {
-      for await (const event of connection(path, { lastId, signal: ended, onopen })) {
+      for await (const event of connection(path, { lastId, ending, onopen })) {
         lastId = event.id;
         yield event;
       }
@@ -95,23 +97,34 @@ export async function* stream(path, { lastId = "", signal, onopen }) {
   }
 }
 
-async function* connection(path, { lastId, signal, onopen }) {
-  const headers = lastId ? { "Last-Event-ID": lastId } : {};
-  const response = await request("GET", path, { headers, signal });
-  await onopen?.();
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read().catch(() => ({ done: true }));
-    if (done) return;
-    const blocks = (rest + value).split("\n\n");
-    rest = blocks.pop();
-    for (const block of blocks) {
-      const fields = Object.fromEntries(block.split("\n").map((line) => {
-        const colon = line.indexOf(": ");
-        return [line.slice(0, colon), line.slice(colon + 2)];
-      }));
-      if (fields.event) yield { id: fields.id, event: fields.event, data: JSON.parse(fields.data) };
+async function* connection(path, { lastId, ending, onopen }) {
+  let timer = 0;
+  const heard = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => ending.abort(), limits.silenceMs);
+  };
+  heard();
+  try {
+    const headers = lastId ? { "Last-Event-ID": lastId } : {};
+    const response = await request("GET", path, { headers, signal: ending.signal });
+    await onopen?.();
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      heard();
+      const { value, done } = await reader.read().catch(() => ({ done: true }));
+      if (done) return;
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) {
+        const fields = Object.fromEntries(block.split("\n").map((line) => {
+          const colon = line.indexOf(": ");
+          return [line.slice(0, colon), line.slice(colon + 2)];
+        }));
+        if (fields.event) yield { id: fields.id, event: fields.event, data: JSON.parse(fields.data) };
+      }
     }
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -617,7 +618,7 @@ async def _reads_well(desk: Desk, what: str) -> None:
     await desk.page.look(width=1280)
 
 
-async def test_who_has_a_password_signs_in_and_the_executor_may_go_and_come_back(
+async def test_who_has_a_password_signs_in_and_the_executor_may_go_fall_silent_and_come_back(
     desk: Desk,
 ) -> None:
     page, executor = desk.page, desk.executor
@@ -652,8 +653,20 @@ async def test_who_has_a_password_signs_in_and_the_executor_may_go_and_come_back
     await page.until_shown(EN["console.connected"])
     await page.until_shown("online, 0/5 slots")
     await page.until("document.querySelector('#problem').hidden")
+    await page.value(_SET_SILENCE_MS.format(1000))
     await enter(page, "Still there?")
     await answered(page, 1)
+    executor.signal(signal.SIGSTOP)
+    await page.until_shown(EN["console.connection_lost"])
+    await page.until_shown(EN["console.unreachable_detail"])
+    await page.value(_SET_SILENCE_MS.format(60_000))
+    executor.signal(signal.SIGCONT)
+    await page.until_shown(EN["console.connected"])
+    await enter(page, "Back again?")
+    await answered(page, 2)
+
+
+_SET_SILENCE_MS = "import('/console/api.js').then((api) => {{ api.limits.silenceMs = {}; }})"
 
 
 _CHOOSE = """(() => {{
