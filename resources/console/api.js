@@ -24,7 +24,15 @@ export class Problem extends Error {
 const unreachable = () =>
   new Problem(0, { title: say("console.unreachable"), detail: say("console.unreachable_detail") });
 
+let refused = () => {};
+
+// `work` is told when the token of this tab is good no longer, whatever the request was about.
+export function onRefusal(work) {
+  refused = work;
+}
+
 async function request(method, path, { body, headers = {}, signal } = {}) {
+  const asked = token.get();
   let response;
   try {
     response = await fetch(path, {
@@ -32,7 +40,7 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
       body,
       signal,
       headers: {
-        Authorization: `Bearer ${token.get()}`,
+        Authorization: `Bearer ${asked}`,
         "Accept-Language": document.documentElement.lang,
         ...headers,
       },
@@ -42,7 +50,11 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
   }
   if (response.ok) return response;
   const answer = await response.json().catch(() => ({}));
-  throw new Problem(response.status, answer.error ?? { title: response.statusText });
+  const problem = new Problem(response.status, answer.error ?? { title: response.statusText });
+  // Signing in is refused for its own reasons, and a late answer says nothing about a new token.
+  const isAboutToken = asked && asked === token.get() && !path.startsWith("/api/auth/");
+  if (response.status === 401 && isAboutToken) refused(problem);
+  throw problem;
 }
 
 // An answer that breaks off is none.

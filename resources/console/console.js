@@ -1,7 +1,7 @@
 // The console: one user's devices and tasks, live. This is where its parts come together.
 
 import { Access } from "./access.js";
-import { call, Problem, stream, token } from "./api.js";
+import { call, onRefusal, Problem, stream, token } from "./api.js";
 import { Composer } from "./composer.js";
 import { $, announce, dot, loadTexts, preferredLanguage, say, useLanguage } from "./dom.js";
 import { Help } from "./help.js";
@@ -178,7 +178,7 @@ async function watchQueue() {
     const last = task?.messages.at(-1);
     const words = last && views.get(last.subtask_id)?.isSilent ? await waitingFor(task, last) : "";
     const view = last && views.get(last.subtask_id);
-    if (turn !== watching || !view?.isSilent) return;
+    if (turn !== watching || !view?.isSilent || !token.get()) return;
     view.showWaiting(words);
     await new Promise((done) => setTimeout(done, LOOK_AT_QUEUE_MS));
   }
@@ -314,12 +314,7 @@ async function follow() {
       }
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      if (signal.aborted) return;
-      if (error.status === 401) {
-        showSignIn(error);
-        return;
-      }
-      if (failures) showProblem(error, $("problem"));
+      if (failures && !signal.aborted) showProblem(error, $("problem"));
     }
     if (signal.aborted) return;
     state.connection = "lost";
@@ -353,6 +348,7 @@ const wanted = new URLSearchParams(location.hash.slice(1)).get("task");
 state.openId = wanted && /^\d+$/.test(wanted) ? Number(wanted) : null;
 $("language").addEventListener("change", () => speak($("language").value));
 onSignIn(follow);
+onRefusal((problem) => { following.abort(); showSignIn(problem); });
 $("try-now").addEventListener("click", () => wake());
 $("skip").addEventListener("click", (event) => { event.preventDefault(); $("prompt").focus(); });
 addEventListener("online", () => wake());

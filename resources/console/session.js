@@ -16,8 +16,7 @@ export async function attempt(work, place = $("problem")) {
     return (await work()) ?? true;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    if (error.status === 401) showSignIn(error);
-    else showProblem(error, place);
+    if (error.status !== 401) showProblem(error, place);
     return undefined;
   }
 }
@@ -38,7 +37,7 @@ export function showProblem(error, place) {
 
 export function showSignIn(error = null) {
   token.forget();
-  $("access").close();
+  for (const each of document.querySelectorAll("dialog[open]")) each.close();
   showSignedIn(false);
   showProblem(error, $("problem"));
   $("user-name").focus();

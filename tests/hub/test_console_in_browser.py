@@ -636,11 +636,22 @@ async def test_who_has_a_password_signs_in_and_the_executor_may_go_fall_silent_a
     await page.until_shown(ZH["error.login_failed.title"])
     await desk.speak("en")
     password = next(executor.home.glob("*password*")).read_text().strip()
-    await page.value("document.querySelector('#password').value = ''")
-    await page.click("#password")
-    await page.write(password)
-    await press(page, "Enter")
-    await page.until_shown("online, 0/5 slots")
+
+    async def sign_in() -> None:
+        await page.value("document.querySelector('#password').value = ''")
+        await page.click("#password")
+        await page.write(password)
+        await press(page, "Enter")
+        await page.until_shown("online, 0/5 slots")
+
+    await sign_in()
+    await page.click("#open-skills")
+    await page.until_shown(EN["console.no_skills"])
+    await page.value("sessionStorage.setItem('wegent.token', 'one that expired')")
+    await desk.owner.create(turn(say("done")), title="Told of by the stream that is still open")
+    await page.until_shown(EN["console.sign_in_detail"])
+    await sign_in()
+    await page.until_shown("Told of by the stream")
 
     executor.env["OPENRUNNER_ADDR"] = desk.base.removeprefix("http://")
     await executor.kill()
