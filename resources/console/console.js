@@ -124,7 +124,8 @@ function forgetViews(kept = []) {
 async function openTask(id) {
   state.openId = id;
   state.task = null;
-  location.hash = id === null ? "" : `task=${id}`;
+  // Not where it is there already: that would take away what is ahead.
+  if (addressed() !== id) location.hash = id === null ? "" : `task=${id}`;
   tasks.unfold(false);
   forgetViews();
   if (id !== null) await attempt(reloadTask);
@@ -344,8 +345,26 @@ function speak(language) {
   watchQueue();
 }
 
-const wanted = new URLSearchParams(location.hash.slice(1)).get("task");
-state.openId = wanted && /^\d+$/.test(wanted) ? Number(wanted) : null;
+// The task that the address names; null where it names none.
+function addressed() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("task") ?? "";
+  return /^\d+$/.test(id) ? Number(id) : null;
+}
+
+async function enter() {
+  const refused = await useTicket();
+  // A used link is no matter while this tab is still signed in.
+  if (token.get()) follow();
+  else showSignIn(refused);
+}
+
+// A link that is pasted into this tab, and the buttons Back and Forward.
+function onAddress() {
+  if (location.hash.startsWith("#ticket=")) enter();
+  else if (addressed() !== state.openId) openTask(addressed());
+}
+
+state.openId = addressed();
 $("language").addEventListener("change", () => speak($("language").value));
 onSignIn(follow);
 onRefusal((problem) => { following.abort(); showSignIn(problem); });
@@ -354,7 +373,5 @@ $("skip").addEventListener("click", (event) => { event.preventDefault(); $("prom
 addEventListener("online", () => wake());
 await loadTexts();
 speak(preferredLanguage());
-const refused = await useTicket();
-// A used link is no matter while this tab is still signed in.
-if (token.get()) follow();
-else showSignIn(refused);
+addEventListener("hashchange", onAddress);
+await enter();

@@ -2,6 +2,7 @@
 
 import { call, Problem, token } from "./api.js";
 import { $ } from "./dom.js";
+import { state } from "./state.js";
 
 let signedIn = () => {};
 
@@ -53,9 +54,11 @@ function showSignedIn(isSignedIn) {
 export async function useTicket() {
   const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
   if (!ticket) return null;
-  history.replaceState(null, "", location.pathname);
+  // Out of the address at once; the open task stays where it is.
+  history.replaceState(null, "", state.openId === null ? location.pathname : `#task=${state.openId}`);
   try {
     token.keep((await call("POST", "/api/auth/ticket", { ticket })).token);
+    showSignedIn(true);
   } catch (error) {
     return error;
   }

@@ -680,6 +680,41 @@ async def test_who_has_a_password_signs_in_and_the_executor_may_go_fall_silent_a
 _SET_SILENCE_MS = "import('/console/api.js').then((api) => {{ api.limits.silenceMs = {}; }})"
 
 
+async def test_the_address_is_followed_by_back_and_forward_and_when_a_link_is_pasted(
+    desk: Desk,
+) -> None:
+    page = desk.page
+    first = await desk.owner.create(turn(say("done")), title="First")
+    await desk.owner.create(turn(say("done")), title="Second")
+    await desk.open_task("First")
+    await desk.open_task("Second")
+    title = "document.querySelector('#task-title').checkVisibility()"
+    title += " ? document.querySelector('#task-title').textContent : ''"
+
+    async def goes(way: str, *titles: str) -> None:
+        for expected in titles:
+            await page.value(f"history.{way}()")
+            await page.until(f"({title}) === '{expected}'")
+
+    await goes("back", "First", "")
+    await goes("forward", "First", "Second")
+    await page.call("Page.navigate", url=f"{desk.base}/#task={first['id']}")
+    await page.until(f"({title}) === 'First'")
+
+    async def link() -> str:
+        return str((await desk.owner.call("POST", "/api/console"))["url"])
+
+    await page.call("Page.navigate", url=await link())
+    await page.until(f"location.hash === '#task={first['id']}'")
+    await page.click("#open-access")
+    await page.click("#sign-out")
+    await page.until_shown(EN["console.sign_in_detail"])
+    await page.call("Page.navigate", url=await link())
+    await page.until_shown("online, 0/5 slots")
+    assert await page.value("document.querySelector('#sign-in').hidden")
+    assert page.complaints == []
+
+
 _CHOOSE = """(() => {{
     const topic = document.querySelector("#topic");
     topic.value = "{topic}";
