@@ -35,6 +35,8 @@ async function whoAmI() {
   [state.computer, state.agents] = state.isOwner
     ? await Promise.all([call("GET", "/api/status"), call("GET", "/api/agents")])
     : [null, []];
+  showWelcome();
+  composer.show();
 }
 
 // --- what is shown --------------------------------------------------------------------------------
@@ -129,6 +131,8 @@ async function openTask(id) {
   tasks.unfold(false);
   forgetViews();
   if (id !== null) await attempt(reloadTask);
+  // An agent may have been installed, or have signed in, while this page was open.
+  else attemptQuietly(whoAmI);
   showTask();
   tasks.show();
   $("messages").scrollTop = $("messages").scrollHeight;

@@ -180,7 +180,9 @@ async def answered(page: Page, count: int, words: str = EN["console.status_compl
 
 
 @pytest.mark.usefixtures("only_demo")
-async def test_a_newcomer_sees_a_whole_task(desk: Desk) -> None:
+async def test_a_newcomer_sees_a_whole_task_and_then_installs_an_agent(
+    desk: Desk, tmp_path: Path
+) -> None:
     page = desk.page
     await page.until_shown("cannot work here yet")
     assert await page.value("location.hash") == "", "the ticket stays out of the history"
@@ -223,6 +225,13 @@ async def test_a_newcomer_sees_a_whole_task(desk: Desk) -> None:
     assert await page.value("document.querySelector('#agent-choices [value=codex]').disabled")
     await press(page, "Escape")
     assert await page.value("document.querySelector('#agent-choices').hidden")
+
+    (tmp_path / "no agents here").symlink_to(desk.claude.bin)
+    await page.click("#new-task")
+    await page.until("document.querySelector('#stand-in').hidden")
+    assert not await page.value(
+        "document.querySelector('#agent-choices [value=claude_code]').disabled"
+    )
     assert page.complaints == []
 
 
