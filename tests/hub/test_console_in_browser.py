@@ -514,6 +514,35 @@ async def test_words_that_come_before_the_answer_to_sending_are_not_lost(desk: D
     assert page.complaints == []
 
 
+async def test_a_new_attempt_shows_nothing_of_the_one_that_failed(desk: Desk) -> None:
+    page, device = desk.page, await desk.second_device()
+    made = await desk.owner.create("Try", title="Try", device_id="hw-2")
+    await desk.open_task("Try")
+
+    async def use_tool(task: Any, command: str) -> None:
+        item = {"type": "function_call", "id": command, "call_id": command, "name": "Bash"}
+        item["arguments"] = json.dumps({"command": command})
+        await device.respond(task, "response.output_item.added", item=item)
+
+    task = await device.received("task:execute")
+    await device.respond(task, "response.reasoning_summary_text.delta", delta="A wrong idea")
+    await use_tool(task, "wrong")
+    await device.respond(task, "error", message="It went wrong")
+    await page.until_shown("A wrong idea")
+    await page.until_shown("It went wrong")
+    # What happens while nobody looks is seen at once and not step by step.
+    await page.call("Target.createTarget", url="about:blank")
+    await page.until("document.hidden")
+    await desk.owner.call("POST", f"/api/tasks/{made['id']}/retry")
+    task = await device.received("task:execute")
+    await use_tool(task, "right")
+    await device.complete(task, "Now it is done")
+    await page.call("Page.bringToFront")
+    await answered(page, 1)
+    assert "wrong" not in await page.value("document.querySelector('article.agent').textContent")
+    assert page.complaints == []
+
+
 async def test_a_key_is_shown_once_and_works_until_it_is_removed(desk: Desk) -> None:
     page = desk.page
     await page.click("#open-access")
