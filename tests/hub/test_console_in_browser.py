@@ -160,9 +160,9 @@ async def enter(page: Page, prompt: str) -> None:
     await press(page, "Enter")
 
 
-async def press(page: Page, key: str, *, shift: bool = False) -> None:
+async def press(page: Page, key: str, *, shift: bool = False, code: int = 0) -> None:
     """One key, down and up."""
-    code = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "Tab": 9, " ": 32}[key]
+    code = code or {"Enter": 13, "Escape": 27, "ArrowDown": 40, "Tab": 9, " ": 32}[key]
     more = {"text": words} if (words := {"Enter": "\r", " ": " "}.get(key)) else {}
     for kind in ("keyDown", "keyUp"):
         await page.call(
@@ -495,7 +495,9 @@ HOLD_THE_ANSWER_TO_SENDING = """(() => {
 })()"""
 
 
-async def test_words_that_come_before_the_answer_to_sending_are_not_lost(desk: Desk) -> None:
+async def test_no_words_are_lost_that_come_or_are_written_before_the_answer_to_sending(
+    desk: Desk,
+) -> None:
     page, device = desk.page, await desk.second_device()
     await page.click("#device-picker > button")
     await page.until_shown("Mac · online")
@@ -507,10 +509,16 @@ async def test_words_that_come_before_the_answer_to_sending_are_not_lost(desk: D
     await device.respond(task, "response.output_text.delta", delta="First")
     await device.call("device:status", {"device_id": device.device_id, "status": "busy"})
     await page.until_shown("Mac · busy")
+    await page.write(" and something else")
     await page.value("window.release()")
     await page.until_shown("First")
+    assert await page.value("document.querySelector('.user .text').textContent") == "On the Mac"
+    await page.until("document.querySelector('#prompt').value === 'and something else'")
     await device.complete(task, "First")
     await answered(page, 1)
+    # The Enter that confirms the words of an input method, as Safari tells of it.
+    await press(page, "Enter", code=229)
+    assert not await page.value("document.querySelector('#send').disabled"), "nothing is being sent"
     assert page.complaints == []
 
 
