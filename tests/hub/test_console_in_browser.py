@@ -326,6 +326,8 @@ async def test_files_go_along_and_who_waits_is_told_the_place(desk: Desk, tmp_pa
     await page.click("#send")
     await page.until_shown("note.txt (")
     await page.until_shown("place 1 in the queue")
+    head = await page.value("document.querySelector('article.agent h3').innerText")
+    assert head.endswith(EN["console.status_pending"]), "seen, and not only there"
     await page.click("#cancel")
     await page.until_shown(EN["console.status_cancelled"])
     await page.click("#search")
@@ -648,6 +650,16 @@ async def test_all_of_it_can_be_read_in_both_languages_colours_and_widths(desk: 
     assert page.complaints == []
 
 
+# What belongs side by side and does not stand so.
+_BROKEN_ROWS = """["header > *, #connection > *", "#composer > .row > *"].filter((row) => {
+    const middles = [...document.querySelectorAll(row)]
+        .filter((node) => node.checkVisibility() && getComputedStyle(node).clipPath === "none")
+        .map((node) => node.getBoundingClientRect())
+        .map((box) => box.y + box.height / 2);
+    return Math.max(...middles) - Math.min(...middles) > 10;
+})"""
+
+
 async def _reads_well(desk: Desk, what: str) -> None:
     for language, words in (("zh_CN", ZH), ("en", EN)):
         await desk.speak(language)
@@ -661,6 +673,7 @@ async def _reads_well(desk: Desk, what: str) -> None:
                 await desk.page.look(width=width, height=height, mobile=width < 500, dark=dark)
                 found = await audit(desk.page)
                 assert found == [], (what, language, width, "dark" if dark else "light")
+                assert await desk.page.value(_BROKEN_ROWS) == [], (what, language, width)
     await desk.page.look(width=1280)
 
 
