@@ -25,8 +25,9 @@ export class Composer {
     $("composer").addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
     $("prompt").addEventListener("input", () => this.keepDraft());
     $("prompt").addEventListener("keydown", (event) => {
-      // While an input method composes, Enter belongs to it.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      // While an input method composes, Enter belongs to it. Safari ends the composition first and
+      // says so with the code 229 only.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
       event.preventDefault();
       this.send();
     });
@@ -55,10 +56,12 @@ export class Composer {
     this.showFiles();
   }
 
-  clear() {
-    $("prompt").value = "";
-    this.files = [];
-    this.skills.chosen = [];
+  // Only what was sent: meanwhile more may have been written and chosen.
+  clear({ words, files, skills }) {
+    const { value } = $("prompt");
+    if (value.startsWith(words)) $("prompt").value = value.slice(words.length).trimStart();
+    this.files = this.files.filter((each) => !files.includes(each));
+    this.skills.chosen = this.skills.chosen.filter((each) => !skills.includes(each));
     this.keepDraft();
     this.showFiles();
   }
@@ -127,16 +130,16 @@ export class Composer {
   }
 
   async send() {
-    const prompt = $("prompt").value.trim();
+    const sent = { words: $("prompt").value, files: [...this.files], skills: this.skills.chosen };
+    const prompt = sent.words.trim();
     if (!prompt || $("send").disabled) return;
     this.isBusy = true;
     this.show();
-    const attachments = this.files.map((file) => file.id);
+    const attachments = sent.files.map((file) => file.id);
     const choice = state.task ? {} : { device_id: this.device()?.device_id, agent: this.agent || undefined };
-    const skills = this.skills.chosen;
-    const isSent = await this.attempt(() => this.onsend({ prompt, attachments, skills, ...choice }));
+    const isSent = await this.attempt(() => this.onsend({ prompt, attachments, skills: sent.skills, ...choice }));
     this.isBusy = false;
-    if (isSent) this.clear();
+    if (isSent) this.clear(sent);
     this.show();
     $("prompt").focus();
   }

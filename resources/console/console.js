@@ -1,7 +1,7 @@
 // The console: one user's devices and tasks, live. This is where its parts come together.
 
 import { Access } from "./access.js";
-import { call, Problem, stream, token } from "./api.js";
+import { call, onRefusal, Problem, stream, token } from "./api.js";
 import { Composer } from "./composer.js";
 import { $, announce, dot, loadTexts, preferredLanguage, say, useLanguage } from "./dom.js";
 import { Help } from "./help.js";
@@ -35,6 +35,8 @@ async function whoAmI() {
   [state.computer, state.agents] = state.isOwner
     ? await Promise.all([call("GET", "/api/status"), call("GET", "/api/agents")])
     : [null, []];
+  showWelcome();
+  composer.show();
 }
 
 // --- what is shown --------------------------------------------------------------------------------
@@ -83,12 +85,12 @@ function keepingTheEnd(work) {
 function showTask() {
   const messages = state.task?.messages ?? [];
   keepingTheEnd(() => {
+    forgetViews(messages.map((message) => message.subtask_id));
     const nodes = messages.map((message, index) => messageNode(message, index === messages.length - 1));
     // Those that are there already stay: with them what is unfolded, selected and focused.
     nodes.forEach((node, index) => {
       if ($("messages").children[index] !== node) $("messages").insertBefore(node, $("messages").children[index] ?? null);
     });
-    while ($("messages").children.length > nodes.length) $("messages").lastChild.remove();
   });
   $("messages").hidden = state.task === null;
   showWelcome();
@@ -99,7 +101,7 @@ function messageNode(message, isLast) {
   const isUser = message.role === "USER";
   let view = views.get(message.subtask_id);
   if (!view) {
-    view = isUser ? { node: userMessage(message) } : new AnswerView(state.task, message, {
+    view = isUser ? { node: userMessage(message), close: () => {} } : new AnswerView(state.task, message, {
       onretry: () => act("retry"),
       onshown: keepingTheEnd,
     });
@@ -109,9 +111,14 @@ function messageNode(message, isLast) {
   return view.node;
 }
 
-function forgetViews() {
-  views.clear();
-  $("messages").replaceChildren();
+// All but those of these messages; with a view ends what it reads from the executor.
+function forgetViews(kept = []) {
+  for (const [id, view] of views) {
+    if (kept.includes(id)) continue;
+    view.close();
+    view.node.remove();
+    views.delete(id);
+  }
 }
 
 // --- tasks ----------------------------------------------------------------------------------------
@@ -119,10 +126,13 @@ function forgetViews() {
 async function openTask(id) {
   state.openId = id;
   state.task = null;
-  location.hash = id === null ? "" : `task=${id}`;
+  // Not where it is there already: that would take away what is ahead.
+  if (addressed() !== id) location.hash = id === null ? "" : `task=${id}`;
   tasks.unfold(false);
   forgetViews();
   if (id !== null) await attempt(reloadTask);
+  // An agent may have been installed, or have signed in, while this page was open.
+  else attemptQuietly(whoAmI);
   showTask();
   tasks.show();
   $("messages").scrollTop = $("messages").scrollHeight;
@@ -173,7 +183,7 @@ async function watchQueue() {
     const last = task?.messages.at(-1);
     const words = last && views.get(last.subtask_id)?.isSilent ? await waitingFor(task, last) : "";
     const view = last && views.get(last.subtask_id);
-    if (turn !== watching || !view?.isSilent) return;
+    if (turn !== watching || !view?.isSilent || !token.get()) return;
     view.showWaiting(words);
     await new Promise((done) => setTimeout(done, LOOK_AT_QUEUE_MS));
   }
@@ -309,11 +319,7 @@ async function follow() {
       }
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      if (error.status === 401) {
-        showSignIn(error);
-        return;
-      }
-      if (failures) showProblem(error, $("problem"));
+      if (failures && !signal.aborted) showProblem(error, $("problem"));
     }
     if (signal.aborted) return;
     state.connection = "lost";
@@ -343,16 +349,33 @@ function speak(language) {
   watchQueue();
 }
 
-const wanted = new URLSearchParams(location.hash.slice(1)).get("task");
-state.openId = wanted && /^\d+$/.test(wanted) ? Number(wanted) : null;
+// The task that the address names; null where it names none.
+function addressed() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("task") ?? "";
+  return /^\d+$/.test(id) ? Number(id) : null;
+}
+
+async function enter() {
+  const refused = await useTicket();
+  // A used link is no matter while this tab is still signed in.
+  if (token.get()) follow();
+  else showSignIn(refused);
+}
+
+// A link that is pasted into this tab, and the buttons Back and Forward.
+function onAddress() {
+  if (location.hash.startsWith("#ticket=")) enter();
+  else if (addressed() !== state.openId) openTask(addressed());
+}
+
+state.openId = addressed();
 $("language").addEventListener("change", () => speak($("language").value));
 onSignIn(follow);
+onRefusal((problem) => { following.abort(); showSignIn(problem); });
 $("try-now").addEventListener("click", () => wake());
 $("skip").addEventListener("click", (event) => { event.preventDefault(); $("prompt").focus(); });
 addEventListener("online", () => wake());
 await loadTexts();
 speak(preferredLanguage());
-const refused = await useTicket();
-// A used link is no matter while this tab is still signed in.
-if (token.get()) follow();
-else showSignIn(refused);
+addEventListener("hashchange", onAddress);
+await enter();

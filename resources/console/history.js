@@ -65,8 +65,7 @@ export class History {
 
   row(task) {
     const device = state.devices.get(task.device_id)?.name;
-    const words = [statusWords(task.status), moment(task.updated_at)];
-    if (state.devices.size > 1 && device) words.push(device);
+    const where = state.devices.size > 1 && device ? [" · ", make("bdi", { text: device })] : [];
     const row = make("li", {}, make("button", {
       type: "button",
       class: "task",
@@ -74,7 +73,8 @@ export class History {
       "aria-current": task.id === state.openId ? "true" : undefined,
       onclick: () => this.onopen(task.id),
     }, make("span", { class: "title", text: task.title }),
-    make("span", { class: `status ${task.status.toLowerCase()}${isRunning(task.status) ? " live" : ""}`, text: words.join(" · ") })),
+    make("span", { class: `status ${task.status.toLowerCase()}` },
+      `${statusWords(task.status)} · ${moment(task.updated_at)}`, ...where)),
     this.question.opener(`task-${task.id}`, task.title, { text: "✕", class: "plain small quiet" }));
     const ask = isRunning(task.status) ? "console.delete_running_task" : "console.delete_task";
     return this.question.below(row, `task-${task.id}`, say(ask), () => this.attempt(() => this.remove(task)));

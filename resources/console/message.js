@@ -28,6 +28,7 @@ export class AnswerView {
     this.onshown = onshown;
     this.timer = 0;
     this.waitsFor = "";
+    this.thought = "";
     this.tools = [];
     this.head = make("h3");
     this.waiting = make("p", { class: "quiet", hidden: true });
@@ -53,6 +54,11 @@ export class AnswerView {
     this.retry.hidden = !(isLast && ["FAILED", "CANCELLED"].includes(message.status));
     this.details.update(message);
     this.show();
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.details.close();
   }
 
   get isSilent() {
@@ -101,10 +107,10 @@ export class AnswerView {
 
   // A line or two is read at once: what the executor itself has to say comes this way as well.
   showReasoning(words) {
-    if (words === this.thought || !words) return;
+    if (words === this.thought) return;
     this.thought = words;
-    const isShort = words.length <= SHORT_REASONING;
-    if (isShort) this.reasoning.replaceChildren(make("p", { class: "aside", text: words.trim() }));
+    if (!words) this.reasoning.replaceChildren();
+    else if (words.length <= SHORT_REASONING) this.reasoning.replaceChildren(make("p", { class: "aside", text: words.trim() }));
     else if (!this.reasoning.querySelector("details")) {
       this.reasoning.replaceChildren(fold(say("console.reasoning"), make("pre", { text: words })));
     } else this.reasoning.querySelector("pre").textContent = words;
@@ -145,7 +151,7 @@ class ToolView {
   }
 
   show(tool) {
-    const key = `${tool.status}${tool.output.length}`;
+    const key = `${tool.id} ${tool.status} ${tool.output.length}`;
     if (key === this.shown) return;
     this.shown = key;
     this.title.replaceChildren(

@@ -51,6 +51,7 @@ export class RunDetails {
     this.node = make("div", { class: "run", hidden: !isHere(task.device_id) },
       this.changes, this.artifacts, this.eventsFold());
     this.shownFor = "";
+    this.reading = new AbortController();
     this.watcher = new IntersectionObserver((seen) => {
       if (seen.some((each) => each.isIntersecting)) this.load();
     });
@@ -68,6 +69,11 @@ export class RunDetails {
       // Only once somebody can see it: a long conversation has many of these.
       this.watcher.observe(this.node);
     }
+  }
+
+  close() {
+    this.reading.abort();
+    this.watcher.disconnect();
   }
 
   async load() {
@@ -121,16 +127,16 @@ export class RunDetails {
   eventsFold() {
     const list = make("pre", { class: "events", tabindex: "0", "aria-label": say("console.events") });
     const node = fold(say("console.events"), list);
-    let reading = null;
     node.addEventListener("toggle", () => {
-      reading?.abort();
-      reading = node.open ? new AbortController() : null;
-      if (reading) this.read(list, reading.signal);
+      this.reading.abort();
+      if (node.open) this.read(list);
     });
     return node;
   }
 
-  async read(list, signal) {
+  async read(list) {
+    this.reading = new AbortController();
+    const { signal } = this.reading;
     list.replaceChildren(say("console.loading"));
     try {
       const run = await runOf(this.task, this.message);

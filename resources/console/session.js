@@ -2,6 +2,7 @@
 
 import { call, Problem, token } from "./api.js";
 import { $ } from "./dom.js";
+import { state } from "./state.js";
 
 let signedIn = () => {};
 
@@ -16,8 +17,7 @@ export async function attempt(work, place = $("problem")) {
     return (await work()) ?? true;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    if (error.status === 401) showSignIn(error);
-    else showProblem(error, place);
+    if (error.status !== 401) showProblem(error, place);
     return undefined;
   }
 }
@@ -38,7 +38,7 @@ export function showProblem(error, place) {
 
 export function showSignIn(error = null) {
   token.forget();
-  $("access").close();
+  for (const each of document.querySelectorAll("dialog[open]")) each.close();
   showSignedIn(false);
   showProblem(error, $("problem"));
   $("user-name").focus();
@@ -54,9 +54,11 @@ function showSignedIn(isSignedIn) {
 export async function useTicket() {
   const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
   if (!ticket) return null;
-  history.replaceState(null, "", location.pathname);
+  // Out of the address at once; the open task stays where it is.
+  history.replaceState(null, "", state.openId === null ? location.pathname : `#task=${state.openId}`);
   try {
     token.keep((await call("POST", "/api/auth/ticket", { ticket })).token);
+    showSignedIn(true);
   } catch (error) {
     return error;
   }

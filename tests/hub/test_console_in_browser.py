@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,9 +160,9 @@ async def enter(page: Page, prompt: str) -> None:
     await press(page, "Enter")
 
 
-async def press(page: Page, key: str, *, shift: bool = False) -> None:
+async def press(page: Page, key: str, *, shift: bool = False, code: int = 0) -> None:
     """One key, down and up."""
-    code = {"Enter": 13, "Escape": 27, "ArrowDown": 40, "Tab": 9, " ": 32}[key]
+    code = code or {"Enter": 13, "Escape": 27, "ArrowDown": 40, "Tab": 9, " ": 32}[key]
     more = {"text": words} if (words := {"Enter": "\r", " ": " "}.get(key)) else {}
     for kind in ("keyDown", "keyUp"):
         await page.call(
@@ -179,7 +180,9 @@ async def answered(page: Page, count: int, words: str = EN["console.status_compl
 
 
 @pytest.mark.usefixtures("only_demo")
-async def test_a_newcomer_sees_a_whole_task(desk: Desk) -> None:
+async def test_a_newcomer_sees_a_whole_task_and_then_installs_an_agent(
+    desk: Desk, tmp_path: Path
+) -> None:
     page = desk.page
     await page.until_shown("cannot work here yet")
     assert await page.value("location.hash") == "", "the ticket stays out of the history"
@@ -222,6 +225,13 @@ async def test_a_newcomer_sees_a_whole_task(desk: Desk) -> None:
     assert await page.value("document.querySelector('#agent-choices [value=codex]').disabled")
     await press(page, "Escape")
     assert await page.value("document.querySelector('#agent-choices').hidden")
+
+    (tmp_path / "no agents here").symlink_to(desk.claude.bin)
+    await page.click("#new-task")
+    await page.until("document.querySelector('#stand-in').hidden")
+    assert not await page.value(
+        "document.querySelector('#agent-choices [value=claude_code]').disabled"
+    )
     assert page.complaints == []
 
 
@@ -272,6 +282,33 @@ async def test_what_a_run_changed_and_made_can_be_read_and_taken_away(
     assert page.complaints == []
 
 
+BROWSER_LIMIT = 6  # connections to one host, over all tabs
+
+
+async def test_what_nobody_looks_at_holds_no_connection(desk: Desk) -> None:
+    page = desk.page
+    await desk.owner.create(turn(gate("hold")), title="Long")
+    await desk.owner.create(turn(say("done")), title="Short")
+    for _ in range(BROWSER_LIMIT):
+        await desk.open_task("Long")
+        await page.click(".run > details > summary")
+        await page.until_shown("run_started")
+        await desk.open_task("Short")
+    for _ in range(BROWSER_LIMIT):
+        link = (await desk.owner.call("POST", "/api/console"))["url"]
+        await page.call("Target.createTarget", url=link)
+    async with asyncio.timeout(20):
+        while "#ticket" in str(await page.call("Target.getTargets")):
+            await asyncio.sleep(0.05)
+    await desk.owner.create(turn(say("done")), title="Made meanwhile")
+    await page.call("Page.bringToFront")
+    await desk.open_task("Made meanwhile")
+    await answered(page, 1)
+    await enter(page, "And then?")
+    await answered(page, 2)
+    assert page.complaints == []
+
+
 async def test_files_go_along_and_who_waits_is_told_the_place(desk: Desk, tmp_path: Path) -> None:
     page = desk.page
     for number in range(5):
@@ -289,6 +326,8 @@ async def test_files_go_along_and_who_waits_is_told_the_place(desk: Desk, tmp_pa
     await page.click("#send")
     await page.until_shown("note.txt (")
     await page.until_shown("place 1 in the queue")
+    head = await page.value("document.querySelector('article.agent h3').innerText")
+    assert head.endswith(EN["console.status_pending"]), "seen, and not only there"
     await page.click("#cancel")
     await page.until_shown(EN["console.status_cancelled"])
     await page.click("#search")
@@ -458,7 +497,9 @@ HOLD_THE_ANSWER_TO_SENDING = """(() => {
 })()"""
 
 
-async def test_words_that_come_before_the_answer_to_sending_are_not_lost(desk: Desk) -> None:
+async def test_no_words_are_lost_that_come_or_are_written_before_the_answer_to_sending(
+    desk: Desk,
+) -> None:
     page, device = desk.page, await desk.second_device()
     await page.click("#device-picker > button")
     await page.until_shown("Mac · online")
@@ -470,10 +511,45 @@ async def test_words_that_come_before_the_answer_to_sending_are_not_lost(desk: D
     await device.respond(task, "response.output_text.delta", delta="First")
     await device.call("device:status", {"device_id": device.device_id, "status": "busy"})
     await page.until_shown("Mac · busy")
+    await page.write(" and something else")
     await page.value("window.release()")
     await page.until_shown("First")
+    assert await page.value("document.querySelector('.user .text').textContent") == "On the Mac"
+    await page.until("document.querySelector('#prompt').value === 'and something else'")
     await device.complete(task, "First")
     await answered(page, 1)
+    # The Enter that confirms the words of an input method, as Safari tells of it.
+    await press(page, "Enter", code=229)
+    assert not await page.value("document.querySelector('#send').disabled"), "nothing is being sent"
+    assert page.complaints == []
+
+
+async def test_a_new_attempt_shows_nothing_of_the_one_that_failed(desk: Desk) -> None:
+    page, device = desk.page, await desk.second_device()
+    made = await desk.owner.create("Try", title="Try", device_id="hw-2")
+    await desk.open_task("Try")
+
+    async def use_tool(task: Any, command: str) -> None:
+        item = {"type": "function_call", "id": command, "call_id": command, "name": "Bash"}
+        item["arguments"] = json.dumps({"command": command})
+        await device.respond(task, "response.output_item.added", item=item)
+
+    task = await device.received("task:execute")
+    await device.respond(task, "response.reasoning_summary_text.delta", delta="A wrong idea")
+    await use_tool(task, "wrong")
+    await device.respond(task, "error", message="It went wrong")
+    await page.until_shown("A wrong idea")
+    await page.until_shown("It went wrong")
+    # What happens while nobody looks is seen at once and not step by step.
+    await page.call("Target.createTarget", url="about:blank")
+    await page.until("document.hidden")
+    await desk.owner.call("POST", f"/api/tasks/{made['id']}/retry")
+    task = await device.received("task:execute")
+    await use_tool(task, "right")
+    await device.complete(task, "Now it is done")
+    await page.call("Page.bringToFront")
+    await answered(page, 1)
+    assert "wrong" not in await page.value("document.querySelector('article.agent').textContent")
     assert page.complaints == []
 
 
@@ -574,6 +650,16 @@ async def test_all_of_it_can_be_read_in_both_languages_colours_and_widths(desk: 
     assert page.complaints == []
 
 
+# What belongs side by side and does not stand so.
+_BROKEN_ROWS = """["header > *, #connection > *", "#composer > .row > *"].filter((row) => {
+    const middles = [...document.querySelectorAll(row)]
+        .filter((node) => node.checkVisibility() && getComputedStyle(node).clipPath === "none")
+        .map((node) => node.getBoundingClientRect())
+        .map((box) => box.y + box.height / 2);
+    return Math.max(...middles) - Math.min(...middles) > 10;
+})"""
+
+
 async def _reads_well(desk: Desk, what: str) -> None:
     for language, words in (("zh_CN", ZH), ("en", EN)):
         await desk.speak(language)
@@ -587,10 +673,11 @@ async def _reads_well(desk: Desk, what: str) -> None:
                 await desk.page.look(width=width, height=height, mobile=width < 500, dark=dark)
                 found = await audit(desk.page)
                 assert found == [], (what, language, width, "dark" if dark else "light")
+                assert await desk.page.value(_BROKEN_ROWS) == [], (what, language, width)
     await desk.page.look(width=1280)
 
 
-async def test_who_has_a_password_signs_in_and_the_executor_may_go_and_come_back(
+async def test_who_has_a_password_signs_in_and_the_executor_may_go_fall_silent_and_come_back(
     desk: Desk,
 ) -> None:
     page, executor = desk.page, desk.executor
@@ -608,11 +695,22 @@ async def test_who_has_a_password_signs_in_and_the_executor_may_go_and_come_back
     await page.until_shown(ZH["error.login_failed.title"])
     await desk.speak("en")
     password = next(executor.home.glob("*password*")).read_text().strip()
-    await page.value("document.querySelector('#password').value = ''")
-    await page.click("#password")
-    await page.write(password)
-    await press(page, "Enter")
-    await page.until_shown("online, 0/5 slots")
+
+    async def sign_in() -> None:
+        await page.value("document.querySelector('#password').value = ''")
+        await page.click("#password")
+        await page.write(password)
+        await press(page, "Enter")
+        await page.until_shown("online, 0/5 slots")
+
+    await sign_in()
+    await page.click("#open-skills")
+    await page.until_shown(EN["console.no_skills"])
+    await page.value("sessionStorage.setItem('wegent.token', 'one that expired')")
+    await desk.owner.create(turn(say("done")), title="Told of by the stream that is still open")
+    await page.until_shown(EN["console.sign_in_detail"])
+    await sign_in()
+    await page.until_shown("Told of by the stream")
 
     executor.env["OPENRUNNER_ADDR"] = desk.base.removeprefix("http://")
     await executor.kill()
@@ -625,8 +723,55 @@ async def test_who_has_a_password_signs_in_and_the_executor_may_go_and_come_back
     await page.until_shown(EN["console.connected"])
     await page.until_shown("online, 0/5 slots")
     await page.until("document.querySelector('#problem').hidden")
+    await page.value(_SET_SILENCE_MS.format(1000))
     await enter(page, "Still there?")
     await answered(page, 1)
+    executor.signal(signal.SIGSTOP)
+    await page.until_shown(EN["console.connection_lost"])
+    await page.until_shown(EN["console.unreachable_detail"])
+    await page.value(_SET_SILENCE_MS.format(60_000))
+    executor.signal(signal.SIGCONT)
+    await page.until_shown(EN["console.connected"])
+    await enter(page, "Back again?")
+    await answered(page, 2)
+
+
+_SET_SILENCE_MS = "import('/console/api.js').then((api) => {{ api.limits.silenceMs = {}; }})"
+
+
+async def test_the_address_is_followed_by_back_and_forward_and_when_a_link_is_pasted(
+    desk: Desk,
+) -> None:
+    page = desk.page
+    first = await desk.owner.create(turn(say("done")), title="First")
+    await desk.owner.create(turn(say("done")), title="Second")
+    await desk.open_task("First")
+    await desk.open_task("Second")
+    title = "document.querySelector('#task-title').checkVisibility()"
+    title += " ? document.querySelector('#task-title').textContent : ''"
+
+    async def goes(way: str, *titles: str) -> None:
+        for expected in titles:
+            await page.value(f"history.{way}()")
+            await page.until(f"({title}) === '{expected}'")
+
+    await goes("back", "First", "")
+    await goes("forward", "First", "Second")
+    await page.call("Page.navigate", url=f"{desk.base}/#task={first['id']}")
+    await page.until(f"({title}) === 'First'")
+
+    async def link() -> str:
+        return str((await desk.owner.call("POST", "/api/console"))["url"])
+
+    await page.call("Page.navigate", url=await link())
+    await page.until(f"location.hash === '#task={first['id']}'")
+    await page.click("#open-access")
+    await page.click("#sign-out")
+    await page.until_shown(EN["console.sign_in_detail"])
+    await page.call("Page.navigate", url=await link())
+    await page.until_shown("online, 0/5 slots")
+    assert await page.value("document.querySelector('#sign-in').hidden")
+    assert page.complaints == []
 
 
 _CHOOSE = """(() => {{
