@@ -345,6 +345,26 @@ async def test_a_disconnect_fails_what_runs_and_a_late_result_overwrites(world: 
     )
 
 
+async def test_a_late_end_of_an_earlier_turn_does_not_finish_a_task_that_goes_on(
+    world: World,
+) -> None:
+    device, first, task_id = await _dispatched(world)
+    await device.close()
+    await _hung_up(world)
+    await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
+    await world.owner.eventually(task_id, "FAILED")
+    back = await world.registered()
+    await world.owner.call("POST", f"/api/tasks/{task_id}/messages", {"prompt": "and then?"})
+    second = await back.received("task:execute")
+    await back.complete(first, "done after all")
+    task = await world.owner.task(task_id)
+    assert task["status"] == "RUNNING"
+    assert [message["status"] for message in task["messages"][1::2]] == ["COMPLETED", "RUNNING"]
+    await back.respond(second, "error", message="broken")
+    await back.complete(first, "once more")
+    assert (await world.owner.task(task_id))["status"] == "FAILED"
+
+
 async def test_a_silent_device_is_failed_by_the_monitor(world: World) -> None:
     _device, _sent, task_id = await _dispatched(world)
     await world.clock.advance(MONITOR_S + 1)
