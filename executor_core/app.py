@@ -23,12 +23,13 @@ from executor_core.clock import Clock, SystemClock
 from executor_core.config import options
 from executor_core.config.accounts import AccountPins
 from executor_core.config.files import write_private
-from executor_core.config.home import Home, InstanceLock, user_home
+from executor_core.config.home import Home, InstanceLock, locked, user_home
 from executor_core.config.identity import device_id, device_name
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
 from executor_core.config.token import TokenSources
+from executor_core.config.writing import PATIENCE_S
 from executor_core.control import Address, Control, LocalControl, Presence
 from executor_core.desk.computer import make_host
 from executor_core.desk.credentials import HubCredentials, ServerCredentials
@@ -337,7 +338,8 @@ class Application:
 
 def users_of(home: Home, clock: Clock | None = None) -> Users:
     """Who may sign in to the local API of this home."""
-    return Users(home.users_json, write_private, clock or SystemClock())
+    alone = partial(locked, home.users_lock, PATIENCE_S)
+    return Users(home.users_json, write_private, alone, clock or SystemClock())
 
 
 def remove_user(home: Home, name: str) -> None:
