@@ -204,6 +204,8 @@ class Listener:
     ) -> web.StreamResponse:
         """Answer with `events` as server-sent events, until they end or the listener stops.
 
+        They end with the next keep-alive, too, once the request's token is good no longer.
+
         Raises:
             ExecutorError: `too_many_streams`, beyond a thousand of them.
         """
@@ -212,7 +214,9 @@ class Listener:
             raise ExecutorError("too_many_streams", limit=_MAX_STREAMS)
         self._open_streams += 1
         try:
-            return await write_events(request, events, clock=self._clock, jobs=self._streams)
+            return await write_events(
+                request, events, check=self._check, clock=self._clock, jobs=self._streams
+            )
         finally:
             self._open_streams -= 1
 
