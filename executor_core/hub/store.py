@@ -81,6 +81,8 @@ class Answer:
     error: str | None = None
     usage: Json | None = None
     rev: int = 0
+    unheard: Json | None = field(default=None, repr=False)
+    """What was sent, until the device says a word about it. May hold keys, so it is not kept."""
 
 
 @dataclass(frozen=True)

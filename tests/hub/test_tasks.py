@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
+from executor_core.hub import Dialect
 from executor_core.hub.hub import MONITOR_S
 from executor_core.hub.sockets import DISCONNECT_GRACE_S
-from tests.hub.conftest import Device, World
+from tests.hub.conftest import Device, MakeWorld, World
 from tests.hub.test_sockets import _hung_up
 
 DEEP: Any = json.loads("[" * 60 + "]" * 60)
@@ -343,6 +344,29 @@ async def test_a_disconnect_fails_what_runs_and_a_late_result_overwrites(world: 
         "done after all",
         None,
     )
+
+
+@pytest.mark.parametrize("dialect", ["responses", "progress"])
+async def test_what_is_sent_while_a_device_reconnects_reaches_it_once_it_is_back(
+    make_world: MakeWorld, dialect: Dialect
+) -> None:
+    world = await make_world(dialect)
+    device = await world.registered()
+    await device.close()
+    await _hung_up(world)
+    task = await world.owner.create("are you there?")
+    back = await world.registered()
+    sent = await back.received("task:execute")
+    assert (sent["task_id"], sent["prompt"]) == (task["id"], "are you there?")
+    if dialect == "responses":
+        await back.respond(sent, "response.created")
+    else:
+        await back.call("task:progress", {"subtask_id": sent["subtask_id"], "status": "RUNNING"})
+    await back.register()
+    await back.call("device:status", {"device_id": "hw-1", "status": "online"})
+    assert not back.has_received("task:execute")
+    await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
+    assert (await world.owner.answer(task["id"]))["status"] == "RUNNING"
 
 
 async def test_a_late_end_of_an_earlier_turn_does_not_finish_a_task_that_goes_on(
