@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import socket
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -242,6 +243,15 @@ async def test_remote_access_takes_addresses_but_no_names() -> None:
         rebound = {"Host": f"evil.example:{listener.port}"}
         async with http.get("/x", headers=BEARER | rebound) as answer:
             assert answer.status == 421
+    await listener.stop()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="has one loopback address only")
+async def test_whatever_loopback_address_it_listens_at_answers_there() -> None:
+    listener = Listener(host="127.0.0.2", port=0, token=TOKEN)
+    base = await listener.start()
+    async with aiohttp.ClientSession(base, headers=BEARER) as http, http.get("/x") as answer:
+        assert answer.status == 404
     await listener.stop()
 
 
