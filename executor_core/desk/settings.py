@@ -10,7 +10,7 @@ from executor_core.config.layers import Config, Explanation, Layer
 from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_named
 from executor_core.config.redaction import redact
 from executor_core.config.token import TokenSources
-from executor_core.config.writing import change_option
+from executor_core.config.writing import change_options
 from executor_core.control.desk import Setting
 
 
@@ -33,7 +33,7 @@ def change(load: Callable[[], Config], name: str, value: str | list[str] | None)
     config = load()
     config.home.create()
     # What is allowed alone and not together with another option: no start would get past it.
-    return change_option(config.home, name, value, check=lambda: setting_of(load(), option))
+    return change_options(config.home, {name: value}, check=lambda: setting_of(load(), option))
 
 
 def settings_of(config: Config) -> tuple[Setting, ...]:

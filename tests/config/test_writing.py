@@ -15,7 +15,7 @@ from executor_core.config.errors import ConfigError
 from executor_core.config.files import UnsafeFileError, read_private, write_private
 from executor_core.config.home import Home, locked
 from executor_core.config.kinds import Address
-from executor_core.config.writing import change_option, set_option
+from executor_core.config.writing import change_options, set_option
 from tests.config.conftest import Load
 
 BEFORE = """\
@@ -192,7 +192,7 @@ def test_what_a_check_refuses_is_taken_back(home: Home, before: str | None) -> N
         raise KeyError
 
     with pytest.raises(KeyError):
-        change_option(home, "log.level", "ERROR", check=refuse)
+        change_options(home, {"log.level": "ERROR"}, check=refuse)
     assert (home.config_toml.read_text() if home.config_toml.exists() else None) == before
 
 
