@@ -461,6 +461,14 @@ async def test_tasks_are_listed_newest_first_and_by_pages(world: World) -> None:
     await world.owner.call("GET", "/api/tasks?limit=x", status=400)
 
 
+@pytest.mark.parametrize("before", ["0" + "9" * 38, "9" * 39, "0", "-1", "x", "٣", "1" * 16])
+async def test_a_page_before_no_number_of_a_task_is_refused_by_name(
+    world: World, before: str
+) -> None:
+    refused = await world.owner.call("GET", f"/api/tasks?before={quote(before)}", status=400)
+    assert "before" in refused["detail"]
+
+
 async def test_a_search_finds_titles_and_the_users_own_words_of_that_user(world: World) -> None:
     device = await world.registered()
     first = await world.owner.create("Mend the 100% greeting", title="Greeting")
