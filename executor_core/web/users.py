@@ -36,6 +36,7 @@ MAX_USERS = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _FREE_FAILURES = 5
 _MAX_WAIT_S = 60.0
+_MAX_DOUBLINGS = 6
 _MAX_REMEMBERED = 1000
 _MAX_LOGINS = 20
 
@@ -208,10 +209,18 @@ class Users:
 
     def _note_failure(self, name: str) -> None:
         count = self._failures.pop(name[:100], (0, 0.0))[0] + 1
-        wait_s = min(_MAX_WAIT_S, 2.0 ** (count - _FREE_FAILURES)) if count >= _FREE_FAILURES else 0
+        wait_s = _wait_after(count)
         self._failures[name[:100]] = (count, self._clock.monotonic() + wait_s)
         while len(self._failures) > _MAX_REMEMBERED:
             self._failures.popitem(last=False)
+
+
+def _wait_after(failures: int) -> float:
+    """How long to wait for the next try: 1 s after some failures, then twice as long each time."""
+    if failures < _FREE_FAILURES:
+        return 0
+    # The exponent is bounded as well: no float holds 2 ** 1024.
+    return min(_MAX_WAIT_S, 2.0 ** min(failures - _FREE_FAILURES, _MAX_DOUBLINGS))
 
 
 def _hash(password: str, salt: str) -> str:

@@ -15,6 +15,7 @@ from executor_core.config.files import write_private
 from executor_core.config.home import locked
 from executor_core.errors import ExecutorError
 from executor_core.web import OWNER, TOKEN_LIFE, Users
+from executor_core.web.users import _wait_after
 from tests.support.clock import JumpingClock
 
 PASSWORD = "correct horse"
@@ -88,6 +89,12 @@ async def test_the_wait_grows_to_a_minute(users: Users, clock: JumpingClock) -> 
         assert await refusal(users, OWNER, "wrong") == "login_slowed"
         await clock.advance(wait_s + 0.1)
         assert await refusal(users, OWNER, "wrong") == "login_failed"
+
+
+def test_the_wait_stays_a_minute_however_many_fail() -> None:
+    assert [_wait_after(count) for count in (0, 4, 5, 6, 10, 11, 1028, 1029, 10**9)] == [
+        0, 0, 1, 2, 32, 60, 60, 60, 60,
+    ]  # fmt: skip
 
 
 async def test_a_flood_of_logins_is_turned_away_and_not_queued(users: Users) -> None:
