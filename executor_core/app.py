@@ -47,7 +47,7 @@ from executor_core.links.device import (
     Registration,
 )
 from executor_core.process import login_shell_path, resources_by_run, sweep
-from executor_core.web import OWNER, Listener, Users
+from executor_core.web import OWNER, Listener, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
     GitAccess,
@@ -345,10 +345,11 @@ def users_of(home: Home, clock: Clock | None = None) -> Users:
 def remove_user(home: Home, name: str) -> None:
     """Take a user away, and in the hub all that is theirs; both see it while they run. Blocks.
 
-    Raises ExecutorError `unknown_user`, `owner_stays`, `database_unusable`, and those of `Users`.
+    Raises ExecutorError `bad_user_name`, `owner_stays`, `database_unusable`, and those of `Users`.
     """
     if name == OWNER:
         raise ExecutorError("owner_stays", name=name)
+    check_user_name(name)
     users, was_in_hub = users_of(home), False
     if home.hub_db.exists():
         from executor_core.hub.store import remove_user as remove_from_hub

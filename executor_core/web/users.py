@@ -41,6 +41,12 @@ _MAX_REMEMBERED = 1000
 _MAX_LOGINS = 20
 
 
+def check_user_name(name: str) -> None:
+    """Raise ExecutorError `bad_user_name` for what nobody can be called."""
+    if not _NAME.fullmatch(name):
+        raise ExecutorError("bad_user_name", name=name[:100])
+
+
 class User(Struct, kw_only=True, frozen=True):
     """One user as the file has them. `key` signs their tokens, and changes with the password."""
 
@@ -104,8 +110,7 @@ class Users:
         Raises ExecutorError `bad_user_name`, `weak_password`, `too_many_users`,
         `users_unreadable`, `users_not_written`.
         """
-        if not _NAME.fullmatch(name):
-            raise ExecutorError("bad_user_name", name=name)
+        check_user_name(name)
         if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
             raise ExecutorError(
                 "weak_password", least=MIN_PASSWORD_LENGTH, most=MAX_PASSWORD_LENGTH
