@@ -104,6 +104,8 @@ def _native(name: str, value: Given | None, home: Home) -> object:
         return None
     where = Where(base=home.path, user_home=home.path)
     try:
+        # A file name may hold bytes that are no text, and then no file of text can name it.
+        "".join(value if isinstance(value, list) else str(value)).encode()
         parsed = option.kind.parse(value, where)
     except ValueError:
         shown = Phrase("value.hidden") if option.sensitive else repr(redact(str(value)))[:100]

@@ -95,6 +95,8 @@ def test_setting_none_gives_the_default_back(home: Home, config: Load) -> None:
         ("server.token", "wg-0123456789", "option_not_in_file"),
         ("log.level", "LOUD", "bad_option"),
         ("log.level", 5, "bad_option"),
+        ("workspace.root", "/tmp/\udcff", "bad_option"),
+        ("workspace.trusted_folders", ["/tmp", "/tmp/\udcff"], "bad_option"),
     ],
 )
 def test_what_cannot_be_set_changes_nothing(home: Home, name: str, value: str, code: str) -> None:
