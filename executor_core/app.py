@@ -25,12 +25,13 @@ from executor_core.config import options
 from executor_core.config.accounts import AccountPins
 from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
-from executor_core.config.home import Home, InstanceLock, user_home
+from executor_core.config.home import Home, InstanceLock, locked, user_home
 from executor_core.config.identity import device_id, device_name
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
 from executor_core.config.token import TokenSources
+from executor_core.config.writing import PATIENCE_S
 from executor_core.control import Address, Control, LocalControl, Presence
 from executor_core.desk.computer import make_host
 from executor_core.desk.credentials import HubCredentials, ServerCredentials
@@ -48,7 +49,7 @@ from executor_core.links.device import (
     Registration,
 )
 from executor_core.process import login_shell_path, resources_by_run, sweep
-from executor_core.web import OWNER, Listener, Users
+from executor_core.web import OWNER, Listener, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
     GitAccess,
@@ -352,16 +353,18 @@ class Application:
 
 def users_of(home: Home, clock: Clock | None = None) -> Users:
     """Who may sign in to the local API of this home."""
-    return Users(home.users_json, write_private, clock or SystemClock())
+    alone = partial(locked, home.users_lock, PATIENCE_S)
+    return Users(home.users_json, write_private, alone, clock or SystemClock())
 
 
 def remove_user(home: Home, name: str) -> None:
     """Take a user away, and in the hub all that is theirs; both see it while they run. Blocks.
 
-    Raises ExecutorError `unknown_user`, `owner_stays`, `database_unusable`, and those of `Users`.
+    Raises ExecutorError `bad_user_name`, `owner_stays`, `database_unusable`, and those of `Users`.
     """
     if name == OWNER:
         raise ExecutorError("owner_stays", name=name)
+    check_user_name(name)
     users, was_in_hub = users_of(home), False
     if home.hub_db.exists():
         from executor_core.hub.store import remove_user as remove_from_hub

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from executor_core.cli.context import Invocation, invocation, standard_input
+from executor_core.cli.context import Invocation, invocation, secret_line
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Verb
 from executor_core.errors import ExecutorError
@@ -51,13 +51,11 @@ def logout() -> None:
 
 
 def _token_to_keep(given: object, server: str) -> str:
-    if given == "-":
-        return standard_input().partition("\n")[0].strip()
-    if given:
+    if given and given != "-":
         return str(given)
-    if not sys.stdin.isatty():
+    if not (given or sys.stdin.isatty()):
         raise ExecutorError("no_terminal")
-    return str(click.prompt(text("cli.token_prompt", server=server), hide_input=True, err=True))
+    return secret_line(text("cli.token_prompt", server=server))
 
 
 def _say_other_server(asked: Invocation, server: str) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_LONGEST_LINE = 100_000
+
 
 class Invocation:
     """The options that were given before the verb; None for each that was not."""
@@ -85,6 +87,14 @@ def invocation() -> Invocation:
 def standard_input() -> str:
     """All that was piped in."""
     return sys.stdin.buffer.read().decode("utf-8", "replace")
+
+
+def secret_line(question: str) -> str:
+    """The first line that was piped in; a person at a terminal is asked, and it is not shown."""
+    if sys.stdin.isatty():
+        return str(click.prompt(question, hide_input=True, err=True))
+    line = sys.stdin.buffer.readline(_LONGEST_LINE)
+    return line.decode("utf-8", "replace").rstrip("\r\n")
 
 
 def choose_language() -> None:

@@ -65,7 +65,7 @@ def _list_keys() -> None:
         click.echo(text("cli.hub.no_keys"))
 
 
-def _ask(method: str, path: str, body: object = None) -> tuple[str, dict[str, Any]]:
+def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
     """The address of the hub that runs, and its answer."""
     from executor_core.desk.reach import ask_hub
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from executor_core.control import RemoteControl, Status
 
 
+LONGEST_PAUSE = "30d"
 STOP_LIMIT_S = 15.0
 """Quitting takes ten seconds at most; what takes longer is said."""
 
@@ -53,7 +54,7 @@ def _status_code(found: Status) -> Exit:
 
 
 @click.command(cls=Verb)
-@click.option("--for", "for_s", type=Duration(), metavar="TIME")
+@click.option("--for", "for_s", type=Duration(most=LONGEST_PAUSE), metavar="TIME")
 @click.option("--reason", metavar="TEXT")
 @speaks_plainly
 def pause(for_s: float | None, reason: str | None) -> None:

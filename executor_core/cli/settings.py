@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from executor_core.cli.context import invocation, standard_input
+from executor_core.cli.context import invocation, secret_line
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Verbs
 from executor_core.texts import text
@@ -40,7 +40,7 @@ def config(context: click.Context) -> None:
 @speaks_plainly
 def config_set(name: str, value: str) -> None:
     # A key in a command line could be seen by other users of this computer.
-    given = standard_input().partition("\n")[0].strip() if value == "-" else value
+    given = secret_line(text("cli.value_prompt", option=name)) if value == "-" else value
     changed = _change(name, given)
     click.echo(text("cli.config.set", option=name, value="***" if changed.is_secret else given))
     if changed.overridden_by is not None:

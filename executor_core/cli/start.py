@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 import click
 
+from executor_core import open_files
 from executor_core.cli.context import Invocation
 from executor_core.desk.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.errors import ExecutorError
@@ -62,6 +63,7 @@ def at_work(config: Config, *, token_given: bool) -> Iterator[None]:
     """While the executor lives, headless or under a window: its log, and the first things in it."""
     # Before the log, whose folder would make its parents readable by everybody.
     config.home.create()
+    open_files.raise_limit()
     # A terminal gets sentences; a service's journal gets the log.
     end_logs = set_up_logs(
         config, None if sys.stderr is None or sys.stderr.isatty() else sys.stderr

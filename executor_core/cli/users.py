@@ -6,12 +6,11 @@ The running executor sees each change at once; none needs to run.
 from __future__ import annotations
 
 import secrets
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from executor_core.cli.context import invocation
+from executor_core.cli.context import invocation, secret_line
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Verbs
 from executor_core.errors import ExecutorError
@@ -48,17 +47,14 @@ def add(name: str, password: str | None) -> None:
         # On the command line every user of this computer could read it.
         raise ExecutorError("password_on_command_line")
     home = _home()
-    chosen = secrets.token_urlsafe(15) if password is None else _read_line()
+    question = text("cli.password_prompt", name=name)
+    chosen = secrets.token_urlsafe(15) if password is None else secret_line(question)
     users_of(home).put(name, chosen)
     forget_first_password(home, name)
     if password is None:
         click.echo(text("cli.user.added_with_password", name=name, password=chosen))
     else:
         click.echo(text("cli.user.added", name=name))
-
-
-def _read_line() -> str:
-    return sys.stdin.buffer.readline(10_000).decode("utf-8", "replace").rstrip("\r\n")
 
 
 @user.command("remove")

@@ -50,8 +50,9 @@ def _sentence(error: BaseException | None) -> str:
             return text("cli.usage.no_option", name=error.option_name)
         case click.MissingParameter(param=click.Parameter() as param):
             return text("cli.usage.missing", name=param.human_readable_name.upper())
-        case click.BadParameter(param=click.Parameter(type=Duration()) as param):
-            return text("cli.usage.duration", name=param.opts[0])
+        case click.BadParameter(param=click.Parameter(type=Duration(most=most)) as param):
+            key = "cli.usage.duration_up_to" if most else "cli.usage.duration"
+            return text(key, name=param.opts[0], most=most)
         case click.BadParameter(param=click.Parameter(type=click.IntRange() as kind) as param):
             return text("cli.usage.range", name=param.opts[0], least=kind.min, most=kind.max)
         case click.BadOptionUsage():

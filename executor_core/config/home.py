@@ -72,6 +72,11 @@ class Home:
         return self.path / "users.json"
 
     @property
+    def users_lock(self) -> Path:
+        """Locked by whoever is changing users.json."""
+        return self.path / "users.lock"
+
+    @property
     def first_password(self) -> Path:
         """The password that the owner was given at the first start, until they set their own."""
         return self.path / "first-password"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from executor_core.config import documents
 from executor_core.config.errors import ConfigError, Phrase, reason_of
@@ -15,24 +15,25 @@ from executor_core.config.kinds import Where
 from executor_core.config.options import option_named
 from executor_core.config.redaction import redact
 
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
 _T = TypeVar("_T")
+
+Given: TypeAlias = str | int | float | bool | list[str]
 
 PATIENCE_S = 10.0
 
 
-def set_option(home: Home, name: str, value: str | int | float | bool | list[str] | None) -> None:
+def set_option(home: Home, name: str, value: Given | None) -> None:
     """Set the option `name` in `<home>/config.toml`, or remove it with None. Blocks."""
-    change_option(home, name, value, check=lambda: None)
+    change_options(home, {name: value}, check=lambda: None)
 
 
-def change_option(
-    home: Home,
-    name: str,
-    value: str | int | float | bool | list[str] | None,
-    *,
-    check: Callable[[], _T],
+def change_options(
+    home: Home, changes: Mapping[str, Given | None], *, check: Callable[[], _T]
 ) -> _T:
-    """Set an option, and return what `check` says afterwards; what it raises undoes the change.
+    """Set options, and return what `check` says afterwards; what it raises undoes the changes.
 
     Comments, order and keys that we do not know stay; the file is replaced whole, mode 0600. One
     change waits for the other, whichever processes make them.
@@ -41,13 +42,12 @@ def change_option(
         ConfigError: `unknown_option`, `option_not_in_file`, `bad_option`, `config_syntax`,
             `config_unreadable` or `config_not_written`. The file is then unchanged.
     """
-    option = option_named(name)
-    if not option.in_toml:
-        raise ConfigError("option_not_in_file", option=name)
-    native = None if value is None else _native(name, value, home)
+    natives = {name: _native(name, value, home) for name, value in changes.items()}
+    if not natives:
+        return check()
     with _alone(home):
         file = home.config_toml
-        changed = _changed(home, name, native)
+        changed = _changed(home, natives)
         before = file.read_bytes() if file.exists() else None
         _write(file, changed.encode())
         try:
@@ -67,12 +67,20 @@ def _alone(home: Home) -> Iterator[None]:
         yield
 
 
-def _changed(home: Home, name: str, native: object) -> str:
-    """The text of the file with that option, or without it where `native` is None."""
+def _changed(home: Home, natives: Mapping[str, object]) -> str:
+    """The text of the file with those options, and without those that are None."""
     import tomlkit  # needed for writing only, and takes 30 ms
 
     documents.read_toml(home.config_toml)  # a broken file is reported as everywhere else
     document = tomlkit.parse(documents.read_text(home.config_toml) or "")
+    for name, native in natives.items():
+        _put(document, name, native, home)
+    return document.as_string()
+
+
+def _put(document: TOMLDocument, name: str, native: object, home: Home) -> None:
+    import tomlkit
+
     *groups, key = name.split(".")
     table: MutableMapping[str, object] = document
     for group in groups:
@@ -85,14 +93,19 @@ def _changed(home: Home, name: str, native: object) -> str:
         table.pop(key, None)
     else:
         table[key] = native
-    return document.as_string()
 
 
-def _native(name: str, value: str | int | float | bool | list[str], home: Home) -> object:
+def _native(name: str, value: Given | None, home: Home) -> object:
     """`value`, checked, as the TOML type that a reader of the file expects."""
     option = option_named(name)
+    if not option.in_toml:
+        raise ConfigError("option_not_in_file", option=name)
+    if value is None:
+        return None
     where = Where(base=home.path, user_home=home.path)
     try:
+        # A file name may hold bytes that are no text, and then no file of text can name it.
+        "".join(value if isinstance(value, list) else str(value)).encode()
         parsed = option.kind.parse(value, where)
     except ValueError:
         shown = Phrase("value.hidden") if option.sensitive else repr(redact(str(value)))[:100]

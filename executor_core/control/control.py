@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
 
+from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
 from executor_core.model import (
     AgentEvent,
@@ -26,6 +28,14 @@ MOST_SLOTS = 32
 STATUS_GAP_S = 0.25
 STATUS_REFRESH_S = 5.0
 MAX_KEPT_BYTES = 32 * 1024
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+
+def checked_run_id(run_id: str) -> str:
+    """`run_id`, which may name a path or a folder. Raises ExecutorError `run_unknown`."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise ExecutorError("run_unknown", run_id=run_id)
+    return run_id
 
 
 class Slots(Struct, kw_only=True, frozen=True):

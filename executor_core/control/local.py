@@ -304,7 +304,7 @@ def _check(submission: Submission) -> None:
 
 def _check_duration(name: str, seconds: float, longest: float) -> None:
     if not 0 < seconds <= longest:
-        raise ExecutorError("bad_value", name=name, allowed=f"0 < {name} ≤ {longest:g}")
+        raise ExecutorError("bad_value", name=name, allowed=f"0 < {name} ≤ {longest:.0f}")
 
 
 def _title(prompt: str) -> str:

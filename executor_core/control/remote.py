@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -16,7 +15,13 @@ import msgspec
 import psutil
 from msgspec import Struct
 
-from executor_core.control.control import RunDetail, RunSummary, Status, Submission
+from executor_core.control.control import (
+    RunDetail,
+    RunSummary,
+    Status,
+    Submission,
+    checked_run_id,
+)
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
 from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
@@ -30,7 +35,6 @@ _statuses = msgspec.json.Decoder(Status)
 ANSWER_LIMIT_S = 30.0
 SILENCE_LIMIT_S = 60.0
 """A stream has a sign of life every 15 seconds, whatever happens in it."""
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Address(Struct, kw_only=True, frozen=True):
@@ -94,7 +98,7 @@ class RemoteControl:
     async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
         path = f"/api/runs?limit={limit}"
         if before is not None:
-            path += f"&before={_checked(before)}"
+            path += f"&before={checked_run_id(before)}"
         return await self._ask("GET", path, tuple[RunSummary, ...])
 
     async def run(self, run_id: str) -> RunDetail:
@@ -260,13 +264,7 @@ def _listens(address: Address) -> bool:
 
 
 def _path_of(run_id: str) -> str:
-    return f"/api/runs/{_checked(run_id)}"
-
-
-def _checked(run_id: str) -> str:
-    if not _RUN_ID.fullmatch(run_id):
-        raise ExecutorError("run_unknown", run_id=run_id)
-    return run_id
+    return f"/api/runs/{checked_run_id(run_id)}"
 
 
 class _Refusal(Struct):

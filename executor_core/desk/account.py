@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from executor_core.clock import Clock, SystemClock
 from executor_core.config import options
@@ -13,7 +14,7 @@ from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import register_secret
 from executor_core.config.server_url import normalise
 from executor_core.config.token import Token, TokenSources
-from executor_core.config.writing import set_option
+from executor_core.config.writing import Given, change_options
 from executor_core.control.desk import Account, ServerCheck, Verdict
 from executor_core.desk.findings import refusal_of
 from executor_core.desk.reach import Load, Reach, status_of, tell_credential_changed
@@ -82,13 +83,15 @@ class AccountRoom:
             raise ExecutorError("bad_token") from None
         AccountPins(config.home.accounts).account_of(url, value)
         config.home.create()
-        kept = TokenSources(config).save(url, value, to_file)
+        changes: dict[str, Given | None] = {}
         if _must_be_remembered(config, url):
-            set_option(config.home, options.SERVER_URL.name, url)
+            changes[options.SERVER_URL.name] = url
         if config[options.HUB_ENABLED]:
             # Whoever signs in elsewhere leaves the hub of this computer.
-            set_option(config.home, options.HUB_ENABLED.name, None)
-        return _account(url, kept)
+            changes[options.HUB_ENABLED.name] = None
+        save = partial(TokenSources(config).save, url, value, to_file)
+        # The file first: what fails leaves both as they were.
+        return _account(url, change_options(config.home, changes, check=save))
 
     def _forget(self) -> None:
         config = self._load()

@@ -59,7 +59,7 @@ async def access_of(load: Load, reach: Reach) -> Access:
 
 
 async def ask_hub(
-    load: Load, reach: Reach, method: str, path: str, body: object = None
+    load: Load, reach: Reach, method: str, path: str, body: Json | None = None
 ) -> tuple[str, Json]:
     """Ask the hub of the executor that runs; its address and its answer.
 

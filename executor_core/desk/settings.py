@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from executor_core.config.errors import ConfigError, Phrase
 from executor_core.config.layers import Config, Explanation, Layer
 from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_named
 from executor_core.config.redaction import redact
 from executor_core.config.token import TokenSources
-from executor_core.config.writing import change_option
+from executor_core.config.writing import change_options
 from executor_core.control.desk import Setting
 
 
@@ -32,8 +33,18 @@ def change(load: Callable[[], Config], name: str, value: str | list[str] | None)
     option = option_named(name)
     config = load()
     config.home.create()
+
+    def check() -> Setting:
+        try:
+            return setting_of(load(), option)
+        except ConfigError as error:
+            if value is not None and error.values.get("option") == name:
+                # Its line in the file is no help: what stands there is taken back.
+                error.values["source"] = Phrase("source.given")
+            raise
+
     # What is allowed alone and not together with another option: no start would get past it.
-    return change_option(config.home, name, value, check=lambda: setting_of(load(), option))
+    return change_options(config.home, {name: value}, check=check)
 
 
 def settings_of(config: Config) -> tuple[Setting, ...]:

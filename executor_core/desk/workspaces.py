@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from executor_core.clock import Clock
 from executor_core.config import options
 from executor_core.config.home import InstanceLock
 from executor_core.config.layers import Config
+from executor_core.control.control import checked_run_id
 from executor_core.desk.reach import Load, Reach, ask_running
 from executor_core.errors import ExecutorError
 from executor_core.workspace import (
@@ -40,7 +40,6 @@ _log = logging.getLogger("executor.workspace")
 DAY_S = 24 * 3600.0
 KEEP_DAYS = 30
 """Where workspaces are never cleaned up by themselves."""
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 FindHost = Callable[[Config], Awaitable[GitHost]]
 
@@ -98,9 +97,7 @@ class WorkspaceRoom:
     @asynccontextmanager
     async def _alone(self, config: Config, run_id: str) -> AsyncIterator[Path]:
         """The folder of a run's record, if no run works where that run did as the block begins."""
-        if not _RUN_ID.fullmatch(run_id):
-            raise ExecutorError("run_unknown", run_id=run_id)
-        run_folder = config.home.runs / run_id
+        run_folder = config.home.runs / checked_run_id(run_id)
         folder = (await asyncio.to_thread(read_changes, run_folder)).folder
         if folder is None:
             raise ExecutorError("no_changes", run_id=run_id)

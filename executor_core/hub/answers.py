@@ -178,7 +178,10 @@ class Answers:
 
     async def _find(self, user_id: int, subtask_id: int) -> Answer | None:
         answer = self._open.get(subtask_id) or await self._store.answer(subtask_id)
-        return answer if answer is not None and answer.user_id == user_id else None
+        if answer is None or answer.user_id != user_id:
+            return None
+        answer.unheard = None
+        return answer
 
     async def _find_own(
         self, user_id: int, device_id: str, subtask_id: int

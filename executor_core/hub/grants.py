@@ -10,9 +10,8 @@ from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.hub.accounts import MAX_USERS, TOKEN_LIFE, Accounts
 from executor_core.hub.wire import Json
-from executor_core.web import OWNER, Listener, read_json, user_of
+from executor_core.web import OWNER, Listener, check_user_name, read_json, user_of
 
-_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _STATUS = {"owner_only": 403, "too_many_keys": 409, "too_many_hub_users": 409, "unknown_key": 404}
 
@@ -65,8 +64,9 @@ class Grants:
     async def _user_in(self, body: Json) -> str:
         """The user that is named, made where there is none yet; the owner by default."""
         name = body.get("user", OWNER)
-        if not isinstance(name, str) or not _USER.fullmatch(name):
+        if not isinstance(name, str):
             raise ExecutorError("bad_field", name="user")
+        check_user_name(name)
         if await self._accounts.user_id(name) is None:
             if self._accounts.count >= MAX_USERS:
                 raise ExecutorError("too_many_hub_users", limit=MAX_USERS)

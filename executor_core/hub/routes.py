@@ -32,26 +32,7 @@ STATUS = {
 }
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 200
-CONSOLE_PARTS = (
-    "console.css",
-    "console.js",
-    "access.js",
-    "api.js",
-    "composer.js",
-    "dom.js",
-    "help.js",
-    "history.js",
-    "icon.svg",
-    "markdown.js",
-    "message.js",
-    "patch.js",
-    "picker.js",
-    "question.js",
-    "run.js",
-    "session.js",
-    "skills.js",
-    "state.js",
-)
+_PAGE_TYPES = (".css", ".html", ".js", ".svg")
 
 
 class Routes:
@@ -97,9 +78,10 @@ class Routes:
         self._attach_console(listener)
 
     def _attach_console(self, listener: Listener) -> None:
-        listener.page("/", resource_path("console/index.html"))
-        for name in CONSOLE_PARTS:
-            listener.page(f"/console/{name}", resource_path(f"console/{name}"))
+        for file in resource_path("console").iterdir():
+            if file.suffix in _PAGE_TYPES:
+                is_page = file.name == "index.html"
+                listener.page("/" if is_page else f"/console/{file.name}", file)
         texts = "/console/texts/{language}.json"
         listener.route("GET", texts, _as_json(_console_texts), access=Access.PUBLIC)
         page = "/console/help/{language}/{topic}.json"
@@ -204,6 +186,6 @@ def _number(request: web.Request, name: str) -> int | None:
     value = request.query.get(name)
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:16]) < 10**15):
+    if not (value.isascii() and value.isdigit() and len(value) < 16 and int(value) > 0):
         raise ExecutorError("bad_field", name=name)
     return int(value)

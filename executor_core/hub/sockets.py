@@ -241,8 +241,15 @@ class Sockets:
         await self._server.enter_room(sid, _room(user_id, device.device_id), namespace=NAMESPACE)
         if self._dialect == "responses":
             self._jobs.spawn(self._sync_capabilities(sid), "sync capabilities")
+        self._jobs.spawn(self._send_again(user_id, device.device_id), "send again")
         _log.info("device %s registered", device.device_id)
         return {"success": True, "device_id": device.device_id}
+
+    async def _send_again(self, user_id: int, device_id: str) -> None:
+        """What was sent while the device was away; what it has already it knows for a repeat."""
+        for answer in self._answers.running_on(user_id, device_id):
+            if answer.unheard is not None:
+                await self.send(user_id, device_id, "task:execute", answer.unheard)
 
     async def _sync_capabilities(self, sid: str) -> None:
         request: Json = {"mode": "replace", "skills": [], "plugins": [], "mcps": []}

@@ -30,7 +30,7 @@ MAX_DEVICES = 100
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS users (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, password TEXT);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS keys (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
@@ -81,6 +81,8 @@ class Answer:
     error: str | None = None
     usage: Json | None = None
     rev: int = 0
+    unheard: Json | None = field(default=None, repr=False)
+    """What was sent, until the device says a word about it. May hold keys, so it is not kept."""
 
 
 @dataclass(frozen=True)
@@ -353,9 +355,9 @@ class Store:
             answer = db.execute(
                 insert, (task_id, count + 2, "ASSISTANT", "RUNNING", "", now, now)
             ).lastrowid
-            _set_task(db, task_id, "RUNNING", now)
             assert asked is not None
             assert answer is not None
+            _set_task(db, task_id, answer, "RUNNING", now)
             return TurnIds(task_id, asked, answer, count + 2)
 
         return await self.run(work)
@@ -407,7 +409,7 @@ class Store:
         return await self.run(lambda db: _answers(db, status="RUNNING"))
 
     async def save_answer(self, answer: Answer, now: str, task_status: str | None = None) -> None:
-        """Keep the answer as it is now, and with it the status of its task, if given."""
+        """Keep the answer as it is now, and the status that it gives its task, if any."""
         values = (
             answer.status,
             answer.text,
@@ -427,7 +429,7 @@ class Store:
                 values,
             )
             if task_status is not None:
-                _set_task(db, answer.task_id, task_status, now)
+                _set_task(db, answer.task_id, answer.subtask_id, task_status, now)
 
         await self.run(work)
 
@@ -488,8 +490,13 @@ def _make_room(
     return least is not None
 
 
-def _set_task(db: sqlite3.Connection, task_id: int, status: str, now: str) -> None:
-    db.execute("UPDATE tasks SET status = ?, updated_at = ? WHERE id = ?", (status, now, task_id))
+def _set_task(db: sqlite3.Connection, task_id: int, subtask_id: int, status: str, now: str) -> None:
+    """The status that a subtask gives its task; a late word about an earlier turn gives none."""
+    db.execute(
+        "UPDATE tasks SET status = ?, updated_at = ? WHERE id = ?"
+        " AND NOT EXISTS (SELECT 1 FROM subtasks WHERE task_id = tasks.id AND id > ?)",
+        (status, now, task_id, subtask_id),
+    )
 
 
 def _message(row: Any) -> Json:

@@ -215,16 +215,15 @@ class Tasks:
             attachments=await self._attachments(ids.task_id, ids.user_subtask_id),
             skills=await self._library.skills(Reader(user_id, ids.task_id)),
         )
-        await self._answers.begin(
-            Answer(ids.subtask_id, ids.task_id, user_id, device_id, "RUNNING", rev=rev)
-        )
-        payload = execute_payload(
+        answer = Answer(ids.subtask_id, ids.task_id, user_id, device_id, "RUNNING", rev=rev)
+        answer.unheard = payload = execute_payload(
             turn,
             self._dialect,
             auth_token=self._auth_token(turn),
             backend_url=self.backend_url(),
             now=self._clock.now(),
         )
+        await self._answers.begin(answer)
         await self._send(user_id, device_id, "task:execute", payload)
         await self._devices.tell(user_id, device_id)
 

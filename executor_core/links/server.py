@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from executor_core.errors import ExecutorError
 from executor_core.links.device.connection import is_loopback
+from executor_core.unicode import encodable
 
 Json = dict[str, Any]
 
@@ -56,14 +57,14 @@ class Answer(Struct, frozen=True):
 
 
 async def ask(
-    server: str, method: str, path: str, *, token: str = "", body: object = None
+    server: str, method: str, path: str, *, token: str = "", body: Json | None = None
 ) -> Answer:
     """One request. Raises ExecutorError `server_unreachable`, and `server_answer_strange` for one
     that is longer than `MAX_ANSWER_BYTES`."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     data = None
     if body is not None:
-        data, headers["Content-Type"] = msgspec.json.encode(body), "application/json"
+        data, headers["Content-Type"] = msgspec.json.encode(encodable(body)), "application/json"
     limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
     try:
         async with (
@@ -113,7 +114,7 @@ async def token_for(server: str, user_name: str, password: str) -> str:
     return token
 
 
-async def user_ask(access: Access, method: str, path: str, body: object = None) -> Answer:
+async def user_ask(access: Access, method: str, path: str, body: Json | None = None) -> Answer:
     """One request as the user.
 
     Raises ExecutorError `token_refused`, `api_key_not_enough`, and those of `ask`.
@@ -152,7 +153,7 @@ async def remove_device(access: Access, device_id: str) -> None:
 
 
 def _device(device_id: str) -> str:
-    return f"/api/devices/{quote(device_id, safe='')}"
+    return f"/api/devices/{quote(device_id, safe='', errors='replace')}"
 
 
 def _found(answer: Answer, device_id: str) -> None:

@@ -17,7 +17,7 @@ from executor_core.web.listener import (
     words_for,
 )
 from executor_core.web.sse import ServerEvent, last_event_id
-from executor_core.web.users import TOKEN_LIFE, Users
+from executor_core.web.users import TOKEN_LIFE, Users, check_user_name
 
 __all__ = [
     "OWNER",
@@ -28,6 +28,7 @@ __all__ = [
     "ServerEvent",
     "Users",
     "Verifier",
+    "check_user_name",
     "download",
     "error_response",
     "last_event_id",

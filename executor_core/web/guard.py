@@ -9,6 +9,8 @@ import hmac
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from executor_core.loopback import is_loopback
+
 Verifier = Callable[[str], str | None]
 """A bearer token to the user's name, or None for a token that is not good."""
 
@@ -41,14 +43,14 @@ SECURITY_HEADERS: Mapping[str, str] = {
 
 
 _USUAL_PORT = 80
-_OUR_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def host_is_ours(host: str, port: int, *, is_remote_allowed: bool) -> bool:
     """Whether a `Host` header names this listener.
 
-    A page that rebinds its name to 127.0.0.1 still sends its own name, so names are refused. Where
-    other addresses are allowed, any literal address is good: it cannot be rebound.
+    A page that rebinds its name to 127.0.0.1 still sends its own name, so names are refused, but
+    for those of loopback. A literal address cannot be rebound: every one of loopback is good, and
+    any other where those are allowed.
     """
     name, colon, host_port = host.lower().rpartition(":")
     if not colon or host_port.endswith("]"):
@@ -56,12 +58,13 @@ def host_is_ours(host: str, port: int, *, is_remote_allowed: bool) -> bool:
         name, host_port = host.lower(), str(_USUAL_PORT)
     if host_port != str(port):
         return False
-    if name in _OUR_NAMES:
-        return True
-    if not is_remote_allowed:
-        return False
+    name = name.removeprefix("[").removesuffix("]")
+    return is_loopback(name) or (is_remote_allowed and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
     try:
-        ipaddress.ip_address(name.strip("[]"))
+        ipaddress.ip_address(name)
     except ValueError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import secrets
@@ -17,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
+from executor_core import open_files
 from executor_core.clock import Clock, SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
@@ -40,7 +42,11 @@ LEFT_LOOK_S = 1.0
 _MAX_TICKETS = 32
 _MAX_STREAMS = 1000
 _SHUTDOWN_S = 2.0
-_BACKLOG = 128
+_BACKLOG = 64
+_LEAST_CONNECTIONS = 16
+_MOST_CONNECTIONS = 2000
+SILENCE_S = 30.0
+"""How long a connection may be open without a request on it."""
 
 # Requests have typed keys from aiohttp 3.14 on; before that any hashable serves.
 _USER: Any = getattr(web, "RequestKey", web.AppKey)("user", str)
@@ -140,6 +146,8 @@ class Listener:
         self._streams = Jobs("web streams")
         self._open_streams = 0
         self._runner: web.AppRunner | None = None
+        self._socket: asyncio.Server | None = None
+        self._refused = 0
         self.statuses: dict[str, int] = dict(guard.STATUS)
         """HTTP status by error code; rooms add their own codes. What is missing is 400."""
         self.port = 0
@@ -201,6 +209,8 @@ class Listener:
     ) -> web.StreamResponse:
         """Answer with `events` as server-sent events, until they end or the listener stops.
 
+        They end with the next keep-alive, too, once the request's token is good no longer.
+
         Raises:
             ExecutorError: `too_many_streams`, beyond a thousand of them.
         """
@@ -209,7 +219,9 @@ class Listener:
             raise ExecutorError("too_many_streams", limit=_MAX_STREAMS)
         self._open_streams += 1
         try:
-            return await write_events(request, events, clock=self._clock, jobs=self._streams)
+            return await write_events(
+                request, events, check=self._check, clock=self._clock, jobs=self._streams
+            )
         finally:
             self._open_streams -= 1
 
@@ -225,12 +237,21 @@ class Listener:
             ExecutorError: `port_taken`, or `cannot_listen` for an address that is not ours.
         """
         # The access log stays off: it would keep query strings, and with them tokens.
-        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        self._runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_S,
+            keepalive_timeout=SILENCE_S,
+        )
         await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
         try:
             bound = self._bind()
             self.port = bound.getsockname()[1]
-            await web.SockSite(self._runner, bound).start()
+            self._socket = await asyncio.get_running_loop().create_server(
+                lambda: self._protocol(server), sock=bound, backlog=_BACKLOG
+            )
         except BaseException:
             await self.stop()
             raise
@@ -244,9 +265,20 @@ class Listener:
     async def stop(self) -> None:
         """End open streams, then everything else. Repeating it is harmless."""
         await self._streams.close()
+        if self._socket is not None:
+            self._socket.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    def _protocol(self, server: web.Server) -> asyncio.BaseProtocol:
+        """For one more connection: those of others must not take the files that runs need."""
+        if len(server.connections) < most_connections(open_files.limit()):
+            return server()
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:
+            _log.warning("too many connections are open; refused so far: %d", self._refused)
+        return _Refused()
 
     def _bind(self) -> socket.socket:
         try:
@@ -321,6 +353,19 @@ class Listener:
         return web.json_response(
             {"token": self._token, "access_token": self._token, "token_type": "bearer"}
         )
+
+
+class _Refused(asyncio.Protocol):
+    """A connection that ends as it begins."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+def most_connections(open_files: int) -> int:
+    """Half of the files that we may have open, less those that come in before one is counted."""
+    return max(_LEAST_CONNECTIONS, min(open_files // 2 - _BACKLOG, _MOST_CONNECTIONS))
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
@@ -45,14 +45,16 @@ async def write_events(
     request: web.Request,
     events: AsyncGenerator[ServerEvent, None],
     *,
+    check: Callable[[web.Request], None],
     clock: Clock,
     jobs: Jobs,
     write_timeout_s: float = WRITE_TIMEOUT_S,
 ) -> web.StreamResponse:
     """Send `events` until they end, the client leaves or stops reading, or `jobs` are closed.
 
-    The source is closed in every case. A client that takes none of what is written for
-    `write_timeout_s` is cut off; it comes back with `Last-Event-ID`.
+    They also end when `check`, asked with every keep-alive, raises ExecutorError: a token that was
+    good may be so no longer. The source is closed in every case. A client that takes none of what
+    is written for `write_timeout_s` is cut off; it comes back with `Last-Event-ID`.
     """
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
@@ -62,7 +64,7 @@ async def write_events(
         stream = _Stream(request, response, clock, write_timeout_s)
         parts = {
             jobs.spawn(stream.forward(events), "sse"),
-            jobs.spawn(stream.keep_alive(), "sse keep-alive"),
+            jobs.spawn(stream.keep_alive(check), "sse keep-alive"),
         }
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -99,10 +101,11 @@ class _Stream:
             # The answer has begun, so nobody can be told any more.
             _log.warning("an event stream ended: %s", error)
 
-    async def keep_alive(self) -> None:
-        with suppress(ConnectionError, TimeoutError):
+    async def keep_alive(self, check: Callable[[web.Request], None]) -> None:
+        with suppress(ConnectionError, TimeoutError, ExecutorError):
             while True:
                 await self._clock.sleep(KEEP_ALIVE_S)
+                check(self._request)
                 await self._write(b": alive\n\n")
 
     async def _write(self, data: bytes) -> None:

@@ -14,7 +14,8 @@ import logging
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,8 +36,15 @@ MAX_USERS = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _FREE_FAILURES = 5
 _MAX_WAIT_S = 60.0
+_MAX_DOUBLINGS = 6
 _MAX_REMEMBERED = 1000
 _MAX_LOGINS = 20
+
+
+def check_user_name(name: str) -> None:
+    """Raise ExecutorError `bad_user_name` for what nobody can be called."""
+    if not _NAME.fullmatch(name):
+        raise ExecutorError("bad_user_name", name=name[:100])
 
 
 class User(Struct, kw_only=True, frozen=True):
@@ -53,13 +61,22 @@ class User(Struct, kw_only=True, frozen=True):
 class Users:
     """The users in the file `path`; `write` replaces a file by one that its owner alone can read.
 
+    Inside `alone()` no other process changes it.
+
     Methods that hash or write may take a tenth of a second and leave the loop; so does the caller
     of `put` and `remove`, which block.
     """
 
-    def __init__(self, path: Path, write: Callable[[Path, bytes], None], clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        write: Callable[[Path, bytes], None],
+        alone: Callable[[], AbstractContextManager[None]],
+        clock: Clock,
+    ) -> None:
         self._path = path
         self._write = write
+        self._alone = alone
         self._clock = clock
         self._read_as: tuple[int, int, int] | None = None
         self._users: dict[str, User] = {}
@@ -93,18 +110,17 @@ class Users:
         Raises ExecutorError `bad_user_name`, `weak_password`, `too_many_users`,
         `users_unreadable`, `users_not_written`.
         """
-        if not _NAME.fullmatch(name):
-            raise ExecutorError("bad_user_name", name=name)
+        check_user_name(name)
         if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
             raise ExecutorError(
                 "weak_password", least=MIN_PASSWORD_LENGTH, most=MAX_PASSWORD_LENGTH
             )
-        users = dict(self._all())
-        if name not in users and len(users) >= MAX_USERS:
-            raise ExecutorError("too_many_users", limit=MAX_USERS)
         salt = secrets.token_hex(16)
-        users[name] = User(salt=salt, password=_hash(password, salt), key=secrets.token_hex(32))
-        self._keep(users)
+        user = User(salt=salt, password=_hash(password, salt), key=secrets.token_hex(32))
+        with self._changing() as users:
+            if name not in users and len(users) >= MAX_USERS:
+                raise ExecutorError("too_many_users", limit=MAX_USERS)
+            users[name] = user
 
     def remove(self, name: str) -> None:
         """Take a user away, and with them their tokens. Blocks.
@@ -112,13 +128,12 @@ class Users:
         Raises ExecutorError `unknown_user`, `owner_stays`, `users_unreadable`,
         `users_not_written`.
         """
-        users = dict(self._all())
-        if name not in users:
-            raise ExecutorError("unknown_user", name=name)
-        if name == OWNER:
-            raise ExecutorError("owner_stays", name=name)
-        del users[name]
-        self._keep(users)
+        with self._changing() as users:
+            if name not in users:
+                raise ExecutorError("unknown_user", name=name)
+            if name == OWNER:
+                raise ExecutorError("owner_stays", name=name)
+            del users[name]
 
     def _all(self) -> dict[str, User]:
         try:
@@ -133,9 +148,14 @@ class Users:
             raise ExecutorError("users_unreadable", path=self._path) from error
         return self._users
 
-    def _keep(self, users: dict[str, User]) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, User]]:
+        """The users as they are, to be changed; written when the block ends without an error."""
         try:
-            self._write(self._path, msgspec.json.format(msgspec.json.encode(users), indent=2))
+            with self._alone():
+                users = dict(self._all())
+                yield users
+                self._write(self._path, msgspec.json.format(msgspec.json.encode(users), indent=2))
         except OSError as error:
             raise ExecutorError(
                 "users_not_written", path=self._path, reason=error.strerror
@@ -194,10 +214,18 @@ class Users:
 
     def _note_failure(self, name: str) -> None:
         count = self._failures.pop(name[:100], (0, 0.0))[0] + 1
-        wait_s = min(_MAX_WAIT_S, 2.0 ** (count - _FREE_FAILURES)) if count >= _FREE_FAILURES else 0
+        wait_s = _wait_after(count)
         self._failures[name[:100]] = (count, self._clock.monotonic() + wait_s)
         while len(self._failures) > _MAX_REMEMBERED:
             self._failures.popitem(last=False)
+
+
+def _wait_after(failures: int) -> float:
+    """How long to wait for the next try: 1 s after some failures, then twice as long each time."""
+    if failures < _FREE_FAILURES:
+        return 0
+    # The exponent is bounded as well: no float holds 2 ** 1024.
+    return min(_MAX_WAIT_S, 2.0 ** min(failures - _FREE_FAILURES, _MAX_DOUBLINGS))
 
 
 def _hash(password: str, salt: str) -> str:

@@ -130,6 +130,25 @@ def test_selftest_of_a_server_that_is_not_there_is_code_4(command: Cli) -> None:
 # --- last, because the device is gone afterwards ------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("hub", "key", "--name"),
+        ("hub", "key", "--user"),
+        ("devices", "default"),
+        ("devices", "remove"),
+        ("api", "user", "remove"),
+        ("selftest", "--timeout", "20", "--prompt"),
+    ],
+)
+def test_bytes_that_are_no_text_are_taken_or_refused_in_words(
+    live: Cli, running: ExecutorProcess, arguments: tuple[str, ...]
+) -> None:
+    result = live(*arguments, "a\udcff")
+    assert result.exit_code in (0, 1)
+    assert "UnicodeEncodeError" not in result.output
+
+
 def test_a_removed_device_is_said_to_come_back(live: Cli, running: ExecutorProcess) -> None:
     [device] = json.loads(live("devices", "--json").stdout)
     result = live("devices", "remove", device["device_id"])

@@ -167,6 +167,27 @@ def test_login_keeps_the_token_in_the_keychain_and_remembers_the_server(
     assert keychain.entries == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "question"),
+    [
+        (("login", "--backend-url", SERVER, "--file"), "Token for"),
+        (("login", "--backend-url", SERVER, "--file", "--token", "-"), "Token for"),
+        (("api", "user", "add", "anna", "--password", "-"), "Password for anna"),
+        (("config", "set", "agents.anthropic_api_key", "-"), "Value of agents.anthropic_api_key"),
+    ],
+)
+def test_a_secret_is_asked_for_at_a_terminal_and_not_shown_there(
+    command: Cli, home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str], question: str
+) -> None:
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True)
+    result = command(*arguments, stdin="secret-of-mine\n")
+    assert result.exit_code == 0
+    assert question in result.stderr
+    assert "secret-of-mine" not in result.output
+    kept = [path.read_text() for path in (home / "token", home / "config.toml") if path.exists()]
+    assert any("secret-of-mine" in text for text in kept) or "anna" in arguments
+
+
 def test_login_takes_the_server_from_before_the_verb_as_well(
     command: Cli, home: Path, keychain: MemoryKeyring
 ) -> None:

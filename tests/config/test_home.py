@@ -83,6 +83,7 @@ def test_every_path_lies_in_the_home(tmp_path: Path) -> None:
         "first_password": "first-password",
         "lock": "lock",
         "config_lock": "config.lock",
+        "users_lock": "users.lock",
         "journal_db": "journal.db",
         "runs": "runs",
         "hub_db": "hub.db",

@@ -15,7 +15,7 @@ from executor_core.config.errors import ConfigError
 from executor_core.config.files import UnsafeFileError, read_private, write_private
 from executor_core.config.home import Home, locked
 from executor_core.config.kinds import Address
-from executor_core.config.writing import change_option, set_option
+from executor_core.config.writing import change_options, set_option
 from tests.config.conftest import Load
 
 BEFORE = """\
@@ -95,6 +95,8 @@ def test_setting_none_gives_the_default_back(home: Home, config: Load) -> None:
         ("server.token", "wg-0123456789", "option_not_in_file"),
         ("log.level", "LOUD", "bad_option"),
         ("log.level", 5, "bad_option"),
+        ("workspace.root", "/tmp/\udcff", "bad_option"),
+        ("workspace.trusted_folders", ["/tmp", "/tmp/\udcff"], "bad_option"),
     ],
 )
 def test_what_cannot_be_set_changes_nothing(home: Home, name: str, value: str, code: str) -> None:
@@ -192,7 +194,7 @@ def test_what_a_check_refuses_is_taken_back(home: Home, before: str | None) -> N
         raise KeyError
 
     with pytest.raises(KeyError):
-        change_option(home, "log.level", "ERROR", check=refuse)
+        change_options(home, {"log.level": "ERROR"}, check=refuse)
     assert (home.config_toml.read_text() if home.config_toml.exists() else None) == before
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +116,30 @@ async def test_what_cannot_be_kept_changes_nothing(
         await room.sign_in(address, token)
     assert not computer.home.config_toml.exists()
     assert not computer.home.token.exists()
+
+
+async def test_a_server_that_cannot_be_remembered_leaves_no_token_behind(
+    room: AccountRoom, keychain: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_file: Path, _data: bytes) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("executor_core.config.writing.write_private", refuse)
+    with pytest.raises(ExecutorError, match="config_not_written"):
+        await room.sign_in(SERVER, "good")
+    assert keychain.entries == {}
+
+
+@pytest.mark.parametrize("before", [None, "[server]\nurl = 'https://old.example'\n"])
+async def test_a_token_that_cannot_be_kept_leaves_the_server_as_it_was(
+    room: AccountRoom, computer: Computer, before: str | None
+) -> None:
+    file = computer.home.config_toml
+    if before is not None:
+        file.write_text(before)
+    with pytest.raises(ExecutorError, match="no_keychain"):
+        await room.sign_in(SERVER, "good")
+    assert (file.read_text() if file.exists() else None) == before
 
 
 async def test_a_keychain_that_waits_for_its_user_holds_no_loop_and_is_asked_once(

@@ -118,6 +118,16 @@ async def test_what_is_not_allowed_is_refused_and_nothing_written(
     assert not home.config_toml.exists()
 
 
+async def test_what_does_not_go_with_another_option_is_named_as_it_was_given(home: Home) -> None:
+    with pytest.raises(ExecutorError) as caught:
+        await room(home).change("heartbeat.timeout_s", "5")
+    detail = caught.value.info.detail
+    assert detail.startswith("heartbeat.timeout_s (as given) is '5'; allowed: at least heartbeat.")
+    with pytest.raises(ExecutorError, match=r"heartbeat.timeout_s \(default\)"):
+        await room(home).change("heartbeat.interval_s", "100")
+    assert not home.config_toml.exists()
+
+
 async def test_a_file_that_cannot_be_written_is_said(home: Home) -> None:
     home.create()
     home.config_toml.symlink_to(home.path / "nowhere" / "config.toml")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import signal
+import socket
+import sys
 from typing import Any
 
 import aiohttp
@@ -119,3 +123,30 @@ async def test_after_kill_9_hub_and_executor_agree_again_and_the_page_stays_sign
     assert retried["messages"][-1]["status"] == "RUNNING"
     claude.open("g")
     assert (await console.ended(task["id"]))["text"] == "Half. Whole."
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the limits of another process")
+async def test_hundreds_of_silent_connections_neither_stop_it_nor_fill_its_log(
+    executor: ExecutorProcess,
+) -> None:
+    import resource
+
+    executor.start("--standalone", "--no-gui")
+    console = await console_of(executor)
+    await executor.online()
+    soft, _ = resource.prlimit(executor.pid, resource.RLIMIT_NOFILE)
+    assert soft >= min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 8192)
+    resource.prlimit(executor.pid, resource.RLIMIT_NOFILE, (256, 256))
+    port, said = int(console._base.rpartition(":")[2]), len(executor.output)
+    with contextlib.ExitStack() as silent:
+        for _ in range(330):
+            silent.enter_context(
+                await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+            )
+        await asyncio.sleep(2)  # what fails there fails once a second
+    await executor.online()
+    assert await console.sign_in() == 200
+    more = executor.output[said:]
+    assert "Traceback" not in more
+    assert len(more) < 5_000, more

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
+from executor_core.hub import Dialect
 from executor_core.hub.hub import MONITOR_S
 from executor_core.hub.sockets import DISCONNECT_GRACE_S
-from tests.hub.conftest import Device, World
+from tests.hub.conftest import Device, MakeWorld, World
 from tests.hub.test_sockets import _hung_up
 
 DEEP: Any = json.loads("[" * 60 + "]" * 60)
@@ -345,6 +346,49 @@ async def test_a_disconnect_fails_what_runs_and_a_late_result_overwrites(world: 
     )
 
 
+@pytest.mark.parametrize("dialect", ["responses", "progress"])
+async def test_what_is_sent_while_a_device_reconnects_reaches_it_once_it_is_back(
+    make_world: MakeWorld, dialect: Dialect
+) -> None:
+    world = await make_world(dialect)
+    device = await world.registered()
+    await device.close()
+    await _hung_up(world)
+    task = await world.owner.create("are you there?")
+    back = await world.registered()
+    sent = await back.received("task:execute")
+    assert (sent["task_id"], sent["prompt"]) == (task["id"], "are you there?")
+    if dialect == "responses":
+        await back.respond(sent, "response.created")
+    else:
+        await back.call("task:progress", {"subtask_id": sent["subtask_id"], "status": "RUNNING"})
+    await back.register()
+    await back.call("device:status", {"device_id": "hw-1", "status": "online"})
+    assert not back.has_received("task:execute")
+    await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
+    assert (await world.owner.answer(task["id"]))["status"] == "RUNNING"
+
+
+async def test_a_late_end_of_an_earlier_turn_does_not_finish_a_task_that_goes_on(
+    world: World,
+) -> None:
+    device, first, task_id = await _dispatched(world)
+    await device.close()
+    await _hung_up(world)
+    await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
+    await world.owner.eventually(task_id, "FAILED")
+    back = await world.registered()
+    await world.owner.call("POST", f"/api/tasks/{task_id}/messages", {"prompt": "and then?"})
+    second = await back.received("task:execute")
+    await back.complete(first, "done after all")
+    task = await world.owner.task(task_id)
+    assert task["status"] == "RUNNING"
+    assert [message["status"] for message in task["messages"][1::2]] == ["COMPLETED", "RUNNING"]
+    await back.respond(second, "error", message="broken")
+    await back.complete(first, "once more")
+    assert (await world.owner.task(task_id))["status"] == "FAILED"
+
+
 async def test_a_silent_device_is_failed_by_the_monitor(world: World) -> None:
     _device, _sent, task_id = await _dispatched(world)
     await world.clock.advance(MONITOR_S + 1)
@@ -415,6 +459,14 @@ async def test_tasks_are_listed_newest_first_and_by_pages(world: World) -> None:
     assert [each["title"] for each in rest["items"]] == ["task 0"]
     assert not rest["has_more"]
     await world.owner.call("GET", "/api/tasks?limit=x", status=400)
+
+
+@pytest.mark.parametrize("before", ["0" + "9" * 38, "9" * 39, "0", "-1", "x", "٣", "1" * 16])
+async def test_a_page_before_no_number_of_a_task_is_refused_by_name(
+    world: World, before: str
+) -> None:
+    refused = await world.owner.call("GET", f"/api/tasks?before={quote(before)}", status=400)
+    assert "before" in refused["detail"]
 
 
 async def test_a_search_finds_titles_and_the_users_own_words_of_that_user(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -183,7 +183,7 @@ class Office:
             clock=clock,
         )
         self.listener = Listener(port=0, token=TOKEN, clock=clock)
-        self.users = Users(folder / "users.json", write_private, clock)
+        self.users = Users(folder / "users.json", write_private, nullcontext, clock)
         self.desk = StillDesk()
         self.local = LocalControl(
             executor=self.executor,

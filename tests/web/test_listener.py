@@ -6,17 +6,18 @@ import asyncio
 import io
 import logging
 import socket
+import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from executor_core import texts
+from executor_core import open_files, texts
 from executor_core.errors import ExecutorError
 from executor_core.web import Listener
-from executor_core.web.listener import BODY_LIMIT_BYTES, TICKET_LIFE_S
-from tests.support.clock import JumpingClock
+from executor_core.web.listener import BODY_LIMIT_BYTES, TICKET_LIFE_S, most_connections
+from tests.support.clock import JumpingClock, settle
 from tests.web.conftest import BEARER, TOKEN
 
 PATHS = ["/public", "/own", "/token", "/stream", "/nowhere"]
@@ -245,6 +246,15 @@ async def test_remote_access_takes_addresses_but_no_names() -> None:
     await listener.stop()
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="has one loopback address only")
+async def test_whatever_loopback_address_it_listens_at_answers_there() -> None:
+    listener = Listener(host="127.0.0.2", port=0, token=TOKEN)
+    base = await listener.start()
+    async with aiohttp.ClientSession(base, headers=BEARER) as http, http.get("/x") as answer:
+        assert answer.status == 404
+    await listener.stop()
+
+
 async def test_a_page_is_public_and_typed(listener: Listener, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<p>é</p>", encoding="utf-8")
     listener.page("/", tmp_path / "a.html")
@@ -324,3 +334,42 @@ async def test_an_error_speaks_the_language_of_its_reader_and_else_the_executors
             assert said["hint"] == texts.text("error.no_token.hint", language=language)
     finally:
         texts.use_language("en")
+
+
+async def test_connections_of_others_never_use_up_the_files_of_the_process(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(open_files, "limit", lambda: 200)
+    most = most_connections(200)
+    base = await listener.start()
+    before = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(most)]
+    beyond = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(50)]
+    async with asyncio.timeout(5):
+        for reader, _ in beyond:
+            assert await reader.read() == b""
+    for _, writer in [*before, *beyond]:
+        writer.transport.abort()
+    await settle()
+    async with aiohttp.ClientSession(base) as http, http.get("/public") as answer:
+        assert answer.status == 200
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 6  # 1, 2, 4 … 32: not one line per connection
+    assert said[-1].endswith("32")
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET /public HTTP/1.1\r\nHost: "])
+async def test_a_connection_that_asks_for_nothing_is_ended(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr("executor_core.web.listener.SILENCE_S", 0.1)
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(beginning)
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+
+
+@pytest.mark.parametrize(("files", "connections"), [(0, 16), (256, 64), (1024, 448), (8192, 2000)])
+def test_half_of_the_files_are_left_for_runs(files: int, connections: int) -> None:
+    assert most_connections(files) == connections

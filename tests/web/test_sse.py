@@ -96,6 +96,29 @@ async def test_silence_is_kept_alive_by_comments(
         assert (await _lines(answer, ":"))[-1] == ": alive"
 
 
+async def test_a_token_that_is_good_no_longer_ends_its_open_stream(
+    stream: aiohttp.ClientSession, listener: Listener, clock: JumpingClock
+) -> None:
+    users = {"token-of-anna": "anna", "token-of-bert": "bert"}
+    listener.accept(users.get)
+    async with (
+        stream.get("/events", headers={"Authorization": "Bearer token-of-anna"}) as annas,
+        stream.get("/events?access_token=token-of-bert", headers={"Authorization": ""}) as berts,
+        stream.get("/events") as owners,
+    ):
+        for answer in (annas, berts, owners):
+            await _lines(answer, 'data: {"content":"é\\n3"}')
+        await clock.advance(KEEP_ALIVE_S + 1)
+        for answer in (annas, berts, owners):
+            assert (await _lines(answer, ":"))[-1] == ": alive"
+        users.clear()
+        await clock.advance(KEEP_ALIVE_S + 1)
+        async with asyncio.timeout(5):
+            assert await annas.read() == b"\n"
+            assert await berts.read() == b"\n"
+        assert (await _lines(owners, ":"))[-1] == ": alive"
+
+
 async def test_stopping_the_listener_ends_the_stream_and_its_source(
     stream: aiohttp.ClientSession, listener: Listener, source: Source
 ) -> None:
@@ -123,7 +146,12 @@ async def test_a_client_that_does_not_read_is_cut_off_and_the_source_let_go() ->
 
     async def handle(request: web.Request) -> web.StreamResponse:
         return await write_events(
-            request, flood(), clock=SystemClock(), jobs=jobs, write_timeout_s=0.2
+            request,
+            flood(),
+            check=lambda _request: None,
+            clock=SystemClock(),
+            jobs=jobs,
+            write_timeout_s=0.2,
         )
 
     listener = Listener(port=0, token=TOKEN)

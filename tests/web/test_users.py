@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from executor_core.clock import Clock
 from executor_core.config.files import write_private
+from executor_core.config.home import locked
 from executor_core.errors import ExecutorError
 from executor_core.web import OWNER, TOKEN_LIFE, Users
+from executor_core.web.users import _wait_after
 from tests.support.clock import JumpingClock
 
 PASSWORD = "correct horse"
@@ -19,14 +24,19 @@ PASSWORD = "correct horse"
 @pytest.fixture
 def users(tmp_path: Path, clock: JumpingClock) -> Users:
     """A store with the owner in it."""
-    users = Users(tmp_path / "users.json", write_private, clock)
+    users = made(tmp_path / "users.json", clock)
     users.put(OWNER, PASSWORD)
     return users
 
 
+def made(path: Path, clock: Clock, write: Callable[[Path, bytes], None] = write_private) -> Users:
+    """Users as the program makes them."""
+    return Users(path, write, lambda: locked(path.with_suffix(".lock"), 10), clock)
+
+
 def another(users: Users) -> Users:
     """The same file, as another process has it."""
-    return Users(users._path, write_private, users._clock)
+    return made(users._path, users._clock)
 
 
 async def refusal(users: Users, name: str, password: str) -> str:
@@ -81,6 +91,12 @@ async def test_the_wait_grows_to_a_minute(users: Users, clock: JumpingClock) -> 
         assert await refusal(users, OWNER, "wrong") == "login_failed"
 
 
+def test_the_wait_stays_a_minute_however_many_fail() -> None:
+    assert [_wait_after(count) for count in (0, 4, 5, 6, 10, 11, 1028, 1029, 10**9)] == [
+        0, 0, 1, 2, 32, 60, 60, 60, 60,
+    ]  # fmt: skip
+
+
 async def test_a_flood_of_logins_is_turned_away_and_not_queued(users: Users) -> None:
     attempts = [users.login(f"user-{n}", "wrong") for n in range(30)]
     found = await asyncio.gather(*attempts, return_exceptions=True)
@@ -107,6 +123,15 @@ async def test_a_user_removed_by_another_process_is_gone_at_once(users: Users) -
     assert await refusal(users, "anna", PASSWORD) == "login_failed"
     users.put("anna", PASSWORD)
     assert users.verify(token) is None
+
+
+def test_of_several_who_are_added_at_once_none_is_lost(users: Users) -> None:
+    names = [f"user-{number}" for number in range(6)]
+    with ThreadPoolExecutor(6) as several:
+        list(several.map(lambda name: another(users).put(name, PASSWORD), names))
+        assert set(another(users).names()) == {OWNER, *names}
+        list(several.map(lambda name: another(users).remove(name), names))
+    assert another(users).names() == (OWNER,)
 
 
 def test_the_file_holds_no_password_and_is_the_owners_alone(users: Users) -> None:
@@ -165,7 +190,7 @@ def test_the_first_start_makes_an_owner_with_a_password_like_no_other(
 ) -> None:
     told: list[str] = []
     for number in range(2):
-        users = Users(tmp_path / f"{number}.json", write_private, clock)
+        users = made(tmp_path / f"{number}.json", clock)
         users.make_owner(told.append)
         users.make_owner(told.append)
         assert users.names() == (OWNER,)
@@ -190,7 +215,7 @@ def test_a_disk_that_does_not_take_it_changes_nothing(tmp_path: Path, clock: Jum
     def full(_path: Path, _data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    users = Users(tmp_path / "users.json", full, clock)
+    users = made(tmp_path / "users.json", clock, full)
     with pytest.raises(ExecutorError) as caught:
         users.put(OWNER, PASSWORD)
     assert caught.value.code == "users_not_written"
