@@ -33,6 +33,7 @@ class Exit(IntEnum):
 _EXIT_BY_CODE = {
     "not_running": Exit.NOT_RUNNING,
     "executor_lost": Exit.NOT_RUNNING,
+    "executor_silent": Exit.OFFLINE,
     "already_running": Exit.ALREADY_RUNNING,
     "not_configured": Exit.CONFIGURATION,
     "no_server": Exit.CONFIGURATION,

@@ -110,8 +110,12 @@ def exec_(prompt: str, agent: str, cwd: Path, model: str | None, is_json: bool) 
 
 
 def _exec_anywhere(submission: Submission, is_json: bool) -> Outcome | None:
+    async def ask(control: RemoteControl) -> Outcome | None:
+        await control.status()  # an executor that hangs is found out before it has the run
+        return await _exec(control, submission, is_json)
+
     try:
-        return invocation().ask(lambda control: _exec(control, submission, is_json))
+        return invocation().ask(ask)
     except ExecutorError as error:
         if error.code != "not_running":
             raise

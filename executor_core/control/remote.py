@@ -33,6 +33,8 @@ _events = msgspec.json.Decoder(AgentEvent)
 _statuses = msgspec.json.Decoder(Status)
 
 ANSWER_LIMIT_S = 30.0
+SIGN_LIMIT_S = 5.0
+"""For what an executor answers at once: without that it hangs."""
 SILENCE_LIMIT_S = 60.0
 """A stream has a sign of life every 15 seconds, whatever happens in it."""
 
@@ -63,13 +65,17 @@ class RemoteControl:
     """Implements Control. An async context manager.
 
     Every call may also raise `not_running` (nobody answers; nothing was asked), `executor_lost`
-    (the answer did not come) and `executor_differs` (it came, and is of another version).
+    (the answer broke off), `executor_silent` (none came in time) and `executor_differs` (it came,
+    and is of another version).
     """
 
     def __init__(self, api_file: Path) -> None:
         self._api_file = api_file
-        self._address: Address | None = _address_in(api_file)
+        found = _address_in(api_file)
+        self._address: Address | None = found
         """None once nobody answered there: it may be another one when an executor is back."""
+        self.pid = found.pid
+        """The process id of the executor."""
         self._http: aiohttp.ClientSession | None = None
 
     @classmethod
@@ -93,7 +99,7 @@ class RemoteControl:
             await self._http.close()
 
     async def status(self) -> Status:
-        return await self._ask("GET", "/api/status", Status)
+        return await self._ask("GET", "/api/status", Status, limit_s=SIGN_LIMIT_S)
 
     async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
         path = f"/api/runs?limit={limit}"
@@ -162,7 +168,7 @@ class RemoteControl:
         return await self._ask("POST", "/api/drain", Status)
 
     async def stop(self) -> None:
-        await self._ask("POST", "/api/stop", dict[str, Any])
+        await self._ask("POST", "/api/stop", dict[str, Any], limit_s=SIGN_LIMIT_S)
 
     async def console(self) -> str | None:
         return (await self._ask("POST", "/api/console", dict[str, str | None]))["url"]
@@ -174,11 +180,16 @@ class RemoteControl:
         await self._ask("POST", "/api/credential", dict[str, Any])
 
     async def _ask(
-        self, method: str, path: str, kind: type[_T], body: Struct | dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        kind: type[_T],
+        body: Struct | dict[str, Any] | None = None,
+        limit_s: float = ANSWER_LIMIT_S,
     ) -> _T:
         data = None if method == "GET" else msgspec.json.encode(encodable(body or {}))
         headers = {} if data is None else {"Content-Type": "application/json"}
-        limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
+        limit = aiohttp.ClientTimeout(total=limit_s)
         try:
             async with await self._request(
                 method, path, data=data, headers=headers, timeout=limit
@@ -217,6 +228,7 @@ class RemoteControl:
             raise RuntimeError("RemoteControl is an async context manager")
         if self._address is None:
             self._address = await asyncio.to_thread(_address_in, self._api_file)
+            self.pid = self._address.pid
         return await self._http.request(
             method,
             self._address.url + path,
@@ -229,6 +241,8 @@ class RemoteControl:
         match error:
             case aiohttp.ClientConnectorError():
                 return self._lost("not_running")
+            case TimeoutError():
+                return ExecutorError("executor_silent", pid=self.pid)
             case msgspec.MsgspecError():
                 return ExecutorError("executor_differs")
             case _:

@@ -172,6 +172,24 @@ async def test_stop_returns_when_the_executor_and_its_runs_are_gone(
     await executor.until_alone()
 
 
+async def test_an_executor_that_hangs_is_told_from_one_that_ended(
+    executor: ExecutorProcess,
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    executor.signal(signal.SIGSTOP)
+    try:
+        commands = (("status",), ("exec", "x"), ("stop",))
+        done = await asyncio.gather(*(executor.command(*one, limit_s=12) for one in commands))
+    finally:
+        executor.signal(signal.SIGCONT)
+    words = ("does not answer", "does not answer", "did not end in time")
+    for said, word, code in zip(done, words, (4, 4, 1), strict=True):
+        assert word in said.err
+        assert f"rocess {executor.pid} " in said.err
+        assert said.code == code
+
+
 @pytest.mark.slow
 async def test_drain_lets_the_run_end_and_then_the_executor(
     executor: ExecutorProcess, claude: StubClaude
