@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,18 @@ from executor_core.cli import workspaces
 from executor_core.cli.context import invocation, standard_input
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.words import Verb, Verbs, as_json
+from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
+from executor_core.jobs import Jobs
 from executor_core.texts import text
 
 if TYPE_CHECKING:
     from executor_core.config.layers import Config
     from executor_core.control import Control, RemoteControl, Submission
     from executor_core.model import Outcome
+
+PATIENCE_S = 1.0
+"""So long may a run wait before a person is told why."""
 
 
 @click.group(cls=Verbs, invoke_without_command=True)
@@ -125,6 +130,8 @@ def _exec_anywhere(submission: Submission, is_json: bool) -> Outcome | None:
 async def _exec(control: Control, submission: Submission, is_json: bool) -> Outcome | None:
     with _ends_like_ctrl_c():
         run_id = await control.submit(submission)
+        jobs = Jobs("exec")
+        jobs.spawn(_say_why_it_waits(control, run_id), "say why it waits")
         try:
             return await _print_events(control, run_id, is_json=is_json)
         except (asyncio.CancelledError, BrokenPipeError):
@@ -132,6 +139,19 @@ async def _exec(control: Control, submission: Submission, is_json: bool) -> Outc
             await control.cancel(run_id)
             await _print_events(control, run_id, is_silent=True)
             raise
+        finally:
+            await jobs.close()
+
+
+async def _say_why_it_waits(control: Control, run_id: str) -> None:
+    from executor_core.cli import show
+    from executor_core.model import RunState
+
+    await SystemClock().sleep(PATIENCE_S)
+    with suppress(ExecutorError):  # what is wrong is told by the events of the run
+        status = await control.status()
+        if any(run.run_id == run_id and run.state is RunState.QUEUED for run in status.runs):
+            click.echo(show.why_a_run_waits(status), err=True)
 
 
 @contextmanager

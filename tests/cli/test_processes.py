@@ -190,6 +190,30 @@ async def test_an_executor_that_hangs_is_told_from_one_that_ended(
         assert said.code == code
 
 
+async def error_line(process: asyncio.subprocess.Process) -> str:
+    assert process.stderr is not None
+    return (await asyncio.wait_for(process.stderr.readline(), 10)).decode()
+
+
+async def test_exec_says_what_it_waits_for_and_that_its_run_was_cancelled(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    async with begun(executor, "exec", turn(gate("here"))):
+        await claude.reached("here")
+        async with begun(executor, "exec", "x") as second:
+            assert "Another run works in that folder" in await error_line(second)
+            [waiting] = [r for r in await executor.runs() if r.run.state is RunState.QUEUED]
+            await executor.command("runs", "cancel", waiting.run.run_id)
+            assert "cancelled" in await error_line(second)
+            assert await asyncio.wait_for(second.wait(), 10) == 1
+    await executor.command("pause", "--reason", "video call")
+    async with begun(executor, "exec", "x") as paused:
+        assert "(video call)" in await error_line(paused)
+    await executor.command("stop")
+
+
 @pytest.mark.slow
 async def test_drain_lets_the_run_end_and_then_the_executor(
     executor: ExecutorProcess, claude: StubClaude
