@@ -35,6 +35,7 @@ _EXIT_BY_CODE = {
     "executor_lost": Exit.NOT_RUNNING,
     "executor_silent": Exit.OFFLINE,
     "already_running": Exit.ALREADY_RUNNING,
+    "exec_at_work": Exit.ALREADY_RUNNING,
     "not_configured": Exit.CONFIGURATION,
     "no_server": Exit.CONFIGURATION,
     "port_taken": Exit.CONFIGURATION,

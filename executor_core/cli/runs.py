@@ -176,7 +176,7 @@ def _exec_alone(submission: Submission, is_json: bool) -> Outcome | None:
 
     config = invocation().config()
     config.home.create()
-    with InstanceLock.acquire(config.home):
+    with InstanceLock.acquire(config.home, for_exec=True):
         close_logs = set_up_logs(config)
         try:
             return asyncio.run(_live_for(submission, is_json, config, own_command()))

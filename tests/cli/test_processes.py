@@ -147,6 +147,20 @@ async def test_exec_alone_answers_and_leaves_nothing_but_the_record(
     assert "completed" in executor.log
 
 
+async def test_an_exec_that_meets_another_one_names_it_and_the_ways_out(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    async with begun(executor, "exec", turn(gate("here"))) as first:
+        await claude.reached("here")
+        done = await executor.command("exec", "x")
+        assert done.code == 7
+        assert f"process {first.pid}" in done.err
+        assert "Ctrl-C" in done.err
+        assert "status" not in done.err
+        claude.open("here")
+        assert await asyncio.wait_for(first.wait(), 15) == 0
+
+
 async def test_exec_without_any_agent_says_what_to_install(executor: ExecutorProcess) -> None:
     executor.env["PATH"] = "/usr/bin:/bin"
     done = await executor.command("exec", "hello")
