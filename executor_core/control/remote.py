@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -20,6 +21,7 @@ from executor_core.control.control import (
     RunSummary,
     Status,
     Submission,
+    check_prompt,
     checked_run_id,
 )
 from executor_core.errors import ExecutorError
@@ -124,6 +126,7 @@ class RemoteControl:
                     return
 
     async def submit(self, submission: Submission) -> str:
+        check_prompt(submission.prompt)  # before megabytes are sent in vain
         return await self._new_run("/api/submissions", submission)
 
     async def retry(self, run_id: str) -> str:
@@ -187,7 +190,7 @@ class RemoteControl:
         body: Struct | dict[str, Any] | None = None,
         limit_s: float = ANSWER_LIMIT_S,
     ) -> _T:
-        data = None if method == "GET" else msgspec.json.encode(encodable(body or {}))
+        data = None if method == "GET" else BytesIO(msgspec.json.encode(encodable(body or {})))
         headers = {} if data is None else {"Content-Type": "application/json"}
         limit = aiohttp.ClientTimeout(total=limit_s)
         try:
@@ -220,7 +223,7 @@ class RemoteControl:
         method: str,
         path: str,
         *,
-        data: bytes | None = None,
+        data: BytesIO | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
