@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from executor_core.model import LinkState, RunState
+from tests.cli.test_workspaces import repository
 from tests.support.executor_process import ROOT, ExecutorProcess
 from tests.support.hub_server import HubServer
-from tests.support.stub_claude import StubClaude, gate, say, turn
+from tests.support.stub_claude import StubClaude, gate, say, turn, write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -145,6 +146,23 @@ async def test_exec_alone_answers_and_leaves_nothing_but_the_record(
     await executor.until_alone()
     assert (await executor.command("status")).code == 3
     assert "completed" in executor.log
+
+
+async def test_what_ran_is_shown_and_taken_back_where_no_executor_runs(
+    executor: ExecutorProcess, tmp_path: Path
+) -> None:
+    app = repository(tmp_path / "app")
+    steps = turn(write("a.txt", "two\n"), say("Done."))
+    done = await executor.command("exec", "--cwd", str(app), steps)
+    [run] = await executor.json("runs", "--json")
+    run_id = run["run_id"]
+    assert f"runs undo {run_id}" in done.err
+    assert "Done." in (await executor.command("runs", "show", run_id)).out
+    assert "Done." in (await executor.command("runs", "logs", run_id)).out
+    assert (await executor.command("runs", "undo", run_id)).code == 0
+    assert (app / "a.txt").read_text() == "one\n"
+    assert (await executor.command("runs", "show", "run_0")).code == 1
+    await executor.until_alone()
 
 
 async def test_an_exec_that_meets_another_one_names_it_and_the_ways_out(
