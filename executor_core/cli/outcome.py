@@ -44,7 +44,8 @@ _EXIT_BY_CODE = {
     "signed_out": Exit.CONFIGURATION,
     # What a look at the server found, by the names of its checks.
     **dict.fromkeys(("network", "tls", "server"), Exit.OFFLINE),
-    **dict.fromkeys(("server_unreachable", "link_offline", "device_listed_offline"), Exit.OFFLINE),
+    **dict.fromkeys(("server_unreachable", "server_answer_strange"), Exit.OFFLINE),
+    **dict.fromkeys(("link_offline", "device_listed_offline"), Exit.OFFLINE),
     **dict.fromkeys(("token_refused", "link_rejected"), Exit.REJECTED),
 }
 
