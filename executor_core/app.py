@@ -164,11 +164,20 @@ class Application:
             await self.stop()
             raise
 
+    async def start_records(self) -> None:
+        """Start only what can be asked what ran; `stop` ends this too."""
+        await self._open_journal()
+        await self._executor.start()
+        self._undo.push_async_callback(self._executor.stop, END_RUNS_S)
+
+    async def _open_journal(self) -> None:
+        await self._journal.open()
+        self._undo.push_async_callback(self._journal.close)
+        self._undo.push_async_callback(self._jobs.close)
+
     async def _start(self) -> None:
         undo = self._undo
-        await self._journal.open()
-        undo.push_async_callback(self._journal.close)
-        undo.push_async_callback(self._jobs.close)
+        await self._open_journal()
         # Before the first run: it could be one that puts the same skills in the same place.
         await asyncio.to_thread(sweep_skills, self._home.runs)
         await self._executor.start()

@@ -27,7 +27,7 @@ from executor_core.texts import text
 
 AGAIN_S = 1.0
 """After so long a stream that broke off is taken up where it ended."""
-LOST = ("not_running", "executor_lost")
+LOST = ("not_running", "executor_lost", "executor_silent")
 
 
 class RunView(QWidget):

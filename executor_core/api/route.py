@@ -10,9 +10,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from executor_core.control import Control
+from executor_core.control.control import MAX_PROMPT_BYTES
 from executor_core.control.desk import DeviceDesk, HealthDesk, InstallDesk, LogDesk
 from executor_core.errors import ExecutorError
 from executor_core.web import (
+    BODY_LIMIT_BYTES,
     OWNER,
     Access,
     Handler,
@@ -22,6 +24,9 @@ from executor_core.web import (
     read_json,
     user_of,
 )
+
+PROMPT_BODY_BYTES = 6 * MAX_PROMPT_BYTES + BODY_LIMIT_BYTES
+"""Room for the longest prompt, also where JSON spells each byte of it in six."""
 
 
 class Parts(Struct, kw_only=True, frozen=True):
@@ -69,6 +74,7 @@ class Route(NamedTuple):
     query: Any = None
     access: Access = Access.TOKEN
     part: str = "control"
+    body_limit: int = BODY_LIMIT_BYTES
 
     def handler(self, parts: Parts) -> Handler:
         """What the listener calls."""
@@ -100,6 +106,7 @@ class Stream(NamedTuple):
     method: str = "GET"
     body: Any = None
     access: Access = Access.STREAM
+    body_limit: int = BODY_LIMIT_BYTES
 
     def handler(self, parts: Parts) -> Handler:
         """What the listener calls."""

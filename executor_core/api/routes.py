@@ -13,7 +13,7 @@ from executor_core import __version__
 from executor_core.api import answers, runs
 from executor_core.api.openapi import document
 from executor_core.api.openrunner import OpenRunnerEvent
-from executor_core.api.route import Call, Parts, Route, Stream
+from executor_core.api.route import PROMPT_BODY_BYTES, Call, Parts, Route, Stream
 from executor_core.control import (
     Control,
     RunChanges,
@@ -34,6 +34,7 @@ STATUSES = {
     "login_slowed": 429,
     "npm_missing": 409,
     "owner_only": 403,
+    "prompt_too_long": 413,
     "queue_full": 503,
     "retry_elsewhere": 409,
     "retry_not_kept": 409,
@@ -88,7 +89,13 @@ def attach(
     if users is not None:
         listener.accept(users.verify)
     for route in _served(parts):
-        listener.route(route.method, route.path, route.handler(parts), access=route.access)
+        listener.route(
+            route.method,
+            route.path,
+            route.handler(parts),
+            access=route.access,
+            body_limit=route.body_limit,
+        )
 
 
 def _served(parts: Parts) -> list[Route | Stream]:
@@ -122,13 +129,19 @@ ROUTES: tuple[Route | Stream, ...] = (
         answers.SignedIn, answers.Login, access=_PUBLIC, part="users",
     ),
     # --- runs -----------------------------------------------------------------------------------
-    Route("POST", "/api/runs", "Ask for a run", runs.new_run, answers.RunId, runs.NewRun),
+    Route(
+        "POST", "/api/runs", "Ask for a run", runs.new_run, answers.RunId, runs.NewRun,
+        body_limit=PROMPT_BODY_BYTES,
+    ),
     Route("POST", "/api/chat", "Ask, and wait", runs.chat, runs.ChatAnswer, runs.Chat),
     Route(
         "GET", "/api/runs", "The active runs and the newest", answers.runs,
         tuple[RunSummary, ...], query=answers.Limit,
     ),
-    Route("POST", "/api/submissions", "Ask for a run", answers.submit, answers.RunId, Submission),
+    Route(
+        "POST", "/api/submissions", "Ask for a run", answers.submit, answers.RunId, Submission,
+        body_limit=PROMPT_BODY_BYTES,
+    ),
     Route("GET", "/api/runs/{run_id}", "One run", answers.run, RunDetail),
     Route("POST", "/api/runs/{run_id}/cancel", "End a run", answers.cancel, answers.Cancelled),
     Route("POST", "/api/runs/{run_id}/retry", "Ask again for it", answers.retry, answers.RunId),

@@ -82,9 +82,13 @@ def drain() -> None:
 @speaks_plainly
 def stop() -> None:
     async def ask(control: RemoteControl) -> None:
-        pid = (await control.status()).pid
-        await control.stop()
-        await _until_gone(pid)
+        try:
+            await control.stop()
+        except ExecutorError as error:
+            if error.code != "executor_silent":
+                raise
+            raise ExecutorError("did_not_stop", pid=control.pid) from error
+        await _until_gone(control.pid)
 
     invocation().ask(ask)
     click.echo(text("cli.stopped"))

@@ -33,7 +33,9 @@ class Exit(IntEnum):
 _EXIT_BY_CODE = {
     "not_running": Exit.NOT_RUNNING,
     "executor_lost": Exit.NOT_RUNNING,
+    "executor_silent": Exit.OFFLINE,
     "already_running": Exit.ALREADY_RUNNING,
+    "exec_at_work": Exit.ALREADY_RUNNING,
     "not_configured": Exit.CONFIGURATION,
     "no_server": Exit.CONFIGURATION,
     "port_taken": Exit.CONFIGURATION,
@@ -42,7 +44,8 @@ _EXIT_BY_CODE = {
     "signed_out": Exit.CONFIGURATION,
     # What a look at the server found, by the names of its checks.
     **dict.fromkeys(("network", "tls", "server"), Exit.OFFLINE),
-    **dict.fromkeys(("server_unreachable", "link_offline", "device_listed_offline"), Exit.OFFLINE),
+    **dict.fromkeys(("server_unreachable", "server_answer_strange"), Exit.OFFLINE),
+    **dict.fromkeys(("link_offline", "device_listed_offline"), Exit.OFFLINE),
     **dict.fromkeys(("token_refused", "link_rejected"), Exit.REJECTED),
 }
 

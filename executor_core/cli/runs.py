@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,13 +16,20 @@ from executor_core.cli import workspaces
 from executor_core.cli.context import invocation, standard_input
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.words import Verb, Verbs, as_json
+from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
+from executor_core.jobs import Jobs
 from executor_core.texts import text
 
 if TYPE_CHECKING:
     from executor_core.config.layers import Config
     from executor_core.control import Control, RemoteControl, Submission
     from executor_core.model import Outcome
+
+_T = TypeVar("_T")
+
+PATIENCE_S = 1.0
+"""So long may a run wait before a person is told why."""
 
 
 @click.group(cls=Verbs, invoke_without_command=True)
@@ -35,7 +42,7 @@ def runs(context: click.Context, is_json: bool, limit: int) -> None:
         return
     from executor_core.cli import show
 
-    found = invocation().ask(lambda control: control.runs(limit))
+    found = _ask_records(lambda control: control.runs(limit))
     if found or is_json:
         show.as_json(found) if is_json else show.runs(found)
     else:
@@ -49,7 +56,7 @@ def runs(context: click.Context, is_json: bool, limit: int) -> None:
 def runs_show(run_id: str, is_json: bool) -> None:
     from executor_core.cli import show
 
-    found = invocation().ask(lambda control: control.run(run_id))
+    found = _ask_records(lambda control: control.run(run_id))
     show.as_json(found) if is_json else show.run_detail(found)
 
 
@@ -68,7 +75,7 @@ def runs_cancel(run_id: str) -> None:
 def runs_logs(run_id: str, follow: bool) -> None:
     from executor_core.cli import show
 
-    async def ask(control: RemoteControl) -> None:
+    async def ask(control: Control) -> None:
         detail = await control.run(run_id)
         if follow or detail.outcome is not None:
             await _print_events(control, run_id)
@@ -76,7 +83,17 @@ def runs_logs(run_id: str, follow: bool) -> None:
             show.run_detail(detail)
             click.echo(text("cli.runs.still_running", run_id=run_id))
 
-    invocation().ask(ask)
+    _ask_records(ask)
+
+
+def _ask_records(question: Callable[[Control], Awaitable[_T]]) -> _T:
+    """Ask the executor that runs, or where none does what an earlier one wrote down."""
+    try:
+        return invocation().ask(question)
+    except ExecutorError as error:
+        if error.code != "not_running" or not invocation().config().home.journal_db.exists():
+            raise
+    return _alone(question, for_exec=False)
 
 
 runs.add_command(workspaces.runs_undo)
@@ -110,24 +127,46 @@ def exec_(prompt: str, agent: str, cwd: Path, model: str | None, is_json: bool) 
 
 
 def _exec_anywhere(submission: Submission, is_json: bool) -> Outcome | None:
+    async def ask(control: RemoteControl) -> Outcome | None:
+        await control.status()  # an executor that hangs is found out before it has the run
+        return await _exec(control, submission, is_json)
+
     try:
-        return invocation().ask(lambda control: _exec(control, submission, is_json))
+        return invocation().ask(ask)
     except ExecutorError as error:
         if error.code != "not_running":
             raise
-    return _exec_alone(submission, is_json)
+    return _alone(lambda control: _exec(control, submission, is_json), for_exec=True)
 
 
 async def _exec(control: Control, submission: Submission, is_json: bool) -> Outcome | None:
     with _ends_like_ctrl_c():
         run_id = await control.submit(submission)
+        jobs = Jobs("exec")
+        jobs.spawn(_say_why_it_waits(control, run_id), "say why it waits")
         try:
-            return await _print_events(control, run_id, is_json=is_json)
+            outcome = await _print_events(control, run_id, is_json=is_json)
+            if outcome is not None and outcome.artifacts and not is_json:
+                click.echo(text("cli.exec.changed", run_id=run_id), err=True)
+            return outcome
         except (asyncio.CancelledError, BrokenPipeError):
             # Ctrl-C means the run, not only its output; so does a reader that has enough.
             await control.cancel(run_id)
             await _print_events(control, run_id, is_silent=True)
             raise
+        finally:
+            await jobs.close()
+
+
+async def _say_why_it_waits(control: Control, run_id: str) -> None:
+    from executor_core.cli import show
+    from executor_core.model import RunState
+
+    await SystemClock().sleep(PATIENCE_S)
+    with suppress(ExecutorError):  # what is wrong is told by the events of the run
+        status = await control.status()
+        if any(run.run_id == run_id and run.state is RunState.QUEUED for run in status.runs):
+            click.echo(show.why_a_run_waits(status), err=True)
 
 
 @contextmanager
@@ -145,30 +184,33 @@ def _ends_like_ctrl_c() -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _exec_alone(submission: Submission, is_json: bool) -> Outcome | None:
-    """Be the executor of this <home> for one run."""
+def _alone(question: Callable[[Control], Awaitable[_T]], *, for_exec: bool) -> _T:
+    """Be the executor of this <home> for one run, or one question about earlier ones."""
     from executor_core.cli.start import own_command, set_up_logs
     from executor_core.config.home import InstanceLock
 
     config = invocation().config()
     config.home.create()
-    with InstanceLock.acquire(config.home):
+    with InstanceLock.acquire(config.home, for_exec=for_exec):
         close_logs = set_up_logs(config)
         try:
-            return asyncio.run(_live_for(submission, is_json, config, own_command()))
+            return asyncio.run(_live_for(question, for_exec, config, own_command()))
         finally:
             close_logs()
 
 
 async def _live_for(
-    submission: Submission, is_json: bool, config: Config, own_command: list[str]
-) -> Outcome | None:
+    question: Callable[[Control], Awaitable[_T]],
+    for_exec: bool,
+    config: Config,
+    own_command: list[str],
+) -> _T:
     from executor_core.app import Application
 
     app = Application(config, with_links=False, own_command=own_command)
-    await app.start()
     try:
-        return await _exec(app.control, submission, is_json)
+        await (app.start() if for_exec else app.start_records())
+        return await question(app.control)
     finally:
         await app.stop()
 

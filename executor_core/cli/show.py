@@ -86,6 +86,14 @@ def pause_line(found: Status) -> str:
     return f"{words} ({found.pause_reason})" if found.pause_reason else words
 
 
+def why_a_run_waits(found: Status) -> str:
+    """Why a run of this computer has not started yet."""
+    if found.paused:
+        return pause_line(found)
+    is_full = found.slots.used >= found.slots.max
+    return text("cli.exec.waits_for_slot" if is_full else "cli.exec.waits_for_folder")
+
+
 def _run_line(run: RunSummary) -> str:
     task = text("cli.run.task", task=run.task_id) if run.task_id else ""
     words = (run.run_id, text(f"state.run.{run.state}"), run.agent, task, run.title)
@@ -171,6 +179,8 @@ def event(found: AgentEvent) -> None:
             click.echo()
             if outcome.error is not None:
                 click.echo(outcome.error.sentence, err=True)
+            elif outcome.state is RunState.CANCELLED:
+                click.echo(text("cli.exec.cancelled"), err=True)
 
 
 def local_time(moment: datetime) -> str:

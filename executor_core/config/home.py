@@ -23,6 +23,7 @@ else:
     from executor_core.config.lock_posix import try_lock
 
 _LOOK_S = 0.01
+_EXEC = "exec"
 
 
 @dataclass(frozen=True)
@@ -178,18 +179,20 @@ class InstanceLock:
         self._descriptor = descriptor
 
     @classmethod
-    def acquire(cls, home: Home) -> InstanceLock:
+    def acquire(cls, home: Home, *, for_exec: bool = False) -> InstanceLock:
         """Take the lock at once or not at all. The home must exist.
 
+        `for_exec`: to live for one `exec`, which nobody can ask anything.
+
         Raises:
-            ExecutorError: `already_running`, with the process id of the other instance ("?" if it
-                is unknown) as `values["pid"]`.
+            ExecutorError: `already_running`, or `exec_at_work` where that is all it does, with the
+                process id of the other instance ("?" if it is unknown) as `values["pid"]`.
             ConfigError: `home_not_writable`.
         """
         try:
             descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                _claim(descriptor, home)
+                _claim(descriptor, home, for_exec)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -234,10 +237,12 @@ def locked(file: Path, patience_s: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _claim(descriptor: int, home: Home) -> None:
-    """Lock the open file and write our process id into it."""
+def _claim(descriptor: int, home: Home, for_exec: bool) -> None:
+    """Lock the open file and write our process id into it, and what we are."""
     if not try_lock(descriptor):
-        raw = os.read(descriptor, 20).decode("ascii", "replace").strip()
-        raise ExecutorError("already_running", home=home.path, pid=raw if raw.isdigit() else "?")
+        pid, _, what = os.read(descriptor, 30).decode("ascii", "replace").strip().partition("\n")
+        code = "exec_at_work" if what == _EXEC else "already_running"
+        raise ExecutorError(code, home=home.path, pid=pid if pid.isdigit() else "?")
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    what = f"{_EXEC}\n" if for_exec else ""
+    os.write(descriptor, f"{os.getpid()}\n{what}".encode())

@@ -28,6 +28,8 @@ MOST_SLOTS = 32
 STATUS_GAP_S = 0.25
 STATUS_REFRESH_S = 5.0
 MAX_KEPT_BYTES = 32 * 1024
+MAX_PROMPT_BYTES = 4 * 2**20
+"""More than any model reads at once."""
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -36,6 +38,14 @@ def checked_run_id(run_id: str) -> str:
     if not _RUN_ID.fullmatch(run_id):
         raise ExecutorError("run_unknown", run_id=run_id)
     return run_id
+
+
+def check_prompt(prompt: str) -> None:
+    """Raises ExecutorError `prompt_empty` or `prompt_too_long`."""
+    if not prompt.strip():
+        raise ExecutorError("prompt_empty")
+    if len(prompt.encode(errors="replace")) > MAX_PROMPT_BYTES:
+        raise ExecutorError("prompt_too_long", limit=MAX_PROMPT_BYTES // 2**20)
 
 
 class Slots(Struct, kw_only=True, frozen=True):
@@ -145,8 +155,8 @@ class Control(Protocol):
     async def submit(self, submission: Submission) -> str:
         """Ask for a run; returns its run id.
 
-        Refused with `prompt_empty`, `agent_unknown`, `extra_arg_refused`, `bad_value`, `queue_full`
-        or `draining`.
+        Refused with `prompt_empty`, `prompt_too_long`, `agent_unknown`, `extra_arg_refused`,
+        `bad_value`, `queue_full` or `draining`.
         """
 
     async def retry(self, run_id: str) -> str:

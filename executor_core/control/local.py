@@ -25,6 +25,7 @@ from executor_core.control.control import (
     Slots,
     Status,
     Submission,
+    check_prompt,
 )
 from executor_core.errors import ExecutorError
 from executor_core.executor import ActiveRun, CancelAnswer, Executor, Refused
@@ -292,8 +293,7 @@ class LocalControl:
 
 def _check(submission: Submission) -> None:
     """Raise ExecutorError for what no agent could be started with."""
-    if not submission.prompt.strip():
-        raise ExecutorError("prompt_empty")
+    check_prompt(submission.prompt)
     if submission.folder is not None and not _is_path(submission.folder):
         raise ExecutorError("folder_missing", path=submission.folder)
     if submission.model is not None and not _MODEL.fullmatch(submission.model):

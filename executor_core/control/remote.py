@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -20,6 +21,7 @@ from executor_core.control.control import (
     RunSummary,
     Status,
     Submission,
+    check_prompt,
     checked_run_id,
 )
 from executor_core.errors import ExecutorError
@@ -33,6 +35,8 @@ _events = msgspec.json.Decoder(AgentEvent)
 _statuses = msgspec.json.Decoder(Status)
 
 ANSWER_LIMIT_S = 30.0
+SIGN_LIMIT_S = 5.0
+"""For what an executor answers at once: without that it hangs."""
 SILENCE_LIMIT_S = 60.0
 """A stream has a sign of life every 15 seconds, whatever happens in it."""
 
@@ -63,13 +67,17 @@ class RemoteControl:
     """Implements Control. An async context manager.
 
     Every call may also raise `not_running` (nobody answers; nothing was asked), `executor_lost`
-    (the answer did not come) and `executor_differs` (it came, and is of another version).
+    (the answer broke off), `executor_silent` (none came in time) and `executor_differs` (it came,
+    and is of another version).
     """
 
     def __init__(self, api_file: Path) -> None:
         self._api_file = api_file
-        self._address: Address | None = _address_in(api_file)
+        found = _address_in(api_file)
+        self._address: Address | None = found
         """None once nobody answered there: it may be another one when an executor is back."""
+        self.pid = found.pid
+        """The process id of the executor."""
         self._http: aiohttp.ClientSession | None = None
 
     @classmethod
@@ -93,7 +101,7 @@ class RemoteControl:
             await self._http.close()
 
     async def status(self) -> Status:
-        return await self._ask("GET", "/api/status", Status)
+        return await self._ask("GET", "/api/status", Status, limit_s=SIGN_LIMIT_S)
 
     async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
         path = f"/api/runs?limit={limit}"
@@ -118,6 +126,7 @@ class RemoteControl:
                     return
 
     async def submit(self, submission: Submission) -> str:
+        check_prompt(submission.prompt)  # before megabytes are sent in vain
         return await self._new_run("/api/submissions", submission)
 
     async def retry(self, run_id: str) -> str:
@@ -162,7 +171,7 @@ class RemoteControl:
         return await self._ask("POST", "/api/drain", Status)
 
     async def stop(self) -> None:
-        await self._ask("POST", "/api/stop", dict[str, Any])
+        await self._ask("POST", "/api/stop", dict[str, Any], limit_s=SIGN_LIMIT_S)
 
     async def console(self) -> str | None:
         return (await self._ask("POST", "/api/console", dict[str, str | None]))["url"]
@@ -174,11 +183,16 @@ class RemoteControl:
         await self._ask("POST", "/api/credential", dict[str, Any])
 
     async def _ask(
-        self, method: str, path: str, kind: type[_T], body: Struct | dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        kind: type[_T],
+        body: Struct | dict[str, Any] | None = None,
+        limit_s: float = ANSWER_LIMIT_S,
     ) -> _T:
-        data = None if method == "GET" else msgspec.json.encode(encodable(body or {}))
+        data = None if method == "GET" else BytesIO(msgspec.json.encode(encodable(body or {})))
         headers = {} if data is None else {"Content-Type": "application/json"}
-        limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
+        limit = aiohttp.ClientTimeout(total=limit_s)
         try:
             async with await self._request(
                 method, path, data=data, headers=headers, timeout=limit
@@ -209,7 +223,7 @@ class RemoteControl:
         method: str,
         path: str,
         *,
-        data: bytes | None = None,
+        data: BytesIO | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
@@ -217,6 +231,7 @@ class RemoteControl:
             raise RuntimeError("RemoteControl is an async context manager")
         if self._address is None:
             self._address = await asyncio.to_thread(_address_in, self._api_file)
+            self.pid = self._address.pid
         return await self._http.request(
             method,
             self._address.url + path,
@@ -229,6 +244,8 @@ class RemoteControl:
         match error:
             case aiohttp.ClientConnectorError():
                 return self._lost("not_running")
+            case TimeoutError():
+                return ExecutorError("executor_silent", pid=self.pid)
             case msgspec.MsgspecError():
                 return ExecutorError("executor_differs")
             case _:

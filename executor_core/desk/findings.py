@@ -58,7 +58,7 @@ def lock_holder(home: Home) -> str | None:
     try:
         InstanceLock.acquire(home).release()
     except ExecutorError as error:
-        if error.code != "already_running":
+        if error.code not in ("already_running", "exec_at_work"):
             raise
         return str(error.values["pid"])
     return None

@@ -25,12 +25,12 @@ Reach = Callable[[], AbstractAsyncContextManager[Control]]
 
 
 async def ask_running(reach: Reach, question: Callable[[Control], Awaitable[_T]]) -> _T | None:
-    """What the running executor answers; None where none runs, or it ends meanwhile."""
+    """What the running executor answers; None where none runs, or it ends meanwhile or hangs."""
     try:
         async with reach() as control:
             return await question(control)
     except ExecutorError as error:
-        if error.code not in ("not_running", "executor_lost"):
+        if error.code not in ("not_running", "executor_lost", "executor_silent"):
             raise
         return None
 

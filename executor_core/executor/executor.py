@@ -35,7 +35,7 @@ from executor_core.executor.run import Run
 from executor_core.executor.run_folders import tidy
 from executor_core.executor.veil import Secrets
 from executor_core.jobs import Jobs
-from executor_core.journal import Journal, RunRow, follow, read_events, started_in
+from executor_core.journal import Journal, RunRow, follow, read_events, row_of, started_in
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -90,8 +90,8 @@ class Executor:
         self._doors: dict[Source, Door] = {}
         self._jobs = Jobs("executor")
         self._backlog = Backlog(clock, self._jobs)
-        self._unsaved: dict[str, tuple[Source, Delivery]] = {}
-        """Outcomes on their way to the disk; those that wait in the backlog are sent from here."""
+        self._unsaved: dict[str, RunRow] = {}
+        """Ended runs on their way to the disk; those in the backlog are told from here."""
         self.ended = 0
         """How many runs have ended since the start."""
         self._may_leave = False
@@ -232,7 +232,7 @@ class Executor:
         ExecutorError("run_unknown").
         """
         run = self._runs.get(run_id)
-        if run is None and run_id not in self._unsaved:
+        if run is None:
             await self.recorded(run_id)
         last = after
         async for event in follow(self._event_file(run_id), after, run.log if run else None):
@@ -241,40 +241,43 @@ class Executor:
             if isinstance(event, RunEnded):
                 return
         # The event file is lost or never was: the run did not start, or the disk was full.
-        outcome = await self._outcome(run_id)
+        outcome = (await self.recorded(run_id)).outcome
         if outcome is not None:
             yield RunEnded(seq=last + 1, at=outcome.timings.finished_at, outcome=outcome)
-
-    async def _outcome(self, run_id: str) -> Outcome | None:
-        if (unsaved := self._unsaved.get(run_id)) is not None:
-            return unsaved[1].outcome
-        row = await self._journal.run(run_id)
-        return row.outcome if row else None
 
     # --- the outbox ------------------------------------------------------------------------
 
     async def undelivered(self, source: Source) -> list[Delivery]:
         """Every outcome that a door still owes its server, oldest first."""
-        rows = await self._journal.undelivered(source)
-        found = {row.run_id: delivery for row in rows if (delivery := _delivery(row)) is not None}
-        found |= {
-            run_id: delivery
-            for run_id, (door, delivery) in self._unsaved.items()
-            if door is source and run_id in self._backlog
-        }
+        rows = {row.run_id: row for row in await self._journal.undelivered(source)}
+        rows |= {run_id: row for run_id, row in self._waiting.items() if row.source is source}
         # The table knows of deliveries that the disk has not taken yet.
         owed = set(self._table.undelivered.values())
-        return [delivery for run_id, delivery in found.items() if run_id in owed]
+        found = [_delivery(row) for run_id, row in rows.items() if run_id in owed]
+        return [delivery for delivery in found if delivery is not None]
 
     async def history(self, limit: int, before: str | None = None) -> list[RunRow]:
-        """The newest runs, or those older than the run `before`; newest first, in any state."""
-        return await self._journal.recent(limit, before)
+        """The newest runs, or those older than the run `before`, in any state.
+
+        Newest first; the newest also has those that the disk did not take.
+        """
+        found = {row.run_id: row for row in await self._journal.recent(limit, before)}
+        found |= {i: row for i, row in self._waiting.items() if before is None or i in found}
+        return sorted(found.values(), key=lambda row: row.accepted_at, reverse=True)
 
     async def recorded(self, run_id: str) -> RunRow:
-        """One run as the journal has it. Raises ExecutorError("run_unknown")."""
-        if (row := await self._journal.run(run_id)) is None:
+        """One run as the journal has it, or will have it. Raises ExecutorError("run_unknown")."""
+        row = self._waiting.get(run_id) or await self._journal.run(run_id)
+        if row is None and (run := self._runs.get(run_id)) is not None:
+            row = row_of(run.request, run.accepted_at)
+        if row is None:
             raise ExecutorError("run_unknown", run_id=run_id)
         return row
+
+    @property
+    def _waiting(self) -> dict[str, RunRow]:
+        """Ended runs that the disk did not take."""
+        return {i: row for i, row in self._unsaved.items() if i in self._backlog}
 
     async def folder(self, run_id: str) -> str | None:
         """Where the run's agent works or worked; None while it has not started."""
@@ -407,26 +410,20 @@ class Executor:
         """Record the outcome, then tell the run's followers and its door."""
         request = run.request
         outcome = encodable(outcome)
-        delivery = Delivery(
-            run_id=request.run_id,
-            request_key=request.request_key,
-            address=request.address,
-            reply_to=request.reply_to,
-            outcome=outcome,
-        )
+        row = row_of(request, run.accepted_at, outcome)
 
         async def finish() -> None:
             await self._journal.finish(request, outcome)
             del self._unsaved[request.run_id]
 
-        self._unsaved[request.run_id] = (request.source, delivery)
+        self._unsaved[request.run_id] = row
         await self._backlog.write(request.run_id, finish)
         run.close(outcome)
         seconds = (outcome.timings.finished_at - outcome.timings.accepted_at).total_seconds()
         reason = f" ({outcome.error.code})" if outcome.error else ""
         _log.info("%s %s%s after %.1f s", request.run_id, outcome.state, reason, seconds)
         if request.address is not None and (door := self._doors.get(request.source)) is not None:
-            door.on_outcome(delivery)
+            door.on_outcome(_delivered(row, outcome))
         self._forget(run)
         self._leave_if_done()
         self.ended += 1
@@ -453,12 +450,14 @@ class Executor:
 
 
 def _delivery(row: RunRow) -> Delivery | None:
-    if row.outcome is None:
-        return None
+    return _delivered(row, row.outcome) if row.outcome else None
+
+
+def _delivered(row: RunRow, outcome: Outcome) -> Delivery:
     return Delivery(
         run_id=row.run_id,
         request_key=row.request_key,
         address=row.address,
         reply_to=row.reply_to,
-        outcome=row.outcome,
+        outcome=outcome,
     )

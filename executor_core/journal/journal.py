@@ -95,6 +95,29 @@ class RunRow(Struct, kw_only=True, frozen=True):
     delivery_error: str | None
 
 
+def row_of(request: RunRequest, accepted_at: datetime, outcome: Outcome | None = None) -> RunRow:
+    """How a run is recorded, for as long as the disk does not take it."""
+    return RunRow(
+        run_id=request.run_id,
+        source=request.source,
+        request_key=request.request_key,
+        conversation_key=request.conversation_key,
+        address=request.address,
+        reply_to=request.reply_to,
+        agent=request.agent,
+        title=request.title[:MAX_TITLE],
+        task_id=request.task_id,
+        subtask_id=request.subtask_id,
+        state=outcome.state if outcome else RunState.QUEUED,
+        accepted_at=accepted_at,
+        started_at=outcome.timings.started_at if outcome else None,
+        outcome=outcome,
+        awaits_delivery=request.address is not None,
+        delivered_at=None,
+        delivery_error=None,
+    )
+
+
 class KnownRuns(Struct, kw_only=True, frozen=True):
     """Those that are over for everybody, newest first, and those that have not ended or arrived."""
 
@@ -145,7 +168,7 @@ class Journal:
 
         def work() -> None:
             with self._connection() as db:
-                self._insert(db, request)
+                self._insert(db, request, self._clock.now())
 
         await self._run(work)
 
@@ -163,7 +186,7 @@ class Journal:
 
         def work() -> None:
             with self._connection() as db:
-                self._insert(db, request)
+                self._insert(db, request, outcome.timings.accepted_at)
                 _settle(db, request.run_id, outcome)
 
         await self._run(work)
@@ -317,7 +340,7 @@ class Journal:
             self._db.close()
             self._db = None
 
-    def _insert(self, db: sqlite3.Connection, request: RunRequest) -> None:
+    def _insert(self, db: sqlite3.Connection, request: RunRequest, accepted_at: datetime) -> None:
         row = (
             request.run_id,
             request.source,
@@ -330,7 +353,7 @@ class Journal:
             request.task_id,
             request.subtask_id,
             RunState.QUEUED,
-            self._now(),
+            accepted_at.isoformat(),
             request.address is not None,
         )
         db.execute(
@@ -385,9 +408,17 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _settle(db: sqlite3.Connection, run_id: str, outcome: Outcome) -> None:
     """A second outcome of the same run changes nothing."""
+    started_at = outcome.timings.started_at
     db.execute(
-        "UPDATE runs SET state = ?, outcome = ? WHERE run_id = ? AND outcome IS NULL",
-        (outcome.state, msgspec.json.encode(outcome), run_id),
+        # A start that had to wait for the disk was given the time at which it was written.
+        "UPDATE runs SET state = ?, started_at = ?, outcome = ?"
+        " WHERE run_id = ? AND outcome IS NULL",
+        (
+            outcome.state,
+            started_at.isoformat() if started_at else None,
+            msgspec.json.encode(outcome),
+            run_id,
+        ),
     )
 
 

@@ -6,6 +6,7 @@ Who may ask is decided here; what is answered is not: rooms register their own r
 from executor_core.web import tokens
 from executor_core.web.guard import Verifier
 from executor_core.web.listener import (
+    BODY_LIMIT_BYTES,
     OWNER,
     Access,
     Handler,
@@ -20,6 +21,7 @@ from executor_core.web.sse import ServerEvent, last_event_id
 from executor_core.web.users import TOKEN_LIFE, Users, check_user_name
 
 __all__ = [
+    "BODY_LIMIT_BYTES",
     "OWNER",
     "TOKEN_LIFE",
     "Access",

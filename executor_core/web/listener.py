@@ -142,6 +142,7 @@ class Listener:
         self._verifiers: list[Verifier] = []
         self._access: dict[web.AbstractRoute, Access] = {}
         self._uploads: set[web.AbstractRoute] = set()
+        self._body_limits: dict[web.AbstractRoute, int] = {}
         self._tickets: OrderedDict[str, float] = OrderedDict()
         self._streams = Jobs("web streams")
         self._open_streams = 0
@@ -171,16 +172,19 @@ class Listener:
         *,
         access: Access = Access.TOKEN,
         is_upload: bool = False,
+        body_limit: int = BODY_LIMIT_BYTES,
     ) -> None:
         """Serve `path`. A handler may raise ExecutorError; `statuses` gives its HTTP status.
 
-        A body is JSON of `BODY_LIMIT_BYTES` at most. That of an upload may be anything: its handler
+        A body is JSON of `body_limit` bytes at most. That of an upload may be anything: its handler
         reads `request.content` and sees to a limit.
         """
         route = self.app.router.add_route(method, path, handler)
         self._access[route] = access
         if is_upload:
             self._uploads.add(route)
+        if body_limit != BODY_LIMIT_BYTES:
+            self._body_limits[route] = body_limit
 
     def page(self, path: str, file: Path) -> None:
         """Serve one file of a page to everybody."""
@@ -293,13 +297,17 @@ class Listener:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        limit = self._body_limit(request)
         try:
             self._check(request)
+            if limit != BODY_LIMIT_BYTES:
+                request = request.clone(client_max_size=limit)
             return await handler(request)
         except ExecutorError as error:
             return _refusal(request, error, self.statuses.get(error.code, 400))
         except web.HTTPException as error:
-            return _refusal(request, ExecutorError(_code_of(error)), error.status)
+            problem = ExecutorError(_code_of(error), limit=limit // 2**20)
+            return _refusal(request, problem, error.status)
         except ConnectionError:
             # The client left while it was sending; nobody reads this answer.
             return _refusal(request, ExecutorError("bad_request"), 400)
@@ -325,10 +333,13 @@ class Listener:
             request[_USER] = self._user(request, access)
         if request.match_info.route in self._uploads:
             return
-        if (request.content_length or 0) > BODY_LIMIT_BYTES:
-            raise ExecutorError("body_too_large")
+        if (request.content_length or 0) > (limit := self._body_limit(request)):
+            raise ExecutorError("body_too_large", limit=limit // 2**20)
         if request.body_exists and request.content_type != "application/json":
             raise ExecutorError("json_required")
+
+    def _body_limit(self, request: web.Request) -> int:
+        return self._body_limits.get(request.match_info.route, BODY_LIMIT_BYTES)
 
     def user(self, request: web.Request) -> str:
         """Whose token a request brought, for routes that guard themselves. Raises `no_token`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -50,6 +52,30 @@ def test_devices_without_a_server_say_what_is_missing(
     result = command("devices", env=env)
     assert result.exit_code == code
     assert words in result.stderr
+
+
+class Page(BaseHTTPRequestHandler):
+    """A web server of another kind."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_is_none_of_wegent_is_code_4(command: Cli) -> None:
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = command("devices", env={"WEGENT_BACKEND_URL": url, "WEGENT_TOKEN": "t"})
+        server.shutdown()
+        thread.join()
+    assert result.exit_code == 4
+    assert "not as a Wegent server does" in result.stderr
 
 
 # --- tokens and keys -----------------------------------------------------------------------------

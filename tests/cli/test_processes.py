@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from executor_core.model import LinkState, RunState
+from tests.cli.test_workspaces import repository
 from tests.support.executor_process import ROOT, ExecutorProcess
 from tests.support.hub_server import HubServer
-from tests.support.stub_claude import StubClaude, gate, say, turn
+from tests.support.stub_claude import StubClaude, gate, say, turn, write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -147,6 +148,37 @@ async def test_exec_alone_answers_and_leaves_nothing_but_the_record(
     assert "completed" in executor.log
 
 
+async def test_what_ran_is_shown_and_taken_back_where_no_executor_runs(
+    executor: ExecutorProcess, tmp_path: Path
+) -> None:
+    app = repository(tmp_path / "app")
+    steps = turn(write("a.txt", "two\n"), say("Done."))
+    done = await executor.command("exec", "--cwd", str(app), steps)
+    [run] = await executor.json("runs", "--json")
+    run_id = run["run_id"]
+    assert f"runs undo {run_id}" in done.err
+    assert "Done." in (await executor.command("runs", "show", run_id)).out
+    assert "Done." in (await executor.command("runs", "logs", run_id)).out
+    assert (await executor.command("runs", "undo", run_id)).code == 0
+    assert (app / "a.txt").read_text() == "one\n"
+    assert (await executor.command("runs", "show", "run_0")).code == 1
+    await executor.until_alone()
+
+
+async def test_an_exec_that_meets_another_one_names_it_and_the_ways_out(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    async with begun(executor, "exec", turn(gate("here"))) as first:
+        await claude.reached("here")
+        done = await executor.command("exec", "x")
+        assert done.code == 7
+        assert f"process {first.pid}" in done.err
+        assert "Ctrl-C" in done.err
+        assert "status" not in done.err
+        claude.open("here")
+        assert await asyncio.wait_for(first.wait(), 15) == 0
+
+
 async def test_exec_without_any_agent_says_what_to_install(executor: ExecutorProcess) -> None:
     executor.env["PATH"] = "/usr/bin:/bin"
     done = await executor.command("exec", "hello")
@@ -170,6 +202,48 @@ async def test_stop_returns_when_the_executor_and_its_runs_are_gone(
     assert (await executor.command("status")).code == 3
     assert (await executor.command("stop")).code == 3
     await executor.until_alone()
+
+
+async def test_an_executor_that_hangs_is_told_from_one_that_ended(
+    executor: ExecutorProcess,
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    executor.signal(signal.SIGSTOP)
+    try:
+        commands = (("status",), ("exec", "x"), ("stop",))
+        done = await asyncio.gather(*(executor.command(*one, limit_s=12) for one in commands))
+    finally:
+        executor.signal(signal.SIGCONT)
+    words = ("does not answer", "does not answer", "did not end in time")
+    for said, word, code in zip(done, words, (4, 4, 1), strict=True):
+        assert word in said.err
+        assert f"rocess {executor.pid} " in said.err
+        assert said.code == code
+
+
+async def error_line(process: asyncio.subprocess.Process) -> str:
+    assert process.stderr is not None
+    return (await asyncio.wait_for(process.stderr.readline(), 10)).decode()
+
+
+async def test_exec_says_what_it_waits_for_and_that_its_run_was_cancelled(
+    executor: ExecutorProcess, claude: StubClaude
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    async with begun(executor, "exec", turn(gate("here"))):
+        await claude.reached("here")
+        async with begun(executor, "exec", "x") as second:
+            assert "Another run works in that folder" in await error_line(second)
+            [waiting] = [r for r in await executor.runs() if r.run.state is RunState.QUEUED]
+            await executor.command("runs", "cancel", waiting.run.run_id)
+            assert "cancelled" in await error_line(second)
+            assert await asyncio.wait_for(second.wait(), 10) == 1
+    await executor.command("pause", "--reason", "video call")
+    async with begun(executor, "exec", "x") as paused:
+        assert "(video call)" in await error_line(paused)
+    await executor.command("stop")
 
 
 @pytest.mark.slow

@@ -10,7 +10,12 @@ import msgspec
 import pytest
 
 from executor_core.control import Control, Status, Submission
-from executor_core.control.control import LONGEST_PAUSE_S, LONGEST_RUN_S, STATUS_GAP_S
+from executor_core.control.control import (
+    LONGEST_PAUSE_S,
+    LONGEST_RUN_S,
+    MAX_PROMPT_BYTES,
+    STATUS_GAP_S,
+)
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
 from executor_core.model import RunEnded, RunState, Source, TextDelta
@@ -18,6 +23,13 @@ from tests.support.clock import START, JumpingClock, settle
 from tests.support.office import RICH, Office, outcome, story
 
 UNKNOWN = ("run_" + "0" * 32, "", ".", "../status", "a/b", "a?b=1", "%2e%2e", "é", "x" * 5000)
+
+
+async def test_a_prompt_of_the_whole_length_is_taken_however_it_is_spelled(
+    office: Office, control: Control
+) -> None:
+    run_id = await control.submit(Submission(prompt="\x01" * MAX_PROMPT_BYTES))
+    assert (await control.run(run_id)).run.run_id == run_id
 
 
 async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: Control) -> None:
@@ -115,6 +127,7 @@ async def test_its_time_limit_ends_a_run(
     ("wanted", "code"),
     [
         (Submission(prompt=" \n"), "prompt_empty"),
+        (Submission(prompt="é" * (MAX_PROMPT_BYTES // 2 + 1)), "prompt_too_long"),
         (Submission(prompt="x", agent="nobody"), "agent_unknown"),
         (Submission(prompt="x", model="--dangerously-skip-permissions"), "bad_value"),
         (Submission(prompt="x", model=""), "bad_value"),

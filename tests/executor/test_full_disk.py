@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from executor_core.errors import ExecutorError
 from executor_core.executor import Accepted
 from executor_core.executor.backlog import TRY_AGAIN_S
 from executor_core.journal import journal as journal_module
@@ -28,9 +27,9 @@ class Disk:
         self.refused = asyncio.Event()
         real_insert, real_settle = journal_module.Journal._insert, journal_module._settle
 
-        def insert(journal: journal_module.Journal, db: sqlite3.Connection, wanted: object) -> None:
+        def insert(*wanted: object) -> None:
             self._write()
-            real_insert(journal, db, wanted)  # type: ignore[arg-type]
+            real_insert(*wanted)  # type: ignore[arg-type]
 
         def settle(db: sqlite3.Connection, run_id: str, outcome: object) -> None:
             self._write()
@@ -166,8 +165,6 @@ async def test_a_follower_gets_the_end_of_a_run_that_no_disk_knows(room: Room, d
     await room.submit()
     await room.door.outcome()
     assert await story(room) == ["RunEnded"]
-    with pytest.raises(ExecutorError, match="run_unknown"):
-        await room.executor.recorded("run_1")
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -186,3 +183,40 @@ async def test_what_an_agent_cannot_write_is_said_with_its_place_and_the_reason(
     assert (outcome.text, outcome.error.code) == ("So far", "files_failed")
     assert outcome.error.detail == f"{place}: No space left on device."
     assert "room" in outcome.error.hint
+
+
+async def test_a_run_that_no_disk_took_is_known_until_one_does(
+    room: Room, disk: Disk, clock: JumpingClock
+) -> None:
+    disk.is_full = True
+    room.executor.pause()
+    await room.submit()
+    assert (await room.executor.recorded("run_1")).outcome is None
+    room.executor.resume()
+    outcome = await room.door.outcome()
+    row = await room.executor.recorded("run_1")
+    assert (row.state, row.outcome) == (RunState.FAILED, outcome)
+    assert await room.executor.history(10) == [row]
+    disk.is_full = False
+    await saved_again(room, clock)
+    assert await room.executor.recorded("run_1") == row
+    assert await room.executor.history(10) == [row]
+
+
+async def test_a_run_whose_end_finds_no_room_is_told_as_ended_with_its_own_times(
+    room: Room, disk: Disk, clock: JumpingClock
+) -> None:
+    await room.submit()
+    await room.agent.started()
+    disk.is_full = True
+    room.executor.cancel("run_1")
+    outcome = await room.door.outcome()
+    [row] = await room.executor.history(10)
+    assert (row.state, row.outcome) == (RunState.CANCELLED, outcome)
+    disk.is_full = False
+    await saved_again(room, clock)
+    row = await room.executor.recorded("run_1")
+    assert (row.accepted_at, row.started_at) == (
+        outcome.timings.accepted_at,
+        outcome.timings.started_at,
+    )

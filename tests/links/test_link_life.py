@@ -406,8 +406,12 @@ UPGRADE = (
     ("answer", "words"),
     [
         (b"", ""),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhtml", "200"),
+        (
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            "(status 404) is no Wegent server",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhtml", "(status 200) is no Wegent server"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "with status 502."),
         (b"SSH-2.0-OpenSSH_9\r\n", ""),
         (UPGRADE + b"\x88\x00", ""),
         (UPGRADE + b"\x81\x05hello", ""),

@@ -219,6 +219,9 @@ def _reason(error: BaseException) -> str:
         return text("link.no_answer", seconds=CONNECT_LIMIT_S)
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        is_down = error.status >= 500  # of a proxy before a server that restarts
+        return text("link.no_service" if is_down else "link.foreign", status=error.status)
     return str(error) or type(error).__name__
 
 
