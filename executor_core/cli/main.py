@@ -43,6 +43,7 @@ def cli(
     given = {"mode": mode, "server.url": backend_url, "server.token": token}
     front: Front = context.obj or start
     context.obj = Invocation(given, config_file)
+    context.obj.choose_language()
     if context.invoked_subcommand is None:
         front(context.obj, no_gui=no_gui, standalone=standalone, token_given=token is not None)
 

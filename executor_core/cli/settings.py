@@ -58,7 +58,7 @@ def config_unset(name: str) -> None:
 def _change(name: str, value: str | None) -> Setting:
     from executor_core.desk.settings import change
 
-    return change(invocation().config, name, value)
+    return change(invocation().read().reread, name, value)
 
 
 @config.command("explain")

@@ -82,17 +82,18 @@ def test_a_wrong_configuration_is_one_line_and_code_6(
     home.mkdir()
     for name, content in files.items():
         (home / name).write_text(content)
-    for arguments in (["status"], ["config"], ["exec", "x"], []):
+    for arguments in (["config"], ["exec", "x"], []):
         result = command(*arguments, env=env)
         assert result.exit_code == 6
         assert words in result.stderr
         assert result.stderr.count("\n") == 1
-    assert command("status", env=env | ZH).stderr != result.stderr
+    assert command("config", env=env | ZH).stderr != result.stderr
+    assert command("status", env=env).exit_code == 3
     assert command("--help", env=env).exit_code == 0
 
 
 def test_a_configuration_file_that_is_named_must_exist(command: Cli, tmp_path: Path) -> None:
-    result = command("--config", str(tmp_path / "nowhere.toml"), "status")
+    result = command("--config", str(tmp_path / "nowhere.toml"), "config")
     assert result.exit_code == 6
     assert "nowhere.toml" in result.stderr
 
