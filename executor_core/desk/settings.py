@@ -30,32 +30,35 @@ class SettingsRoom:
 def change(read: Read, name: str, value: str | list[str] | None) -> Setting:
     """What SettingsDesk.change does, where nobody minds that it blocks."""
     option = option_named(name)
-    config = read()
-    config.home.create()
-    known = _problems(config)
+    home = read().home
+    home.create()
+    known = _problems(read)
 
     def check() -> Setting:
-        changed = read()
         # What is allowed alone and not together with another option: no start would get past it.
         # What was wrong before is no reason to refuse: it may need more than one change.
-        for key, error in _problems(changed).items():
+        for key, error in _problems(read).items():
             if key in known:
                 continue
             if value is not None and error.values.get("option") == name:
                 # Its line in the file is no help: what stands there is taken back.
                 error.values["source"] = Phrase("source.given")
             raise error
-        return setting_of(changed, option)
+        return setting_of(read(), option)
 
-    return change_options(config.home, {name: value}, check=check)
+    return change_options(home, {name: value}, check=check)
 
 
 _Key: TypeAlias = tuple[str, ...]
 
 
-def _problems(config: Config) -> dict[_Key, ConfigError]:
-    """What is wrong, by what stays the same where only lines move."""
-    return {_key(error): error for error in config.problems}
+def _problems(read: Read) -> dict[_Key, ConfigError]:
+    """What is wrong, by what stays the same where only lines move.
+
+    In the files alone as well: the environment of this process is not that of the next start.
+    """
+    found = (*read().problems, *read(strongest=Layer.CONFIG_TOML).problems)
+    return {_key(error): error for error in found}
 
 
 def _key(error: ConfigError) -> _Key:

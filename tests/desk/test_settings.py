@@ -153,6 +153,17 @@ async def test_a_change_that_puts_nothing_right_is_refused(home: Home) -> None:
     assert (await room(home).change("heartbeat.timeout_s", "600")).value == "600"
 
 
+async def test_what_only_the_environment_hides_is_refused(home: Home) -> None:
+    desk = room(home, {"OPENRUNNER_ADDR": "127.0.0.1:0"})
+    with pytest.raises(ExecutorError, match=r"api\.listen \(as given\) is '0\.0\.0\.0:80'"):
+        await desk.change("api.listen", "0.0.0.0:80")
+    await desk.change("api.allow_remote", "true")
+    await desk.change("api.listen", "0.0.0.0:80")
+    with pytest.raises(ExecutorError, match=r"api\.listen"):
+        await desk.change("api.allow_remote", None)
+    assert not read(home, OWN).problems
+
+
 async def test_a_file_that_is_not_toml_is_named_with_its_line_and_kept(home: Home) -> None:
     home.create()
     home.config_toml.write_text("[log]\nlevel = [\n")
