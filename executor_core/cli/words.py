@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import click
@@ -11,6 +11,12 @@ from executor_core.cli.context import choose_language
 from executor_core.cli.duration import Duration
 from executor_core.texts import text
 
+_USAGE = {
+    "[OPTIONS]": "cli.help.any_options",
+    "COMMAND [ARGS]...": "cli.help.a_command",
+    "[COMMAND] [ARGS]...": "cli.help.maybe_a_command",
+}
+"""What click writes into a usage line."""
 _SHARED = {"is_json": "cli.help.json"}
 """Options that mean the same everywhere."""
 
@@ -24,6 +30,11 @@ class Formatter(click.HelpFormatter):
     def write_heading(self, heading: str) -> None:
         key = {"Options": "cli.help.options", "Commands": "cli.help.commands"}.get(heading)
         super().write_heading(text(key) if key else heading)
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], *args: Any, **more: Any) -> None:
+        required = text("cli.help.required")
+        said = [(name, words.replace("[required]", required)) for name, words in rows]
+        super().write_dl(said, *args, **more)
 
 
 class Context(click.Context):
@@ -75,6 +86,10 @@ class Verb(click.Command):
     """A command whose help is `help.<path>` of the catalogue, its options `help.<path>.<name>`."""
 
     context_class = Context
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)
+        return [text(_USAGE[piece]) if piece in _USAGE else piece for piece in pieces]
 
     def get_help(self, ctx: click.Context) -> str:
         _speak(ctx)

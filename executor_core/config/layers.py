@@ -296,7 +296,7 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _unknown(document: Mapping[str, Any], file: str) -> Iterator[Phrase]:
     for name, _ in _flat(document):
         if name not in OPTIONS:
-            values = {"file": file, "option": name, "nearest": options.nearest_name(name)}
+            values = {"file": file, "option": name, "advice": options.advice_on(name)}
             yield Phrase("warning.unknown_option", values)
         elif not OPTIONS[name].in_toml:
             yield Phrase("warning.not_in_file", {"file": file, "option": name})

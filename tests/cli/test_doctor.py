@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -142,6 +143,23 @@ def test_an_option_is_set_and_taken_out_again(command: Cli, home: Path) -> None:
     result = command("config", "unset", "log.level")
     assert "it is now INFO (default)" in result.stdout
     assert "level" not in (home / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["config", "set", "nope", "1"], ["config", "unset", "nope"], ["bundle", "/"]],
+    ids=" ".join,
+)
+def test_an_error_before_anything_is_read_is_in_the_users_language(
+    command: Cli, arguments: list[str]
+) -> None:
+    assert re.search("[\u4e00-\u9fff]", command(*arguments, env=ZH).stderr)
+
+
+def test_an_option_that_is_near_none_is_not_taken_for_one(command: Cli) -> None:
+    said = command("config", "unset", "nope").stderr
+    assert "Did you mean" not in said
+    assert "`wegent-executor config` lists all options." in said
 
 
 def test_a_key_is_read_from_standard_input_and_not_shown(command: Cli, home: Path) -> None:

@@ -44,6 +44,13 @@ def test_help_is_in_the_users_language_and_has_an_example(
     assert catalogue(language)["cli.help.options"] in result.stdout
 
 
+@pytest.mark.parametrize("key", COMMANDS)
+def test_chinese_help_has_no_word_of_the_library(command: Cli, key: str) -> None:
+    path = [] if key == "help.main" else key.split(".")[1:]
+    said = command(*path, "--help", env=ZH).stdout
+    assert not [word for word in ("OPTIONS", "COMMAND", "ARGS", "required") if word in said]
+
+
 def test_an_english_line_of_help_ends_within_eighty_columns(command: Cli) -> None:
     for key in COMMANDS:
         path = [] if key == "help.main" else key.split(".")[1:]
