@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -52,21 +54,28 @@ for verb in verbs.ALL:
     cli.add_command(verb)
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
 def main(front: Front = start) -> None:
     """The entry point of the console script. `front` starts the executor where no verb is given."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Rather a question mark than a failure where a terminal or a file takes no such sign.
             stream.reconfigure(errors="replace")
+    if sys.stdin is None:  # the caller closed it
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  until the process ends
     try:
         cli(prog_name="wegent-executor", obj=front)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            click.echo(text("cli.not_written", reason=error.strerror), err=True)
+            sys.exit(Exit.FAILED)
         _last_resort(error)
 
 
 def _last_resort(error: Exception) -> None:
     """A bug of ours, or a system that fails us: a sentence for the person, a file with the rest."""
-    import os
     import tempfile
     import traceback
 
