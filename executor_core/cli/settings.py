@@ -52,7 +52,10 @@ def config_set(name: str, value: str) -> None:
 @speaks_plainly
 def config_unset(name: str) -> None:
     left = _change(name, None)
-    click.echo(text("cli.config.unset", option=name, value=left.value, source=left.source))
+    if left.value:
+        click.echo(text("cli.config.unset", option=name, value=left.value, source=left.source))
+    else:
+        click.echo(text("cli.config.unset_empty", option=name))
 
 
 def _change(name: str, value: str | None) -> Setting:

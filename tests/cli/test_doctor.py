@@ -156,6 +156,12 @@ def test_an_error_before_anything_is_read_is_in_the_users_language(
     assert re.search("[\u4e00-\u9fff]", command(*arguments, env=ZH).stderr)
 
 
+def test_an_option_without_a_default_has_no_value_once_it_is_taken_out(command: Cli) -> None:
+    command("config", "set", "server.url", "https://wegent.example.com")
+    said = command("config", "unset", "server.url").stdout
+    assert said.startswith("server.url is taken out of config.toml and has no value now.")
+
+
 def test_an_option_that_is_near_none_is_not_taken_for_one(command: Cli) -> None:
     said = command("config", "unset", "nope").stderr
     assert "Did you mean" not in said
