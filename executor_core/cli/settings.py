@@ -34,7 +34,8 @@ def config(context: click.Context) -> None:
     show.table(rows, (text(f"cli.config.{name}") for name in ("option", "value", "source")))
 
 
-@config.command("set")
+# A negative number is a value: what is allowed instead is said of the option.
+@config.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("value")
 @speaks_plainly

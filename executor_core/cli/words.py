@@ -59,6 +59,8 @@ def _sentence(error: BaseException | None) -> str:
     match error:
         case click.NoSuchOption():
             return text("cli.usage.no_option", name=error.option_name)
+        case click.MissingParameter(param=click.Option() as param):
+            return text("cli.usage.missing", name=param.opts[0])
         case click.MissingParameter(param=click.Parameter() as param):
             return text("cli.usage.missing", name=param.human_readable_name.upper())
         case click.BadParameter(param=click.Parameter(type=Duration(most=most)) as param):
@@ -70,6 +72,8 @@ def _sentence(error: BaseException | None) -> str:
             return text("cli.usage.option", name=error.option_name)
         case NoSuchVerb():
             return text("cli.usage.no_verb", name=error.name)
+        case NoVerb():
+            return text("cli.usage.no_command", names=", ".join(error.names))
         case _:
             return text("cli.usage.other")
 
@@ -80,6 +84,14 @@ class NoSuchVerb(click.UsageError):
     def __init__(self, name: str, context: click.Context) -> None:
         super().__init__(name, context)
         self.name = name
+
+
+class NoVerb(click.UsageError):
+    """No command where one of these is needed."""
+
+    def __init__(self, names: Iterable[str], context: click.Context) -> None:
+        super().__init__("", context)
+        self.names = tuple(names)
 
 
 class Verb(click.Command):
@@ -113,6 +125,11 @@ class Verbs(Verb, click.Group):
 
     command_class = Verb
     group_class = type
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not self.invoke_without_command:
+            raise Misuse("", ctx) from NoVerb(self.commands, ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -102,7 +102,7 @@ def test_what_a_crashed_executor_left_is_found_and_ended(
     try:
         told = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
         assert (
-            f"! Leftover processes: 1 processes of runs that have ended still live: {left.pid}."
+            f"! Leftover processes: Of runs that have ended, processes still live (1): {left.pid}."
             in (told.stdout)
         )
         assert left.poll() is None
@@ -181,6 +181,7 @@ def test_a_key_is_read_from_standard_input_and_not_shown(command: Cli, home: Pat
     [
         (["set", "log.levle", "DEBUG"], "log.level"),
         (["set", "log.level", "LOUD"], "DEBUG, INFO"),
+        (["set", "device.max_concurrent_tasks", "-1"], "1 to 32"),
         (["set", "server.token", "secret-of-mine"], "login"),
         (["unset", "nonsense"], "nonsense"),
     ],
