@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from executor_core.cli.main import cli
+from executor_core.cli.root import cli
 from executor_core.cli.words import visible_commands
 from executor_core.texts import LANGUAGES, catalogue
 from tests.cli.conftest import ZH, Cli

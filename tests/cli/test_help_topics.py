@@ -10,7 +10,7 @@ import click
 import pytest
 
 from executor_core import help_pages
-from executor_core.cli.main import cli
+from executor_core.cli.root import cli
 from executor_core.resources import resource_path
 from executor_core.texts import LANGUAGES, catalogue
 from tests.cli.conftest import ZH, Cli

@@ -10,8 +10,7 @@ from pathlib import Path
 import keyring
 import pytest
 
-from executor_core.cli import life
-from executor_core.cli import main as program
+from executor_core.cli import life, root
 from executor_core.config.options import OPTIONS
 from executor_core.control import Slots, Status
 from executor_core.model import LinkState, LinkStatus
@@ -288,10 +287,10 @@ def test_a_bug_is_a_sentence_and_its_traceback_a_file(
     def broken(**_: object) -> None:
         raise RuntimeError("broken by the test, Bearer abcdefghijk")
 
-    monkeypatch.setattr(program, "cli", broken)
+    monkeypatch.setattr(root, "cli", broken)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as caught:
-        program.main()
+        root.run()
     said = capsys.readouterr().err
     assert caught.value.code == 1
     assert "RuntimeError: broken by the test" in said

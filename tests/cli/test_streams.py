@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or not there."""
+"""Standard streams that are closed, full or not there, and a Ctrl-C at the worst moment."""
 
 from __future__ import annotations
 
@@ -23,6 +23,23 @@ def by_shell(home: Path, line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["/bin/sh", "-c", line], env=environment, capture_output=True, text=True, check=False
     )
+
+
+HASTY = """
+import sys
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from executor_core.cli.main import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_program_still_loads_is_code_130_and_silent(home: Path) -> None:
+    done = by_shell(home, f"{sys.executable} -c '{HASTY}'")
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
