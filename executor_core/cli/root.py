@@ -66,7 +66,13 @@ def run(front: Front | None = None) -> None:
     if sys.stdin is None:  # the caller closed it
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  until the process ends
     try:
-        cli(prog_name="wegent-executor", obj=front)
+        # Alone, click would call an early Ctrl-C `Aborted!`, and its code 1.
+        sys.exit(cli(prog_name="wegent-executor", obj=front, standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(Exit.INTERRUPTED)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             click.echo(text("cli.not_written", reason=error.strerror), err=True)

@@ -281,6 +281,19 @@ def test_without_a_log_it_says_so(command: Cli) -> None:
     assert "executor.log" in result.stderr
 
 
+def test_ctrl_c_before_a_command_began_is_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(root.cli, "make_context", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        root.run()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "\n"
+
+
 def test_a_bug_is_a_sentence_and_its_traceback_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
