@@ -148,6 +148,12 @@ def test_the_name_of_a_command_shows_its_help(command: Cli) -> None:
     assert command("help", "pause").stdout == command("pause", "--help").stdout
 
 
+def test_a_topic_that_is_near_none_is_not_taken_for_one(command: Cli) -> None:
+    said = command("help", "zzz").stderr
+    assert "Did you mean" not in said
+    assert "`wegent-executor help` lists all." in said
+
+
 def test_an_unknown_topic_names_the_nearest(command: Cli) -> None:
     result = command("help", "worksapces")
     assert result.exit_code == 1
