@@ -157,6 +157,7 @@ async def live(
                 await desktop.close()
         if (place := desktop.next_place) is None:
             return
+        invocation.choose_language()
         config = invocation.config()
 
 

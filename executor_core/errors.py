@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from executor_core.model import ErrorInfo
+from executor_core.model import ErrorInfo, paragraph
 from executor_core.texts import text
 
 
@@ -35,5 +35,5 @@ class ExecutorError(Exception):
 
     def __str__(self) -> str:
         info = self.in_language("en")
-        words = filter(None, (f"{info.title}:", info.detail, info.hint, f"[{self.code}]"))
-        return " ".join(words)
+        words = (f"{info.title}:", paragraph(info.detail, info.hint), f"[{self.code}]")
+        return " ".join(filter(None, words))

@@ -37,11 +37,12 @@ def page(topic: str, language: str | None = None) -> str:
     """The page, in the language of the process or another.
 
     Raises:
-        ExecutorError: `unknown_topic`, with the nearest one.
+        ExecutorError: `unknown_topic` with one that is near, or `no_topic`.
     """
     if topic not in topics():
-        [nearest] = get_close_matches(topic, topics(), n=1, cutoff=0.0)
-        raise ExecutorError("unknown_topic", topic=topic, nearest=nearest)
+        for nearest in get_close_matches(topic, topics(), n=1):
+            raise ExecutorError("unknown_topic", topic=topic, nearest=nearest)
+        raise ExecutorError("no_topic", topic=topic)
     return resource_path(f"help/{language or current_language()}/{topic}.md").read_text("utf-8")
 
 

@@ -18,6 +18,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _HAN = re.compile("[\u4e00-\u9fff]")
+_ENDS = tuple(".!?:…。！？：")
+_CLOSING = "\"')”’）"
 
 
 class Value(Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -281,6 +283,22 @@ def is_secret_name(name: str) -> bool:
 # --- what is answered --------------------------------------------------------------------------
 
 
+def paragraph(*parts: str) -> str:
+    """The parts that are not empty as sentences: each that another follows ends like one.
+
+    A title is a heading, and the detail may be the words of somebody else.
+    """
+    *before, last = [part.strip() for part in parts if part.strip()] or [""]
+    return "".join(_ended(part) for part in before) + last
+
+
+def _ended(part: str) -> str:
+    is_chinese = _HAN.search(part) is not None
+    if part.rstrip(_CLOSING)[-1:] not in _ENDS:
+        part += "。" if is_chinese else "."
+    return part if part[-1] in "。！？" else f"{part} "
+
+
 class ErrorInfo(Value, kw_only=True, frozen=True):
     """An error in words. `code` is stable; the rest is in the user's language."""
 
@@ -292,11 +310,7 @@ class ErrorInfo(Value, kw_only=True, frozen=True):
     @property
     def sentence(self) -> str:
         """Everything a person needs, in one paragraph."""
-        parts = [part for part in (self.title, self.detail, self.hint) if part]
-        if parts[1:] and parts[0][-1] not in ".!?。！？":
-            # A title is a heading; in front of sentences it becomes one of them.
-            parts[0] += "。" if _HAN.search(parts[0]) else "."
-        return " ".join(parts)
+        return paragraph(self.title, self.detail, self.hint)
 
 
 class Usage(Value, kw_only=True, frozen=True):

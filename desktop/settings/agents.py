@@ -20,7 +20,7 @@ from desktop.parts.window import DeskWindow
 from desktop.settings.plain import FieldsPage
 from executor_core.control.desk import InstallPlan
 from executor_core.errors import ExecutorError
-from executor_core.model import Availability
+from executor_core.model import Availability, paragraph
 from executor_core.texts import text
 
 MAX_LINES = 500
@@ -55,7 +55,7 @@ class AgentRow(QFrame):
             problem = agent.problem
             title = problem.title if problem else text("settings.agent_unusable")
             self.state.say(text("settings.agent_not", title=title), Tone.WARNING)
-            self.hint.say(f"{problem.detail} {problem.hint}".strip() if problem else "")
+            self.hint.say(paragraph(problem.detail, problem.hint) if problem else "")
         self.install.setVisible(can_install and not agent.is_usable)
         self.install.setText(text("settings.install"))
         self.install.setAccessibleName(text("settings.install_name", title=agent.title))

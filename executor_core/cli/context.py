@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from executor_core.errors import ExecutorError
-from executor_core.texts import LANGUAGES, language_of, use_language
+from executor_core.texts import use_language
 
 if TYPE_CHECKING:
+    from executor_core.config.home import Home
     from executor_core.config.layers import Config
     from executor_core.control import RemoteControl
     from executor_core.desk.reach import Load, Reach
@@ -32,46 +33,53 @@ class Invocation:
         self.given = given
         self._config_file = config_file
 
+    def choose_language(self) -> None:
+        """Speak as the user wishes, and in colours only where they like them."""
+        from executor_core.config.layers import read_environment
+
+        context = click.get_current_context(silent=True)
+        if context is not None and read_environment().get("NO_COLOR"):
+            context.color = False
+        with suppress(ExecutorError):  # there is no home
+            use_language(self.read().language)
+
     def also(self, given: Mapping[str, object]) -> Invocation:
         """The same with more options given."""
         return Invocation({**self.given, **given}, self._config_file)
 
-    def config(self) -> Config:
-        """All layers, read and checked. Chooses the language and the colours of the process."""
+    def home(self) -> Home:
+        """Where everything is. No configuration is needed to find it."""
         from executor_core.config.home import find_home
-        from executor_core.config.layers import load, read_environment
+        from executor_core.config.layers import read_environment
 
-        environment = read_environment()
-        # What is wrong with the configuration is said in the language that it was going to choose.
-        use_language(_language_of_terminal(environment))
-        if environment.get("NO_COLOR"):
-            click.get_current_context().color = False
-        config = load(find_home(environment), environment, self.given, self._config_file)
-        use_language(config.language)
+        return find_home(read_environment())
+
+    def config(self) -> Config:
+        """All layers, read and checked."""
+        config = self.read()
+        for problem in config.problems:
+            raise problem
         return config
 
-    def desk(self) -> tuple[Load, Reach]:
-        """What parts of the desk are built from: the configuration, and the executor that runs.
+    def read(self) -> Config:
+        """All layers as they are: what is wrong with them is found in it."""
+        from executor_core.config.layers import read, read_environment
 
-        The configuration is read once here, as `config` does it.
-        """
-        from executor_core.config.home import find_home
-        from executor_core.config.layers import load, read_environment
+        environment = read_environment()
+        return read(self.home(), environment, self.given, self._config_file)
+
+    def desk(self) -> tuple[Load, Reach]:
+        """What parts of the desk are built from: the configuration, and the executor that runs."""
         from executor_core.control import RemoteControl
 
-        home = self.config().home
-        environment = read_environment()
-        read = partial(load, find_home(environment), environment, self.given, self._config_file)
-        return read, partial(RemoteControl.of_home, home.api_json)
+        return self.config, partial(RemoteControl.of_home, self.home().api_json)
 
     def ask(self, question: Callable[[RemoteControl], Awaitable[_T]]) -> _T:
         """Ask the running executor of this <home>."""
         from executor_core.control import RemoteControl
 
-        api_file = self.config().home.api_json
-
         async def run() -> _T:
-            async with RemoteControl.of_home(api_file) as control:
+            async with RemoteControl.of_home(self.home().api_json) as control:
                 return await question(control)
 
         return asyncio.run(run())
@@ -99,15 +107,4 @@ def secret_line(question: str) -> str:
 
 def choose_language() -> None:
     """Speak the user's language where no command runs: in help, and about a wrong command line."""
-    with suppress(ExecutorError):
-        Invocation({}).config()
-
-
-def _language_of_terminal(environment: Mapping[str, str]) -> str:
-    from executor_core.config.options import LANGUAGE
-
-    chosen = environment.get(LANGUAGE.environment[0], "").strip()
-    if chosen in LANGUAGES:
-        return chosen
-    names = (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return language_of(next((name for name in names if name), ""))
+    Invocation({}).choose_language()

@@ -45,7 +45,7 @@ def _doctor() -> Doctor:
     from executor_core.desk.computer import make_host
     from executor_core.desk.health import Doctor
 
-    config, clock = invocation().config(), SystemClock()
+    config, clock = invocation().read(), SystemClock()
     return Doctor(config, make_host(config, clock), clock)
 
 

@@ -34,7 +34,8 @@ def config(context: click.Context) -> None:
     show.table(rows, (text(f"cli.config.{name}") for name in ("option", "value", "source")))
 
 
-@config.command("set")
+# A negative number is a value: what is allowed instead is said of the option.
+@config.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("value")
 @speaks_plainly
@@ -52,13 +53,16 @@ def config_set(name: str, value: str) -> None:
 @speaks_plainly
 def config_unset(name: str) -> None:
     left = _change(name, None)
-    click.echo(text("cli.config.unset", option=name, value=left.value, source=left.source))
+    if left.value:
+        click.echo(text("cli.config.unset", option=name, value=left.value, source=left.source))
+    else:
+        click.echo(text("cli.config.unset_empty", option=name))
 
 
 def _change(name: str, value: str | None) -> Setting:
     from executor_core.desk.settings import change
 
-    return change(invocation().config, name, value)
+    return change(invocation().read().reread, name, value)
 
 
 @config.command("explain")

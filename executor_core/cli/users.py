@@ -31,7 +31,7 @@ def user() -> None:
 
 
 def _home() -> Home:
-    home = invocation().config().home
+    home = invocation().home()
     home.create()
     return home
 

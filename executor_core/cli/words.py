@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import click
@@ -11,6 +11,12 @@ from executor_core.cli.context import choose_language
 from executor_core.cli.duration import Duration
 from executor_core.texts import text
 
+_USAGE = {
+    "[OPTIONS]": "cli.help.any_options",
+    "COMMAND [ARGS]...": "cli.help.a_command",
+    "[COMMAND] [ARGS]...": "cli.help.maybe_a_command",
+}
+"""What click writes into a usage line."""
 _SHARED = {"is_json": "cli.help.json"}
 """Options that mean the same everywhere."""
 
@@ -24,6 +30,11 @@ class Formatter(click.HelpFormatter):
     def write_heading(self, heading: str) -> None:
         key = {"Options": "cli.help.options", "Commands": "cli.help.commands"}.get(heading)
         super().write_heading(text(key) if key else heading)
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], *args: Any, **more: Any) -> None:
+        required = text("cli.help.required")
+        said = [(name, words.replace("[required]", required)) for name, words in rows]
+        super().write_dl(said, *args, **more)
 
 
 class Context(click.Context):
@@ -48,6 +59,8 @@ def _sentence(error: BaseException | None) -> str:
     match error:
         case click.NoSuchOption():
             return text("cli.usage.no_option", name=error.option_name)
+        case click.MissingParameter(param=click.Option() as param):
+            return text("cli.usage.missing", name=param.opts[0])
         case click.MissingParameter(param=click.Parameter() as param):
             return text("cli.usage.missing", name=param.human_readable_name.upper())
         case click.BadParameter(param=click.Parameter(type=Duration(most=most)) as param):
@@ -59,6 +72,8 @@ def _sentence(error: BaseException | None) -> str:
             return text("cli.usage.option", name=error.option_name)
         case NoSuchVerb():
             return text("cli.usage.no_verb", name=error.name)
+        case NoVerb():
+            return text("cli.usage.no_command", names=", ".join(error.names))
         case _:
             return text("cli.usage.other")
 
@@ -71,10 +86,22 @@ class NoSuchVerb(click.UsageError):
         self.name = name
 
 
+class NoVerb(click.UsageError):
+    """No command where one of these is needed."""
+
+    def __init__(self, names: Iterable[str], context: click.Context) -> None:
+        super().__init__("", context)
+        self.names = tuple(names)
+
+
 class Verb(click.Command):
     """A command whose help is `help.<path>` of the catalogue, its options `help.<path>.<name>`."""
 
     context_class = Context
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)
+        return [text(_USAGE[piece]) if piece in _USAGE else piece for piece in pieces]
 
     def get_help(self, ctx: click.Context) -> str:
         _speak(ctx)
@@ -98,6 +125,11 @@ class Verbs(Verb, click.Group):
 
     command_class = Verb
     group_class = type
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not self.invoke_without_command:
+            raise Misuse("", ctx) from NoVerb(self.commands, ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

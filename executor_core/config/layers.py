@@ -7,11 +7,13 @@ This is the only place that reads the environment of the process.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from executor_core.config import documents, options, server_url
 from executor_core.config.errors import ConfigError, Phrase
@@ -71,8 +73,12 @@ def read_environment() -> dict[str, str]:
     return dict(os.environ)  # noqa: TID251 - this is the one place
 
 
+Read: TypeAlias = "Callable[..., Config]"
+"""Reads all layers anew, or those up to one that is given as `strongest`."""
+
+
 class Config:
-    """The values of all options. Immutable; made by `load`."""
+    """The values of all options. Immutable; made by `load` or `read`."""
 
     def __init__(
         self,
@@ -81,12 +87,18 @@ class Config:
         values: Mapping[str, Any],  # Any: typed by the option that asks
         environment: Mapping[str, str],
         warnings: Sequence[Phrase],
+        problems: Sequence[ConfigError],
+        reread: Read,
     ) -> None:
         self.home = home
         self.environment = environment
         """config.env below the environment of the process: what programs we start may be given."""
         self.warnings = tuple(warnings)
         """Things to say once, when the log is open."""
+        self.problems = tuple(problems)
+        """What `load` refuses."""
+        self.reread = reread
+        """`read`, as this one was read."""
         self._settings = tuple(settings)
         self._values = values
 
@@ -140,25 +152,62 @@ def load(
         ConfigError: a file cannot be read (`config_unreadable`) or parsed (`config_syntax`), or a
             value is not allowed (`bad_option`), also if a stronger layer overrides it.
     """
+    config = read(home, environment, command_line, config_file)
+    for problem in config.problems:
+        raise problem
+    return config
+
+
+def read(
+    home: Home,
+    environment: Mapping[str, str],
+    command_line: Mapping[str, object] | None = None,
+    config_file: Path | None = None,
+    strongest: Layer = Layer.COMMAND_LINE,
+) -> Config:
+    """The same for those who find out what is wrong, and put it right: nothing is refused.
+
+    A file that cannot be read counts as empty, and a value that is not allowed as not given; of
+    values that do not go together nothing is left out. Layers above `strongest` are not asked.
+    """
     where = _Where(home.path, working_folder(home.path), _user_home(environment, home))
-    written = documents.read_env(home.config_env, environment)
-    toml, toml_text = documents.read_toml(
-        config_file or home.config_toml, must_exist=config_file is not None
-    )
+    problems: list[ConfigError] = []
+
+    written: Mapping[str, documents.Assignment] = {}
+    with _collected(problems):
+        written = documents.read_env(home.config_env, environment)
+    toml, toml_text = dict[str, Any](), ""
+    with _collected(problems):
+        toml, toml_text = documents.read_toml(
+            config_file or home.config_toml, must_exist=config_file is not None
+        )
+    device_config: Mapping[str, Any] = {}
+    with _collected(problems):
+        device_config = documents.read_json(home.device_config)
     toml_name = str(config_file) if config_file else home.config_toml.name
     found = [
         *_defaults(),
-        *_device_config(home.device_config),
+        *_device_config(device_config, home.device_config.name),
         *_variables(Layer.CONFIG_ENV, written),
         *_toml(toml, toml_text, toml_name),
         *_variables(Layer.ENVIRONMENT, environment),
         *_command_line(command_line or {}),
     ]
-    settings = [setting for setting in found if setting.raw is not None and setting.raw != ""]
-    values = _values(settings, where)
+    said = [one for one in found if one.raw not in (None, "") and one.layer <= strongest]
+    settings, values = _values(said, where, problems)
     values[options.HOME.name] = home.path
     merged = {**{name: entry.value for name, entry in written.items()}, **environment}
-    return Config(home, settings, values, merged, tuple(_unknown(toml, toml_name)))
+    reread = partial(read, home, environment, command_line, config_file)
+    warnings = tuple(_unknown(toml, toml_name))
+    return Config(home, settings, values, merged, warnings, problems, reread)
+
+
+@contextmanager
+def _collected(problems: list[ConfigError]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        problems.append(error)
 
 
 @dataclass(frozen=True)
@@ -189,15 +238,14 @@ def _defaults() -> Iterator[Setting]:
         yield Setting(option, Layer.DEFAULT, Phrase("source.default"), option.default)
 
 
-def _device_config(path: Path) -> Iterator[Setting]:
-    document = documents.read_json(path)
+def _device_config(document: Mapping[str, Any], file: str) -> Iterator[Setting]:
     for option in OPTIONS.values():
         raw: Any = document if option.device_config else None
         for key in filter(None, option.device_config.split(".")):
             raw = raw.get(key) if isinstance(raw, dict) else None
         if option.device_config_unit and isinstance(raw, int | float):
             raw = f"{raw}{option.device_config_unit}"
-        source = Phrase("source.key", {"file": path.name, "key": option.device_config})
+        source = Phrase("source.key", {"file": file, "key": option.device_config})
         yield Setting(option, Layer.DEVICE_CONFIG, source, raw)
 
 
@@ -248,7 +296,7 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _unknown(document: Mapping[str, Any], file: str) -> Iterator[Phrase]:
     for name, _ in _flat(document):
         if name not in OPTIONS:
-            values = {"file": file, "option": name, "nearest": options.nearest_name(name)}
+            values = {"file": file, "option": name, "advice": options.advice_on(name)}
             yield Phrase("warning.unknown_option", values)
         elif not OPTIONS[name].in_toml:
             yield Phrase("warning.not_in_file", {"file": file, "option": name})
@@ -257,24 +305,32 @@ def _unknown(document: Mapping[str, Any], file: str) -> Iterator[Phrase]:
 # --- what they mean ----------------------------------------------------------------------------
 
 
-def _values(settings: Iterable[Setting], where: _Where) -> dict[str, Any]:
-    """The winning value of every option, each layer checked. Settings come weakest first."""
+def _values(
+    settings: Iterable[Setting], where: _Where, problems: list[ConfigError]
+) -> tuple[list[Setting], dict[str, Any]]:
+    """The allowed settings of every layer, and the winning value of every option.
+
+    Settings come weakest first. What is wrong with them is added to `problems`.
+    """
     values: dict[str, Any] = {option.name: option.empty for option in OPTIONS.values()}
     winners: dict[str, Setting] = {}
+    allowed = []
     for setting in settings:
         try:
             value = setting.option.kind.parse(setting.raw, where.of(setting.layer))
         except ValueError:
-            raise _bad(setting, setting.option.kind.allowed) from None
+            problems.append(_bad(setting, setting.option.kind.allowed))
+            continue
         if setting.option.sensitive and isinstance(value, str):
             register_secret(value)
         values[setting.option.name] = value
         winners[setting.option.name] = setting
-    _check_together(values, winners)
-    return values
+        allowed.append(setting)
+    problems += _conflicts(values, winners)
+    return allowed, values
 
 
-def _check_together(values: Mapping[str, Any], winners: Mapping[str, Setting]) -> None:
+def _conflicts(values: Mapping[str, Any], winners: Mapping[str, Setting]) -> Iterator[ConfigError]:
     """Values that are allowed one by one and make no sense together."""
     for lower, higher in (
         (options.HEARTBEAT_INTERVAL_S, options.HEARTBEAT_TIMEOUT_S),
@@ -282,13 +338,13 @@ def _check_together(values: Mapping[str, Any], winners: Mapping[str, Setting]) -
     ):
         if values[lower.name] > values[higher.name]:
             limit = {"option": lower.name, "value": f"{values[lower.name]:g}"}
-            raise _bad(winners[higher.name], Phrase("allowed.at_least", limit))
+            yield _bad(winners[higher.name], Phrase("allowed.at_least", limit))
     url = values[options.SERVER_URL.name]
     if url and not server_url.is_private(url) and not values[options.SERVER_ALLOW_PLAIN_HTTP.name]:
-        raise _bad(winners[options.SERVER_URL.name], Phrase("allowed.server_url_plain_http"))
+        yield _bad(winners[options.SERVER_URL.name], Phrase("allowed.server_url_plain_http"))
     listen = options.API_LISTEN.name
     if not values[listen].is_loopback and not values[options.API_ALLOW_REMOTE.name]:
-        raise _bad(winners[listen], Phrase("allowed.loopback"))
+        yield _bad(winners[listen], Phrase("allowed.loopback"))
 
 
 def _bad(setting: Setting, allowed: Phrase) -> ConfigError:

@@ -256,12 +256,14 @@ OPTIONS: Mapping[str, Option[Any]] = {  # Any: a table of options of every type
 
 
 def option_named(name: str) -> Option[Any]:
-    """The option `name`; ConfigError `unknown_option` with the nearest name otherwise."""
+    """The option `name`; ConfigError `unknown_option` with advice otherwise."""
     if name not in OPTIONS:
-        raise ConfigError("unknown_option", option=name, nearest=nearest_name(name))
+        raise ConfigError("unknown_option", option=name, advice=advice_on(name))
     return OPTIONS[name]
 
 
-def nearest_name(name: str) -> str:
-    """The known option that `name` was probably meant to be."""
-    return get_close_matches(name, tuple(OPTIONS), n=1, cutoff=0.0)[0]
+def advice_on(name: str) -> Phrase:
+    """The known option that `name` was probably meant to be, or where all of them are."""
+    for nearest in get_close_matches(name, tuple(OPTIONS), n=1):
+        return Phrase("advice.nearest_option", {"nearest": nearest})
+    return Phrase("advice.all_options")

@@ -176,7 +176,7 @@ class WorkspaceDesk(Protocol):
         """Make a new branch with all as the run left it; what is in it. Files stay as they are.
 
         Raises ExecutorError `no_changes`, `changes_too_old`, `changes_folder_gone`,
-        `changes_in_use`, `git_branch_refused`, `branch_exists` or `keep_failed`.
+        `changes_in_use`, `branch_name_refused`, `branch_exists` or `keep_failed`.
         """
 
 

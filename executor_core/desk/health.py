@@ -124,6 +124,7 @@ class Doctor:
 
         return (
             Look("executor", LIMIT_S, visit.look_at_executor),
+            Look("config", LIMIT_S, visit.look_at_config),
             Look("network", LOOK_LIMIT_S, network),
             Look("tls", LOOK_LIMIT_S, tls),
             Look("server", LOOK_LIMIT_S, visit.look_at_server),
@@ -206,6 +207,12 @@ class _Visit:
         if status is None:
             holder = await asyncio.to_thread(findings.lock_holder, self._config.home)
         return (computer_checks.executor(status, holder),)
+
+    async def look_at_config(self) -> tuple[Check]:
+        config = await asyncio.to_thread(self._config.reread)
+        for problem in config.problems:
+            raise problem
+        return (computer_checks.config(config.home.config_toml),)
 
     async def look_at_server(self) -> tuple[Check]:
         status = await self._status()

@@ -37,7 +37,7 @@ def open_desk(
     return Desk(
         account=AccountRoom(load, reach, clock),
         devices=DeviceRoom(load, reach),
-        settings=SettingsRoom(load),
+        settings=SettingsRoom(config.reread),
         workspaces=WorkspaceRoom(load, reach, host_of_user),
         install=InstallRoom(partial(find_installer, config)),
         health=Doctor(config, make_host(config, clock), clock, control=control, has_tray=has_tray),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from executor_core.config.errors import ConfigError, Phrase
-from executor_core.config.layers import Config, Explanation, Layer
+from executor_core.config.layers import Config, Explanation, Layer, Read
 from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_named
 from executor_core.config.redaction import redact
 from executor_core.config.token import TokenSources
@@ -16,35 +15,55 @@ from executor_core.control.desk import Setting
 
 
 class SettingsRoom:
-    """Implements SettingsDesk. `load` reads all layers anew, as the program was started."""
+    """Implements SettingsDesk. `read` reads all layers anew, as the program was started."""
 
-    def __init__(self, load: Callable[[], Config]) -> None:
-        self._load = load
+    def __init__(self, read: Read) -> None:
+        self._read = read
 
     async def settings(self) -> tuple[Setting, ...]:
-        return await asyncio.to_thread(lambda: settings_of(self._load()))
+        return await asyncio.to_thread(lambda: settings_of(self._read()))
 
     async def change(self, name: str, value: str | list[str] | None) -> Setting:
-        return await asyncio.to_thread(change, self._load, name, value)
+        return await asyncio.to_thread(change, self._read, name, value)
 
 
-def change(load: Callable[[], Config], name: str, value: str | list[str] | None) -> Setting:
+def change(read: Read, name: str, value: str | list[str] | None) -> Setting:
     """What SettingsDesk.change does, where nobody minds that it blocks."""
     option = option_named(name)
-    config = load()
-    config.home.create()
+    home = read().home
+    home.create()
+    known = _problems(read)
 
     def check() -> Setting:
-        try:
-            return setting_of(load(), option)
-        except ConfigError as error:
+        # What is allowed alone and not together with another option: no start would get past it.
+        # What was wrong before is no reason to refuse: it may need more than one change.
+        for key, error in _problems(read).items():
+            if key in known:
+                continue
             if value is not None and error.values.get("option") == name:
                 # Its line in the file is no help: what stands there is taken back.
                 error.values["source"] = Phrase("source.given")
-            raise
+            raise error
+        return setting_of(read(), option)
 
-    # What is allowed alone and not together with another option: no start would get past it.
-    return change_options(config.home, {name: value}, check=check)
+    return change_options(home, {name: value}, check=check)
+
+
+_Key: TypeAlias = tuple[str, ...]
+
+
+def _problems(read: Read) -> dict[_Key, ConfigError]:
+    """What is wrong, by what stays the same where only lines move.
+
+    In the files alone as well: the environment of this process is not that of the next start.
+    """
+    found = (*read().problems, *read(strongest=Layer.CONFIG_TOML).problems)
+    return {_key(error): error for error in found}
+
+
+def _key(error: ConfigError) -> _Key:
+    parts = (error.values.get(name) for name in ("option", "value", "allowed", "file"))
+    return (error.code, *map(str, parts))
 
 
 def settings_of(config: Config) -> tuple[Setting, ...]:

@@ -150,9 +150,14 @@ def is_home_of(host: str, remote: Remote) -> bool:
 
 def check_branch(branch: str) -> None:
     """Raises ExecutorError `git_branch_refused` for what git cannot have as a branch."""
-    is_bad = branch.startswith(("-", "/", ".")) or branch.endswith(("/", ".")) or branch == "@"
-    if is_bad or len(branch) > 250 or _BAD_IN_BRANCH.search(branch):
+    if not can_be_branch(branch):
         raise ExecutorError("git_branch_refused", branch=repr(branch[:MAX_NAME]))
+
+
+def can_be_branch(name: str) -> bool:
+    """Whether git can have a branch of that name."""
+    is_bad = name.startswith(("-", "/", ".")) or name.endswith(("/", ".")) or name == "@"
+    return not (is_bad or len(name) > 250 or _BAD_IN_BRANCH.search(name))
 
 
 def folder_name(name: str) -> str:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from executor_core.errors import ExecutorError
 from executor_core.workspace.git import GitHost
-from executor_core.workspace.git_address import check_branch
+from executor_core.workspace.git_address import MAX_NAME, can_be_branch
 from executor_core.workspace.patches import (
     STORE,
     ChangedFile,
@@ -67,10 +67,11 @@ async def keep(host: GitHost, run_folder: Path, branch: str) -> str:
     """Make `branch` with one commit: all as the run left it, on what was checked out before it.
 
     Files, the branch that is checked out and what is staged stay as they are. Returns the commit.
-    Raises ExecutorError `no_changes`, `changes_folder_gone`, `git_branch_refused`, `branch_exists`
+    Raises ExecutorError `no_changes`, `changes_folder_gone`, `branch_name_refused`, `branch_exists`
     or `keep_failed`.
     """
-    check_branch(branch)
+    if not can_be_branch(branch):
+        raise ExecutorError("branch_name_refused", branch=repr(branch[:MAX_NAME]))
     record, mirror = await _found(host, run_folder)
     until = Deadline(host.clock, LIMIT_S)
     try:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from executor_core import texts
-from executor_core.cli.main import cli
+from executor_core.cli.root import cli
 from tests.support.executor_process import ExecutorProcess
 from tests.support.stub_claude import StubClaude
 

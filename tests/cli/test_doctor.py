@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -101,7 +102,7 @@ def test_what_a_crashed_executor_left_is_found_and_ended(
     try:
         told = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
         assert (
-            f"! Leftover processes: 1 processes of runs that have ended still live: {left.pid}."
+            f"! Leftover processes: Of runs that have ended, processes still live (1): {left.pid}."
             in (told.stdout)
         )
         assert left.poll() is None
@@ -144,6 +145,29 @@ def test_an_option_is_set_and_taken_out_again(command: Cli, home: Path) -> None:
     assert "level" not in (home / "config.toml").read_text()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["config", "set", "nope", "1"], ["config", "unset", "nope"], ["bundle", "/"]],
+    ids=" ".join,
+)
+def test_an_error_before_anything_is_read_is_in_the_users_language(
+    command: Cli, arguments: list[str]
+) -> None:
+    assert re.search("[\u4e00-\u9fff]", command(*arguments, env=ZH).stderr)
+
+
+def test_an_option_without_a_default_has_no_value_once_it_is_taken_out(command: Cli) -> None:
+    command("config", "set", "server.url", "https://wegent.example.com")
+    said = command("config", "unset", "server.url").stdout
+    assert said.startswith("server.url is taken out of config.toml and has no value now.")
+
+
+def test_an_option_that_is_near_none_is_not_taken_for_one(command: Cli) -> None:
+    said = command("config", "unset", "nope").stderr
+    assert "Did you mean" not in said
+    assert "`wegent-executor config` lists all options." in said
+
+
 def test_a_key_is_read_from_standard_input_and_not_shown(command: Cli, home: Path) -> None:
     result = command("config", "set", "agents.anthropic_api_key", "-", stdin="key-of-mine\n")
     assert result.exit_code == 0
@@ -157,6 +181,7 @@ def test_a_key_is_read_from_standard_input_and_not_shown(command: Cli, home: Pat
     [
         (["set", "log.levle", "DEBUG"], "log.level"),
         (["set", "log.level", "LOUD"], "DEBUG, INFO"),
+        (["set", "device.max_concurrent_tasks", "-1"], "1 to 32"),
         (["set", "server.token", "secret-of-mine"], "login"),
         (["unset", "nonsense"], "nonsense"),
     ],

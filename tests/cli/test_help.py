@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from executor_core.cli.main import cli
+from executor_core.cli.root import cli
 from executor_core.cli.words import visible_commands
 from executor_core.texts import LANGUAGES, catalogue
 from tests.cli.conftest import ZH, Cli
@@ -44,6 +44,13 @@ def test_help_is_in_the_users_language_and_has_an_example(
     assert catalogue(language)["cli.help.options"] in result.stdout
 
 
+@pytest.mark.parametrize("key", COMMANDS)
+def test_chinese_help_has_no_word_of_the_library(command: Cli, key: str) -> None:
+    path = [] if key == "help.main" else key.split(".")[1:]
+    said = command(*path, "--help", env=ZH).stdout
+    assert not [word for word in ("OPTIONS", "COMMAND", "ARGS", "required") if word in said]
+
+
 def test_an_english_line_of_help_ends_within_eighty_columns(command: Cli) -> None:
     for key in COMMANDS:
         path = [] if key == "help.main" else key.split(".")[1:]
@@ -57,6 +64,9 @@ def test_an_english_line_of_help_ends_within_eighty_columns(command: Cli) -> Non
         (["runs", "nonsense"], "There is no command nonsense.", "没有命令 nonsense。"),
         (["--nonsense"], "There is no option --nonsense.", "没有选项 --nonsense。"),
         (["status", "--nonsense"], "There is no option --nonsense.", "没有选项 --nonsense。"),
+        (["api"], "A command is missing: user.", "缺少命令：user。"),
+        (["api", "user"], "missing: add, remove, list.", "缺少命令：add, remove, list。"),
+        (["runs", "keep", "x"], "--branch is missing.", "缺少 --branch。"),
         (["exec"], "PROMPT is missing.", "缺少 PROMPT。"),
         (["exec", "x", "--cwd"], "--cwd is not used like this.", "--cwd 的用法不对。"),
         (["runs", "--limit", "0"], "from 1 to 500", "1 到 500"),

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from executor_core import help_pages
-from executor_core.cli.main import cli
+from executor_core.cli.root import cli
 from executor_core.resources import resource_path
 from executor_core.texts import LANGUAGES, catalogue
 from tests.cli.conftest import ZH, Cli
@@ -146,6 +146,12 @@ def test_a_page_is_shown_in_the_users_language(command: Cli, topic: str) -> None
 
 def test_the_name_of_a_command_shows_its_help(command: Cli) -> None:
     assert command("help", "pause").stdout == command("pause", "--help").stdout
+
+
+def test_a_topic_that_is_near_none_is_not_taken_for_one(command: Cli) -> None:
+    said = command("help", "zzz").stderr
+    assert "Did you mean" not in said
+    assert "`wegent-executor help` lists all." in said
 
 
 def test_an_unknown_topic_names_the_nearest(command: Cli) -> None:

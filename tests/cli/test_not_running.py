@@ -10,8 +10,7 @@ from pathlib import Path
 import keyring
 import pytest
 
-from executor_core.cli import life
-from executor_core.cli import main as program
+from executor_core.cli import life, root
 from executor_core.config.options import OPTIONS
 from executor_core.control import Slots, Status
 from executor_core.model import LinkState, LinkStatus
@@ -82,17 +81,18 @@ def test_a_wrong_configuration_is_one_line_and_code_6(
     home.mkdir()
     for name, content in files.items():
         (home / name).write_text(content)
-    for arguments in (["status"], ["config"], ["exec", "x"], []):
+    for arguments in (["config"], ["exec", "x"], []):
         result = command(*arguments, env=env)
         assert result.exit_code == 6
         assert words in result.stderr
         assert result.stderr.count("\n") == 1
-    assert command("status", env=env | ZH).stderr != result.stderr
+    assert command("config", env=env | ZH).stderr != result.stderr
+    assert command("status", env=env).exit_code == 3
     assert command("--help", env=env).exit_code == 0
 
 
 def test_a_configuration_file_that_is_named_must_exist(command: Cli, tmp_path: Path) -> None:
-    result = command("--config", str(tmp_path / "nowhere.toml"), "status")
+    result = command("--config", str(tmp_path / "nowhere.toml"), "config")
     assert result.exit_code == 6
     assert "nowhere.toml" in result.stderr
 
@@ -281,16 +281,29 @@ def test_without_a_log_it_says_so(command: Cli) -> None:
     assert "executor.log" in result.stderr
 
 
+def test_ctrl_c_before_a_command_began_is_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(root.cli, "make_context", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        root.run()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "\n"
+
+
 def test_a_bug_is_a_sentence_and_its_traceback_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def broken(**_: object) -> None:
         raise RuntimeError("broken by the test, Bearer abcdefghijk")
 
-    monkeypatch.setattr(program, "cli", broken)
+    monkeypatch.setattr(root, "cli", broken)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as caught:
-        program.main()
+        root.run()
     said = capsys.readouterr().err
     assert caught.value.code == 1
     assert "RuntimeError: broken by the test" in said

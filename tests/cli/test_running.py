@@ -37,6 +37,26 @@ def test_status_is_a_sentence_for_people_and_json_for_scripts(
     assert "ticket" not in str(found)
 
 
+@pytest.mark.parametrize("content", ['[log]\nlevel = "LOUD"\n', "log = ["])
+def test_a_typo_in_the_configuration_does_not_take_the_running_executor_away(
+    live: Cli, running: ExecutorProcess, content: str
+) -> None:
+    file = running.home / "config.toml"
+    before = file.read_text() if file.exists() else None
+    file.write_text(content)
+    try:
+        for verb in ("status", "runs", "resume"):
+            result = live(verb)
+            assert (result.exit_code, result.stderr) == (0, "")
+        doctor = live("doctor", env=running.env)
+    finally:
+        file.unlink() if before is None else file.write_text(before)
+    assert doctor.exit_code == 1
+    assert "✓ Executor: It runs" in doctor.stdout
+    [said] = [line for line in doctor.stdout.splitlines() if line.startswith("✗ Configuration")]
+    assert "config.toml" in said
+
+
 def test_status_speaks_chinese(live: Cli) -> None:
     assert "已使用 0/5 个槽位" in live("status", env=ZH).stdout
 

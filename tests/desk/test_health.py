@@ -28,8 +28,9 @@ from tests.support.clock import JumpingClock
 from tests.support.office import Office
 
 NAMES = [
-    "executor", "network", "tls", "server", "clock", "token", "keychain", "agent.claude_code",
-    "agent.codex", "agent.opencode", "git", "path", "folders", "disk", "port", "leftovers", "tray",
+    "executor", "config", "network", "tls", "server", "clock", "token", "keychain",
+    "agent.claude_code", "agent.codex", "agent.opencode", "git", "path", "folders", "disk", "port",
+    "leftovers", "tray",
 ]  # fmt: skip
 MakeDoctor = Callable[..., Doctor]
 

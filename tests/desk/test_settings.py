@@ -10,7 +10,7 @@ import keyring
 import pytest
 
 from executor_core.config.home import Home
-from executor_core.config.layers import load
+from executor_core.config.layers import read
 from executor_core.config.options import OPTIONS
 from executor_core.control.desk import Setting
 from executor_core.desk.settings import SettingsRoom
@@ -25,7 +25,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def room(home: Home, environment: Mapping[str, str] | None = None) -> SettingsRoom:
-    return SettingsRoom(partial(load, home, OWN | dict(environment or {})))
+    return SettingsRoom(partial(read, home, OWN | dict(environment or {})))
 
 
 async def setting(desk: SettingsRoom, name: str) -> Setting:
@@ -126,6 +126,51 @@ async def test_what_does_not_go_with_another_option_is_named_as_it_was_given(hom
     with pytest.raises(ExecutorError, match=r"heartbeat.timeout_s \(default\)"):
         await room(home).change("heartbeat.interval_s", "100")
     assert not home.config_toml.exists()
+
+
+BAD = '[log]\nlevel = "LOUD"\n\n[device]\nmax_concurrent_tasks = 99\n'
+
+
+@pytest.mark.parametrize("value", ["DEBUG", None])
+async def test_a_bad_option_is_put_right_by_setting_it_or_taking_it_out(
+    home: Home, value: str | None
+) -> None:
+    home.create()
+    home.config_toml.write_text(BAD)
+    shown = await room(home).change("log.level", value)
+    assert shown.value == (value or "INFO")
+    assert "LOUD" not in home.config_toml.read_text()
+    assert (await room(home).change("device.max_concurrent_tasks", value and "3")).value in "35"
+    assert not read(home, OWN).problems
+
+
+async def test_a_change_that_puts_nothing_right_is_refused(home: Home) -> None:
+    home.create()
+    home.config_toml.write_text("[heartbeat]\ninterval_s = 500\n")
+    for name, value in (("heartbeat.timeout_s", "400"), ("heartbeat.interval_s", "450")):
+        with pytest.raises(ExecutorError, match=r"allowed: at least heartbeat.interval_s"):
+            await room(home).change(name, value)
+    assert (await room(home).change("heartbeat.timeout_s", "600")).value == "600"
+
+
+async def test_what_only_the_environment_hides_is_refused(home: Home) -> None:
+    desk = room(home, {"OPENRUNNER_ADDR": "127.0.0.1:0"})
+    with pytest.raises(ExecutorError, match=r"api\.listen \(as given\) is '0\.0\.0\.0:80'"):
+        await desk.change("api.listen", "0.0.0.0:80")
+    await desk.change("api.allow_remote", "true")
+    await desk.change("api.listen", "0.0.0.0:80")
+    with pytest.raises(ExecutorError, match=r"api\.listen"):
+        await desk.change("api.allow_remote", None)
+    assert not read(home, OWN).problems
+
+
+async def test_a_file_that_is_not_toml_is_named_with_its_line_and_kept(home: Home) -> None:
+    home.create()
+    home.config_toml.write_text("[log]\nlevel = [\n")
+    for value in ("INFO", None):
+        with pytest.raises(ExecutorError, match=r"config\.toml, line"):
+            await room(home).change("log.level", value)
+    assert home.config_toml.read_text() == "[log]\nlevel = [\n"
 
 
 async def test_a_file_that_cannot_be_written_is_said(home: Home) -> None:

@@ -156,6 +156,7 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
         yield port(holder=holder), warning, word
         yield port(holder=holder, is_fixed=True), failed, word
         yield port(holder=holder, is_fixed=True, in_use="http://127.0.0.1:1"), warning, word
+    yield computer_checks.config(Path("/home/config.toml")), ok, "have no errors"
     yield computer_checks.leftovers([]), ok, "None"
     yield computer_checks.leftovers(None), skipped, "Not looked at"
     yield computer_checks.leftovers([5, 6]), warning, "5, 6"

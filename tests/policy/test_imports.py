@@ -137,7 +137,7 @@ def test_rooms_import_only_along_the_arrows() -> None:
         ("executor_core/web/guard.py", "executor_core.config"),
         ("executor_core/model.py", "executor_core.errors"),
         ("executor_core/app.py", "PySide6.QtCore"),
-        ("executor_core/cli/main.py", "desktop.tray"),
+        ("executor_core/cli/root.py", "desktop.tray"),
     ],
 )
 def test_an_import_against_the_arrows_is_found(path: str, module: str) -> None:

@@ -593,8 +593,8 @@ async def test_keep_refuses_a_branch_that_is_there_and_one_that_cannot_be(
     for name, code in (
         ("main", "branch_exists"),
         ("main/below", "keep_failed"),
-        ("-f", "git_branch_refused"),
-        ("a..b", "git_branch_refused"),
+        ("-f", "branch_name_refused"),
+        ("a..b", "branch_name_refused"),
     ):
         with pytest.raises(ExecutorError) as caught:
             await keep(host, recorded.run_folder, name)

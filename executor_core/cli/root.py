@@ -1,0 +1,99 @@
+"""`wegent-executor`: starts the executor, or speaks to the one that runs."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from executor_core import __version__
+from executor_core.cli import verbs
+from executor_core.cli.context import Invocation
+from executor_core.cli.outcome import Exit, speaks_plainly
+from executor_core.cli.start import Front, start
+from executor_core.cli.words import Verbs
+from executor_core.texts import text
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--mode", metavar="MODE")
+@click.option("--backend-url", metavar="URL")
+@click.option("--token", metavar="TOKEN")
+@click.option("--no-gui", is_flag=True)
+@click.option("--standalone", is_flag=True)
+@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE")
+@click.version_option(__version__, message="%(version)s")
+@click.pass_context
+@speaks_plainly
+def cli(
+    context: click.Context,
+    mode: str | None,
+    backend_url: str | None,
+    token: str | None,
+    no_gui: bool,
+    standalone: bool,
+    config_file: Path | None,
+) -> None:
+    given = {"mode": mode, "server.url": backend_url, "server.token": token}
+    front: Front = context.obj or start
+    context.obj = Invocation(given, config_file)
+    context.obj.choose_language()
+    if context.invoked_subcommand is None:
+        front(context.obj, no_gui=no_gui, standalone=standalone, token_given=token is not None)
+
+
+for verb in verbs.ALL:
+    cli.add_command(verb)
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def run(front: Front | None = None) -> None:
+    """The command line of this process. `front` starts the executor where no verb is given."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Rather a question mark than a failure where a terminal or a file takes no such sign.
+            stream.reconfigure(errors="replace")
+    if sys.stdin is None:  # the caller closed it
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  until the process ends
+    try:
+        # Alone, click would call an early Ctrl-C `Aborted!`, and its code 1.
+        sys.exit(cli(prog_name="wegent-executor", obj=front, standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(Exit.INTERRUPTED)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            click.echo(text("cli.not_written", reason=error.strerror), err=True)
+            sys.exit(Exit.FAILED)
+        _last_resort(error)
+
+
+def _last_resort(error: Exception) -> None:
+    """A bug of ours, or a system that fails us: a sentence for the person, a file with the rest."""
+    import tempfile
+    import traceback
+
+    from executor_core.config.redaction import redact
+
+    lines = redact("".join(traceback.format_exception(error)))
+    kind = f"{type(error).__name__}: {redact(str(error))}"[:200]
+    try:
+        descriptor, name = tempfile.mkstemp(".txt", "wegent-executor-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(lines)
+        click.echo(text("cli.bug_in_file", kind=kind, file=name), err=True)
+    except OSError:
+        click.echo(text("cli.bug", kind=kind), err=True)
+    sys.exit(Exit.FAILED)
