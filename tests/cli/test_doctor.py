@@ -90,6 +90,7 @@ def test_fix_does_what_is_offered_and_looks_again(
     assert home.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_what_a_crashed_executor_left_is_found_and_ended(
     home: Path, doctor_env: dict[str, str]
 ) -> None:

@@ -122,6 +122,7 @@ async def test_exec_whose_reader_leaves_cancels_the_run(
     assert run.run.state is RunState.CANCELLED
 
 
+@pytest.mark.slow
 async def test_exec_that_loses_its_executor_says_so_and_does_not_ask_twice(
     executor: ExecutorProcess, claude: StubClaude
 ) -> None:
@@ -148,6 +149,7 @@ async def test_exec_alone_answers_and_leaves_nothing_but_the_record(
     assert "completed" in executor.log
 
 
+@pytest.mark.slow
 async def test_what_ran_is_shown_and_taken_back_where_no_executor_runs(
     executor: ExecutorProcess, tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ async def test_what_ran_is_shown_and_taken_back_where_no_executor_runs(
     await executor.until_alone()
 
 
+@pytest.mark.slow
 async def test_an_exec_that_meets_another_one_names_it_and_the_ways_out(
     executor: ExecutorProcess, claude: StubClaude
 ) -> None:
@@ -187,6 +190,7 @@ async def test_exec_without_any_agent_says_what_to_install(executor: ExecutorPro
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 async def test_stop_returns_when_the_executor_and_its_runs_are_gone(
     executor: ExecutorProcess, claude: StubClaude
 ) -> None:
@@ -204,6 +208,7 @@ async def test_stop_returns_when_the_executor_and_its_runs_are_gone(
     await executor.until_alone()
 
 
+@pytest.mark.slow
 async def test_an_executor_that_hangs_is_told_from_one_that_ended(
     executor: ExecutorProcess,
 ) -> None:
@@ -227,6 +232,7 @@ async def error_line(process: asyncio.subprocess.Process) -> str:
     return (await asyncio.wait_for(process.stderr.readline(), 10)).decode()
 
 
+@pytest.mark.slow
 async def test_exec_says_what_it_waits_for_and_that_its_run_was_cancelled(
     executor: ExecutorProcess, claude: StubClaude
 ) -> None:

@@ -60,6 +60,7 @@ async def console_of(executor: ExecutorProcess) -> Console:
     return Console(found.group())
 
 
+@pytest.mark.slow
 async def test_without_a_signed_in_agent_the_demo_says_so_and_really_writes_a_file(
     executor: ExecutorProcess, claude: StubClaude
 ) -> None:

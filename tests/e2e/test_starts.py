@@ -93,6 +93,7 @@ async def test_status_is_0_online_and_its_json_is_as_promised(
     assert link["since"].endswith("Z")
 
 
+@pytest.mark.slow
 async def test_a_second_start_is_7_and_disturbs_nothing(
     hub: HubServer, device: ExecutorProcess
 ) -> None:
@@ -106,6 +107,7 @@ async def test_a_second_start_is_7_and_disturbs_nothing(
     assert status.pid == device.pid
 
 
+@pytest.mark.slow
 async def test_without_a_server_status_is_4_and_says_when_it_tries_again(
     executor: ExecutorProcess,
 ) -> None:
@@ -117,6 +119,7 @@ async def test_without_a_server_status_is_4_and_says_when_it_tries_again(
     assert "Failed to connect to Backend WebSocket" in executor.log
 
 
+@pytest.mark.slow
 async def test_a_refused_token_is_5_and_the_words_say_what_to_do(
     hub: HubServer, executor: ExecutorProcess
 ) -> None:
@@ -129,6 +132,7 @@ async def test_a_refused_token_is_5_and_the_words_say_what_to_do(
     assert "not-a-token-of-this-server" not in executor.output + executor.log
 
 
+@pytest.mark.slow
 async def test_a_token_from_login_is_used_at_once_where_the_first_was_refused(
     hub: HubServer, executor: ExecutorProcess
 ) -> None:
@@ -155,6 +159,7 @@ async def test_a_taken_default_port_means_another_one_and_is_said(
     assert f"port 8090 is taken; listening on {status.api}" in device.log
 
 
+@pytest.mark.slow
 async def test_a_taken_port_that_was_asked_for_is_6_and_names_it(
     hub: HubServer, device: ExecutorProcess, taken_port: int
 ) -> None:

@@ -334,6 +334,7 @@ def test_p_only_grows_and_never_sends_content_without_its_whole_text(
 
 @PATIENT
 @given(STORIES, NASTY, st.sampled_from(Dialect), st.booleans(), STATES)
+@pytest.mark.slow
 def test_no_frame_is_ever_too_large_or_beyond_what_json_can_carry(
     events: list[tuple[float, AgentEvent]],
     unit: str,
