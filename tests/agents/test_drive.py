@@ -72,6 +72,7 @@ async def test_the_prompt_goes_in_and_the_events_and_the_result_come_out(stage: 
     assert '"text":"Hello"' in (stage.folder / "prompt").read_text()
 
 
+@pytest.mark.slow
 async def test_a_process_that_stays_after_its_result_is_ended_after_a_grace(stage: Stage) -> None:
     began = stage.clock.monotonic()
     result = await stage.play(RESULT + LEAVE_AT_INT + STAY)
@@ -148,6 +149,7 @@ async def test_a_daemon_that_the_agent_left_is_ended_with_the_run(stage: Stage) 
     assert result.final_text == "Done."
 
 
+@pytest.mark.slow
 async def test_a_listener_that_breaks_ends_the_process(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

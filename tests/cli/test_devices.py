@@ -129,6 +129,7 @@ def test_selftest_as_json_tells_the_same(live: Cli) -> None:
     assert report["steps"][-1]["mark"] == "skipped"
 
 
+@pytest.mark.slow
 def test_selftest_that_takes_too_long_ends_the_run_it_made(
     live: Cli, running: ExecutorProcess
 ) -> None:

@@ -270,6 +270,7 @@ async def test_drain_lets_the_run_end_and_then_the_executor(
     assert await executor.gone() == 0
 
 
+@pytest.mark.slow
 async def test_logs_go_on_over_rotations_and_repeat_nothing(executor: ExecutorProcess) -> None:
     log = executor.home / "logs" / "executor.log"
     log.parent.mkdir(parents=True)

@@ -174,6 +174,7 @@ async def test_without_a_token_or_a_server_nothing_is_tried(computer: Computer) 
     assert (await failure(computer))[:2] == ("connect", "network")
 
 
+@pytest.mark.slow
 async def test_what_takes_too_long_is_cancelled_at_the_server(
     computer: Computer, rest: RestServer
 ) -> None:
@@ -185,6 +186,7 @@ async def test_what_takes_too_long_is_cancelled_at_the_server(
     assert rest.asked[-1].path == "/api/tasks/7/cancel"
 
 
+@pytest.mark.slow
 async def test_a_cancel_that_the_server_does_not_take_leaves_the_reason_as_it_is(
     computer: Computer, rest: RestServer
 ) -> None:

@@ -92,6 +92,7 @@ async def test_after_a_crash_no_prompt_and_no_key_is_on_disk(
     assert files_with(device.home, PROMPT_MARK) == []
 
 
+@pytest.mark.slow
 async def test_what_is_private_is_readable_by_its_owner_alone(
     hub: HubServer, device: ExecutorProcess, claude: StubClaude
 ) -> None:

@@ -63,6 +63,7 @@ NEWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(NEWS)
 def test_whatever_comes_the_list_is_in_order_and_qt_is_told_right(
     news: list[list[RunSummary]],
