@@ -226,7 +226,7 @@ def test_undo_puts_the_files_back_and_names_them(live: Cli, changed: tuple[Path,
     app, run_id = changed
     result = live("runs", "undo", run_id)
     assert result.exit_code == 0
-    assert "2 files" in result.stdout
+    assert "files: 2" in result.stdout
     assert "a.txt" in result.stdout
     assert (app / "a.txt").read_text() == "one\n"
     assert not (app / "new.txt").exists()
