@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import socketio
@@ -26,6 +27,7 @@ BARE_REFUSAL = "Connection refused by server"
 """The text of the servers of February 2026, whatever the reason."""
 NEWER_BARE_REFUSAL = "Connection rejected by server"
 """What newer libraries make of the same refusal."""
+_FAREWELL_S = 2.0
 EMPTY = object()
 """As an answer: an acknowledgement without an argument."""
 SILENCE = object()
@@ -91,7 +93,10 @@ class DeviceServer:
         assert canaries.found_in(told) == []
         self.release()
         for sid in list(self._socketio.eio.sockets):
-            await self.kick_transport(sid)
+            # One that was cut off in its handshake would wait for ever for its last words.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL_S):
+                    await self.kick_transport(sid)
         await self._socketio.shutdown()
         await self._runner.cleanup()
         await self._jobs.close()

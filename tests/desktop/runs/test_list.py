@@ -117,7 +117,8 @@ async def test_history_comes_page_by_page_as_it_is_scrolled_to(
     active = await office.begin(prompt="Live")
     write_history(office.folder / "journal.db", 2 * PAGE + 50, START + timedelta(days=1))
     window.present()
-    await until(lambda: window.model.rowCount() == PAGE + 1, clock)
+    # Maybe more: a list that is not full yet asks for the next page by itself.
+    await until(lambda: window.model.rowCount() > PAGE, clock)
     await until(partial(has_rows_below, window, 2 * PAGE + 51), clock)
     assert not window.model.canFetchMore(QModelIndex())
     rows = [window.model.run_at(window.model.index(n)) for n in range(window.model.rowCount())]
