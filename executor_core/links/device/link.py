@@ -248,9 +248,9 @@ class DeviceLink:
             self._registered_at = self._clock.monotonic()
             heartbeats = self._heartbeats(connection)
             jobs.spawn(_until_lost(heartbeats, connection), "heartbeats")
-            dialect = await self._probe(connection)
+            self._work.dialect = await self._probe(connection)
             self._become(LinkState.ONLINE)
-            work = self._work.serve(connection, dialect)
+            work = self._work.serve(connection)
             jobs.spawn(_until_lost(work, connection), "work")
             await connection.lost.wait()
             return Failure.LOST, connection.lost_reason

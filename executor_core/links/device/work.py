@@ -82,6 +82,7 @@ class DeviceWork(Door):
         self.account: str | None = None
         """The user id that the token in use belongs to, where it is known."""
         self.dialect = Dialect.BOTH
+        """What the server of the present connection speaks; set before `serve`."""
         self.active_changed = asyncio.Event()
         self._handlers: dict[str, Callable[[Any], Any]] = {
             "task:execute": self._execute,
@@ -307,14 +308,13 @@ class DeviceWork(Door):
         ids = tuple(str(names.get(run_id) or run_id) for run_id in busy)
         return Capacity(limit=table.slots, active_task_ids=ids, queued=len(table.queued))
 
-    async def serve(self, connection: Connection, dialect: Dialect) -> None:
+    async def serve(self, connection: Connection) -> None:
         """Tell all stories and deliver all outcomes over `connection` until it is lost."""
-        self.dialect = dialect
         self._connection = connection
         self._session_jobs = Jobs("device session")
         try:
             for run_id, stream in self._streams.items():
-                stream.resume(dialect)
+                stream.resume(self.dialect)
                 self._pump(run_id, stream)
             while True:
                 self._outbox_changed.clear()
