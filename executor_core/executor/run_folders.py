@@ -31,13 +31,15 @@ def tidy(runs: Path, settled: Sequence[str], others: Collection[str], now: float
     `settled` are the runs that were delivered, newest first; nothing is deleted of `others`. `now`
     is in seconds since the epoch.
     """
-    room = MAX_SNAPSHOT_BYTES
+    room, names = MAX_SNAPSHOT_BYTES, _names(runs)
     for position, run_id in enumerate(settled):
+        if run_id not in names:
+            continue  # most of what the journal knows lost its folder long ago
         if position >= MAX_FOLDERS:
             _remove(runs / run_id)
         elif (room := room - _size(runs / run_id / STORE)) < 0:
             _remove(runs / run_id / STORE)
-    for name in _names(runs) - {*settled, *others}:
+    for name in names - {*settled, *others}:
         with contextlib.suppress(FileNotFoundError):
             if now - (runs / name).lstat().st_mtime > UNKNOWN_AFTER_S:
                 _remove(runs / name)

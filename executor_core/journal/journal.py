@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.structs import replace
 
 from executor_core.clock import Clock
@@ -96,7 +96,7 @@ class RunRow(Struct, kw_only=True, frozen=True):
 
 
 def row_of(request: RunRequest, accepted_at: datetime, outcome: Outcome | None = None) -> RunRow:
-    """How a run is recorded, for as long as the disk does not take it."""
+    """How a run is recorded, or will be once the disk takes it."""
     return RunRow(
         run_id=request.run_id,
         source=request.source,
@@ -341,27 +341,12 @@ class Journal:
             self._db = None
 
     def _insert(self, db: sqlite3.Connection, request: RunRequest, accepted_at: datetime) -> None:
-        row = (
-            request.run_id,
-            request.source,
-            request.request_key,
-            request.conversation_key,
-            request.address,
-            msgspec.json.encode(request.reply_to).decode(),
-            request.agent,
-            request.title[:MAX_TITLE],
-            request.task_id,
-            request.subtask_id,
-            RunState.QUEUED,
-            accepted_at.isoformat(),
-            request.address is not None,
-        )
-        db.execute(
-            "INSERT OR IGNORE INTO runs (run_id, source, request_key, conversation_key, address,"
-            " reply_to, agent, title, task_id, subtask_id, state, accepted_at,"
-            " awaits_delivery) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            row,
-        )
+        fields = structs.asdict(row_of(request, accepted_at)) | {
+            "reply_to": msgspec.json.encode(request.reply_to).decode(),
+            "accepted_at": accepted_at.isoformat(),
+        }
+        places = ", ".join(f":{name}" for name in fields)
+        db.execute(f"INSERT OR IGNORE INTO runs ({', '.join(fields)}) VALUES ({places})", fields)  # noqa: S608  our own names
 
     def _prune(self) -> KnownRuns:
         with self._connection() as db:
