@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import canaries, home, leftovers
 from tests.support.clock import JumpingClock
-from tests.support.real_cli import CannotInstall, real_cli
+from tests.support.real_cli import PINS, CannotInstall, real_cli
 from tests.support.watchdog import FATAL_S, NOTABLE_S, Stall, Watchdog
 
 _watchdog = Watchdog()
@@ -132,9 +132,25 @@ def opencode_cli() -> Path:
     return _installed("opencode")
 
 
-def _installed(name: str) -> Path:
+def _versions(name: str) -> list[str]:
+    return sorted({PINS[name].version, PINS[name].newest})
+
+
+@pytest.fixture(scope="session", params=_versions("claude_code"))
+def each_claude_cli(request: pytest.FixtureRequest) -> Path:
+    """The real Claude Code, once in the pinned and once in the newest version."""
+    return _installed("claude_code", request.param)
+
+
+@pytest.fixture(scope="session", params=_versions("codex"))
+def each_codex_cli(request: pytest.FixtureRequest) -> Path:
+    """The real Codex, once in the pinned and once in the newest version."""
+    return _installed("codex", request.param)
+
+
+def _installed(name: str, version: str | None = None) -> Path:
     try:
-        return real_cli(name)
+        return real_cli(name, version)
     except CannotInstall as error:
         if home.outer_environment().get("CI") == "true":
             pytest.fail(str(error), pytrace=False)

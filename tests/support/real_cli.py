@@ -1,7 +1,7 @@
-"""The real agent CLIs, in exactly one version each, installed into a cache of the repository.
+"""The real agent CLIs, each in the pinned and the newest version, in a cache of the repository.
 
-They are installed by npm on first use; a version change is a change of protocol, after which the
-recordings under `tests/agents/recordings` are to be made anew.
+They are installed by npm on first use. A change of the pinned version is a change of protocol,
+after which the recordings under `tests/agents/recordings` are to be made anew.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ INSTALL_LIMIT_S = 600
 
 @dataclass(frozen=True)
 class Pin:
-    """One CLI: its npm package, the only version we test with, and its command."""
+    """One CLI: its npm package, its command, and the versions that we test with.
+
+    Most tests take `version`; what users meet today is tried with `newest` as well.
+    """
 
     package: str
     version: str
     command: str
+    newest: str
     repair: str | None = None
     """The package's own script that turns the launcher from a stub into the program, if any."""
 
 
 PINS = {
-    "claude_code": Pin("@anthropic-ai/claude-code", "2.1.197", "claude", "install.cjs"),
-    "codex": Pin("@openai/codex", "0.169.0", "codex"),
-    "opencode": Pin("opencode-ai", "1.18.33", "opencode", "postinstall.mjs"),
+    "claude_code": Pin("@anthropic-ai/claude-code", "2.1.197", "claude", "2.1.332", "install.cjs"),
+    "codex": Pin("@openai/codex", "0.169.0", "codex", "0.171.0"),
+    "opencode": Pin("opencode-ai", "1.18.33", "opencode", "1.18.33", "postinstall.mjs"),
 }
 
 
@@ -44,36 +48,37 @@ class CannotInstall(Exception):
     """npm is missing, or it failed; the message says which."""
 
 
-def real_cli(name: str) -> Path:
-    """The absolute path of the CLI `name`, installed if it is not there yet.
+def real_cli(name: str, version: str | None = None) -> Path:
+    """The absolute path of the CLI `name`, installed if it is not there yet; by default the pinned.
 
     Raises CannotInstall. Parallel callers install it once.
     """
     pin = PINS[name]
-    home = CACHE / f"{name}-{pin.version}"
+    version = version or pin.version
+    home = CACHE / f"{name}-{version}"
     program = home / "node_modules" / ".bin" / pin.command
     if program.exists():
         return program
     CACHE.mkdir(parents=True, exist_ok=True)
     with _alone(CACHE / f"{name}.lock"):
         if not program.exists():
-            _install(pin, home)
+            _install(pin, version, home)
     return program
 
 
-def _install(pin: Pin, home: Path) -> None:
+def _install(pin: Pin, version: str, home: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise CannotInstall(f"npm is not installed, so {pin.package} cannot be fetched")
     folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="partial-"))
     try:
-        _run([npm, "install", "--no-save", "--prefix", str(folder), f"{pin.package}@{pin.version}"])
+        _run([npm, "install", "--no-save", "--prefix", str(folder), f"{pin.package}@{version}"])
         program = folder / "node_modules" / ".bin" / pin.command
         if pin.repair and not _answers(program):
             # Where npm runs no scripts, the launcher is a stub that only explains itself.
             _run(["node", str(folder / "node_modules" / pin.package / pin.repair)])
         if not _answers(program):
-            raise CannotInstall(f"{pin.package} {pin.version} was installed but does not start")
+            raise CannotInstall(f"{pin.package} {version} was installed but does not start")
         shutil.rmtree(home, ignore_errors=True)  # what an interrupted removal left
         folder.rename(home)
     finally:
