@@ -11,6 +11,7 @@ from executor_core.process.environment import (
 )
 from executor_core.process.login_path import find_program, login_shell_path
 from executor_core.process.marker import MARKER, marker_of
+from executor_core.process.orphans import reap_orphans
 from executor_core.process.process_table import resources_by_run
 from executor_core.process.sweep import left_behind, sweep
 from executor_core.process.tree import ProcessTree
@@ -24,6 +25,7 @@ __all__ = [
     "left_behind",
     "login_shell_path",
     "marker_of",
+    "reap_orphans",
     "resources_by_run",
     "safe_task_variables",
     "sweep",
