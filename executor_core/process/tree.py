@@ -139,13 +139,20 @@ class ProcessTree:
         """Let the program see the end of its input, behind what was written."""
         self._pipes.close_stdin()
 
-    def lines(self) -> AsyncIterator[bytes]:
-        """The lines of stdout without their newline, for one reader.
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The lines of stdout, one by one; see `batches`."""
+        async for [line] in self._pipes.batches(1):
+            yield line
+
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        """The lines of stdout without their newline, for one reader: those that are there at once.
+
+        A batch is small enough to be handled in one turn of the loop (200 lines or some 64 KiB).
 
         Ends when stdout is closed, or 2 s after the program has exited while a descendant keeps it
         open. Lines over 16 MiB are left out and counted in `skipped_lines`.
         """
-        return self._pipes.lines()
+        return self._pipes.batches()
 
     @property
     def skipped_lines(self) -> int:
