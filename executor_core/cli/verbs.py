@@ -47,6 +47,15 @@ def demo_agent() -> None:
     main()
 
 
+@click.command("sweep", hidden=True)
+@click.argument("owner")
+def sweep(owner: str) -> None:
+    from executor_core.clock import SystemClock
+    from executor_core.process import sweep as end_leftovers
+
+    asyncio.run(end_leftovers(owner, alive=(), clock=SystemClock()))
+
+
 ALL = (
     life.status,
     runs.runs,
@@ -69,4 +78,5 @@ ALL = (
     health.bundle,
     health.help_,
     demo_agent,
+    sweep,
 )

@@ -15,6 +15,7 @@ from executor_core.process.orphans import reap_orphans
 from executor_core.process.process_table import resources_by_run
 from executor_core.process.sweep import left_behind, sweep
 from executor_core.process.tree import ProcessTree
+from executor_core.process.will import last_will
 
 __all__ = [
     "MARKER",
@@ -22,6 +23,7 @@ __all__ = [
     "TaskVariables",
     "child_environment",
     "find_program",
+    "last_will",
     "left_behind",
     "login_shell_path",
     "marker_of",
