@@ -191,12 +191,11 @@ def _alone(question: Callable[[Control], Awaitable[_T]], *, for_exec: bool) -> _
     """Be the executor of this <home> for one run, or one question about earlier ones."""
     from executor_core.cli.start import own_command, set_up_logs
     from executor_core.config.home import InstanceLock
-    from executor_core.desk.computer import owner_of
-    from executor_core.process import last_will
+    from executor_core.desk.will import ends_its_runs
 
     config = invocation().config()
     config.home.create()
-    will = last_will([*own_command(), "sweep", owner_of(config)]) if for_exec else nullcontext()
+    will = ends_its_runs(config, own_command()) if for_exec else nullcontext()
     with InstanceLock.acquire(config.home, for_exec=for_exec), will:
         close_logs = set_up_logs(config)
         try:

@@ -50,10 +50,9 @@ def demo_agent() -> None:
 @click.command("sweep", hidden=True)
 @click.argument("owner")
 def sweep(owner: str) -> None:
-    from executor_core.clock import SystemClock
-    from executor_core.process import sweep as end_leftovers
+    from executor_core.desk.will import carry_out
 
-    asyncio.run(end_leftovers(owner, alive=(), clock=SystemClock()))
+    asyncio.run(carry_out(owner))
 
 
 ALL = (
