@@ -150,7 +150,7 @@ class ProcessTree:
         A batch is small enough to be handled in one turn of the loop (200 lines or some 64 KiB).
 
         Ends when stdout is closed, or 2 s after the program has exited while a descendant keeps it
-        open. Lines over 16 MiB are left out and counted in `skipped_lines`.
+        open. One over 16 MiB is given as an empty one and counted in `skipped_lines`.
         """
         return self._pipes.batches()
 
