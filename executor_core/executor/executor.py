@@ -336,7 +336,7 @@ class Executor:
     # --- carrying out ----------------------------------------------------------------------
 
     def _apply(self, event: machine.MachineEvent) -> tuple[machine.Command, ...]:
-        before = self._active_ids()
+        before = self._table.standing
         try:
             self._table, commands = machine.step(self._table, event)
         except machine.UnexpectedEventError as error:
@@ -344,7 +344,7 @@ class Executor:
             return ()
         for command in commands:
             self._carry_out(command)
-        if self._active_ids() != before:
+        if self._table.standing != before:
             for door in self._doors.values():
                 door.on_active_changed()
         self.changes.tell()
@@ -367,9 +367,6 @@ class Executor:
                 pass  # answered by `submit`, which asked
             case _:
                 assert_never(command)
-
-    def _active_ids(self) -> frozenset[str]:
-        return frozenset(e.run_id for e in self._table.entries.values() if e.holds_slot)
 
     def _new_run(self, request: RunRequest) -> Run:
         folder = self._runs_folder / request.run_id
