@@ -41,6 +41,7 @@ _MODEL_FIELDS = frozenset({"model", "model_id", "api_key", "base_url", "small_mo
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,(.+)", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _MAX_NAME = 100
+_MAX_TITLE = 80
 _MAX_URL = 2_000
 _MAX_ID = 2**63 - 1
 
@@ -57,6 +58,20 @@ def task_ids(payload: object) -> TaskIds | None:
     body = fields_of(payload)
     task_id = positive(body.get("task_id"))
     return None if task_id is None else TaskIds(task_id, positive(body.get("subtask_id")))
+
+
+def envelope(payload: object) -> Json:
+    """So much of a payload as it takes to say no to it."""
+    body = fields_of(payload)
+    ids = {name: positive(body.get(name)) for name in ("task_id", "subtask_id", "message_id")}
+    bot = first_of(body.get("bot"))
+    shell = text_of(bot.get("shell_type"))[:_MAX_NAME]
+    user_id = positive(fields_of(body.get("user")).get("id")) or positive(body.get("user_id"))
+    return {
+        **ids,
+        "user_id": user_id,
+        "bot": [{"id": positive(bot.get("id")), "shell_type": shell}],
+    }
 
 
 def request_key(origin: str, task_id: int, subtask_id: int) -> str:
@@ -108,7 +123,7 @@ def parse_execute(
             "shell_type": shell,
         },
         agent=agent or SHELLS.get(shell.lower(), shell.lower()),
-        title=text_of(body.get("task_title")),
+        title=text_of(body.get("task_title")) or _first_line(words),
         task_id=ids.task_id,
         subtask_id=ids.subtask_id,
         prompt=words,
@@ -147,6 +162,12 @@ def _prompt(prompt: object) -> tuple[str, tuple[Image, ...]]:
         elif isinstance(block, dict):
             words.append(text_of(block.get("text")))
     return "\n".join(filter(None, words)), tuple(images)
+
+
+def _first_line(words: str) -> str:
+    """What a task without a title is about: the newest servers send none."""
+    line = next((line for line in map(str.strip, words.splitlines()) if line), "")
+    return line if len(line) <= _MAX_TITLE else line[: _MAX_TITLE - 1] + "…"
 
 
 def _add_image(block: Json, words: list[str], images: list[Image]) -> None:
