@@ -314,6 +314,10 @@ class Executor:
         row = await self._journal.latest(request_key)
         return _delivery(row) if row is not None else None
 
+    async def kept(self, conversation_key: str, name: str) -> str | None:
+        """The newest `name` in a `reply_to` of that conversation. Raises "journal_failed"."""
+        return await self._journal.kept(conversation_key, name)
+
     async def delivered(self, delivery: Delivery, error: str | None = None) -> None:
         """The server acknowledged the outcome, or (`error`) will never take it."""
         self._apply(machine.Delivered(delivery.request_key))

@@ -11,8 +11,10 @@ import re
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
+from executor_core.links.device.forms import with_form_answer
 from executor_core.links.device.materials import read_materials
 from executor_core.links.device.mcp import read_mcp_servers
+from executor_core.links.device.permissions import claude_mode, read_profile
 from executor_core.links.device.shapes import (
     Json,
     check_shapes,
@@ -103,7 +105,11 @@ def parse_execute(
     bot = first_of(body.get("bot"))
     shell = (text_of(bot.get("shell_type")) or "ClaudeCode")[:_MAX_NAME]
     words, images = _prompt(body.get("prompt"))
+    words = with_form_answer(words, body)
     materials, problem = _materials(body, server, token)
+    profile, unknown_profile = read_profile(body)
+    problem = problem or unknown_profile
+    name = agent or SHELLS.get(shell.lower(), shell.lower())
     if problem is None and agent is None and shell.lower() not in SHELLS:
         problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode, CodeX, OpenCode")
     if problem is None and not words.strip() and not images:
@@ -121,8 +127,9 @@ def parse_execute(
             "subtask_id": ids.subtask_id,
             "message_id": positive(body.get("message_id")),
             "shell_type": shell,
+            **profile,
         },
-        agent=agent or SHELLS.get(shell.lower(), shell.lower()),
+        agent=name,
         title=text_of(body.get("task_title")) or _first_line(words),
         task_id=ids.task_id,
         subtask_id=ids.subtask_id,
@@ -131,6 +138,7 @@ def parse_execute(
         model=_model(body.get("model_config"), fields_of(bot.get("agent_config"))),
         system_prompt=text_of(body.get("system_prompt")) or text_of(bot.get("system_prompt")),
         new_session=body.get("new_session") is True,
+        permission=claude_mode(body, name),
         workspace=_workspace(body, ids.task_id, user),
         materials=materials,
         mcp_servers=mcp.servers,

@@ -21,6 +21,7 @@ from executor_core.links.device.connection import Connection, LinkLostError
 from executor_core.links.device.dialects import Dialect, cancelled_unknown, terminal_frames
 from executor_core.links.device.frames import Frame
 from executor_core.links.device.login import Credential, Credentials
+from executor_core.links.device.permissions import PROFILE, held_to
 from executor_core.links.device.stream import RunStream, steps_in
 from executor_core.model import AgentEvent, RunRequest, Source
 
@@ -188,13 +189,16 @@ class DeviceWork(Door):
         else:
             try:
                 await self._submit(request)
+            except ExecutorError as error:
+                await self._executor.refuse(request, error.info)
             except Exception:
                 # Whatever it was, the chat must not wait for ever.
                 _log.exception("%s could not be taken", request.request_key)
                 await self._executor.refuse(request, ExecutorError("internal").info)
 
     async def _submit(self, request: RunRequest) -> None:
-        match await self._executor.submit(request):
+        last = await self._executor.kept(request.conversation_key, PROFILE)
+        match await self._executor.submit(held_to(request, last)):
             case Accepted():
                 pass
             case Duplicate(run_id):
