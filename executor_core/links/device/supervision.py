@@ -11,7 +11,7 @@ from msgspec.structs import replace
 REFUSALS_UNTIL_REJECTED = 3
 REJECTED_PROBE_S = 600.0
 RATE_LIMIT_S = 30.0
-WORKED_S = 2.0
+STABLE_S = 2.0
 """A session that was registered for this long worked: what failed before it counts no more. One
 that ends at once did not, so that a server which takes and drops us is asked ever less often."""
 
@@ -61,7 +61,7 @@ def classify_refusal(message: str) -> Failure:
 
 def after_failure(past: Supervision, failure: Failure, registered_s: float) -> Supervision:
     """The past and one more failure; `registered_s` is how long the session was registered."""
-    if registered_s >= WORKED_S:
+    if registered_s >= STABLE_S:
         past = Supervision()
     refusals = past.refusals + 1 if failure is Failure.REFUSED else 0
     if failure is Failure.BUSY or (failure is Failure.UNREACHABLE and past.is_rejected):
