@@ -185,9 +185,9 @@ class DeviceServer:
         )
         return seen[count - 1]
 
-    async def until_ended(self, subtask_id: int, count: int = 1) -> Seen:
+    async def until_ended(self, subtask_id: int, count: int = 1, limit_s: float = 10) -> Seen:
         seen: list[Seen] = await self.until(
-            lambda: found if len(found := self.terminals(subtask_id)) >= count else None
+            lambda: found if len(found := self.terminals(subtask_id)) >= count else None, limit_s
         )
         return seen[count - 1]
 
