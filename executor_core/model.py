@@ -196,10 +196,22 @@ class Materials(Value, kw_only=True, frozen=True):
 
 
 class Permission(StrEnum):
-    """What the agent may do without asking."""
+    """What the agent may do without asking, the strictest first.
 
-    UNATTENDED = "unattended"
+    `plan` and `auto` are Claude Code's own modes: look and plan only, and whatever its own check
+    of each step lets through.
+    """
+
+    READ_ONLY = "read_only"
+    PLAN = "plan"
     WORKSPACE_WRITE = "workspace_write"
+    AUTO = "auto"
+    UNATTENDED = "unattended"
+
+
+def strictest(*permissions: Permission) -> Permission:
+    """The one that allows least."""
+    return min(permissions, key=list(Permission).index)
 
 
 class Limits(Value, kw_only=True, frozen=True):

@@ -19,6 +19,7 @@ from executor_core.model import (
     Permission,
 )
 
+UNATTENDED_ONLY = frozenset({Permission.UNATTENDED})
 Emit: TypeAlias = Callable[[AgentEvent], None]
 
 
@@ -53,6 +54,8 @@ class Agent(Protocol):
 
     extra_args: ClassVar[ExtraArgs] = {}
     """The further arguments that its command takes."""
+    enforces: ClassVar[frozenset[Permission]] = UNATTENDED_ONLY
+    """What it can be held to. A run that allows less than all of these is refused."""
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ from executor_core.model import (
     AgentResult,
     Availability,
     ModelConfig,
+    Permission,
     SessionStarted,
 )
 
@@ -39,6 +40,7 @@ EXTRA_ARGS = {
 _UNFIT = frozenset({"openai-responses", "gemini"})
 """Kinds of model API that it cannot speak. Gateways that call themselves `openai` often can."""
 _VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(USE_|SKIP_|OAUTH_TOKEN)")
+_CHANGING = ("Bash", "PowerShell", "Edit", "MultiEdit", "Write", "NotebookEdit")
 _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -59,6 +61,7 @@ class ClaudeCode(Agent):
 
     name = NAME
     extra_args = EXTRA_ARGS
+    enforces = frozenset(PERMISSION_MODES)
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -118,7 +121,9 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     argv += ["--verbose", "--include-partial-messages", "--strict-mcp-config"]
     argv += ["--permission-mode", PERMISSION_MODES[assignment.permission]]
     # A question has nobody to answer it and would hold the run for ever.
-    argv += ["--disallowedTools=AskUserQuestion"]
+    unwanted = ["AskUserQuestion"]
+    unwanted += _CHANGING if assignment.permission is Permission.READ_ONLY else ()
+    argv += ["--disallowedTools=" + ",".join(unwanted)]
     if assignment.model.model and not assignment.model.brings_access:
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:

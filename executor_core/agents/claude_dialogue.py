@@ -44,8 +44,12 @@ MAX_NAME = 80
 """Characters of a command that name it in a sentence."""
 
 PERMISSION_MODES = {
-    Permission.UNATTENDED: "bypassPermissions",
+    # Asks for nothing and is given nothing; besides, what changes something is not there at all.
+    Permission.READ_ONLY: "dontAsk",
+    Permission.PLAN: "plan",
     Permission.WORKSPACE_WRITE: "acceptEdits",
+    Permission.AUTO: "auto",
+    Permission.UNATTENDED: "bypassPermissions",
 }
 _FILE_TOOLS = {
     "Write": "written",

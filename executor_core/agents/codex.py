@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
-from executor_core.agents.codex_app_server import CodexDialogue
+from executor_core.agents.codex_app_server import SANDBOXES, CodexDialogue
 from executor_core.agents.codex_config import (
     KEY_PROVIDER,
     TASK_KEY,
@@ -61,6 +61,7 @@ _QUIET = (
     "features.unbounded_connection_retries=false",
 )
 _EXEC_PERMISSIONS = {
+    Permission.READ_ONLY: "--sandbox=read-only",
     Permission.UNATTENDED: "--dangerously-bypass-approvals-and-sandbox",
     Permission.WORKSPACE_WRITE: "--sandbox=workspace-write",
 }
@@ -72,6 +73,7 @@ class Codex(Agent):
 
     name = NAME
     extra_args = EXTRA_ARGS
+    enforces = frozenset(SANDBOXES)
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host

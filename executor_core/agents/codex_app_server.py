@@ -35,9 +35,10 @@ from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 
-_SANDBOXES = {
-    Permission.UNATTENDED: "danger-full-access",
+SANDBOXES = {
+    Permission.READ_ONLY: "read-only",
     Permission.WORKSPACE_WRITE: "workspace-write",
+    Permission.UNATTENDED: "danger-full-access",
 }
 # The same words again after each change, and output that comes whole at the end of its command.
 _UNWANTED = ("turn/diff/updated", "item/commandExecution/outputDelta")
@@ -128,7 +129,7 @@ class CodexDialogue:
         params |= {
             "cwd": str(assignment.folder),
             "approvalPolicy": "never",
-            "sandbox": _SANDBOXES[assignment.permission],
+            "sandbox": SANDBOXES[assignment.permission],
         }
         if assignment.model.model:
             params["model"] = assignment.model.model

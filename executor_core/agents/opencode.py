@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from executor_core.agents.acp import load_dialogue
-from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
+from executor_core.agents.agent import UNATTENDED_ONLY, Agent, Assignment, Dialogue, Emit
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.scratch import write_secret
@@ -89,6 +89,10 @@ _WORKSPACE_WRITE = {
     **dict.fromkeys(("bash", "task", "webfetch", "websearch", "codesearch"), "deny"),
     **dict.fromkeys(("doom_loop", "external_directory"), "deny"),
 }
+_RULES = {
+    Permission.WORKSPACE_WRITE: _WORKSPACE_WRITE,
+    Permission.READ_ONLY: _WORKSPACE_WRITE | {"edit": "deny"},
+}
 _FIELD = re.compile(r'([\w.]+)=("(?:[^"\\]|\\.)*"|\S*)')
 _COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
 
@@ -97,6 +101,7 @@ class OpenCode(Agent):
     """The user's own `opencode`."""
 
     name = NAME
+    enforces = UNATTENDED_ONLY | _RULES.keys()
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -178,7 +183,7 @@ def variables(assignment: Assignment, disabled: list[str]) -> dict[str, str]:
             name: value for name, value in env.items() if not re.match("ANTHROPIC_|OPENAI_", name)
         }
         env |= _NO_PLUGINS
-    if assignment.permission is Permission.WORKSPACE_WRITE:
+    if assignment.permission in _RULES:
         # A configuration inside the folder could permit more than the folder.
         env["OPENCODE_DISABLE_PROJECT_CONFIG"] = "1"
     if assignment.private_home is not None:
@@ -204,8 +209,8 @@ def configuration(assignment: Assignment, disabled: list[str]) -> _Json:
         config["disabled_providers"] = disabled
         if wanted := _own_model(model):
             config["model"] = wanted
-    if assignment.permission is Permission.WORKSPACE_WRITE:
-        config["permission"] = _WORKSPACE_WRITE
+    if (rules := _RULES.get(assignment.permission)) is not None:
+        config["permission"] = rules
     if assignment.system_prompt:
         path = assignment.scratch / "system_prompt.md"
         path.write_text(assignment.system_prompt, encoding="utf-8")

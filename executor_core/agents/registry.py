@@ -10,14 +10,15 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from executor_core.agents.acp import AcpAgent, definitions_from, known_definitions
-from executor_core.agents.agent import Agent
+from executor_core.agents.agent import UNATTENDED_ONLY, Agent
 from executor_core.agents.claude_code import ClaudeCode
 from executor_core.agents.codex import EXEC_NAME, Codex, CodexExec
 from executor_core.agents.extra_args import checked_extra_args
 from executor_core.agents.host import AgentHost
 from executor_core.agents.opencode import OpenCode
 from executor_core.errors import ExecutorError
-from executor_core.model import Availability
+from executor_core.model import Availability, Permission
+from executor_core.texts import text
 
 _log = logging.getLogger("executor.agents")
 
@@ -65,6 +66,14 @@ class Agents:
         # Agents of other packages need not have a table.
         table = getattr(self.get(name), "extra_args", {})
         checked_extra_args(name, table, given)
+
+    def check_permission(self, name: str, wanted: Permission) -> None:
+        """Raises ExecutorError("permission_not_enforced") if the agent cannot be held to it."""
+        held = getattr(self.get(name), "enforces", UNATTENDED_ONLY)
+        if wanted not in held:
+            known = ", ".join(text(f"permission.{one}") for one in Permission if one in held)
+            words = text(f"permission.{wanted}")
+            raise ExecutorError("permission_not_enforced", agent=name, wanted=words, known=known)
 
     async def stand_in_for(self, name: str) -> tuple[Agent, Availability] | None:
         """The agent to use instead of `name` and what is wrong with that; None: use it itself."""

@@ -156,6 +156,7 @@ class Run:
             request.workspace, run_id=request.run_id, emit=self.emit, stop=self._stop
         )
         agent = await self._choose(agents)
+        agents.check_permission(agent.name, request.permission)
         if self._stop.is_set():
             return AgentResult()
         if request.new_session:

@@ -240,6 +240,18 @@ class Journal:
         rows = await self._rows("request_key = ? ORDER BY rowid DESC LIMIT 1", request_key)
         return rows[0] if rows else None
 
+    async def kept(self, conversation_key: str, name: str) -> str | None:
+        """The newest value of that name in a `reply_to` of the conversation, or None."""
+        sql = (
+            "SELECT CASE WHEN json_valid(reply_to) THEN json_extract(reply_to, '$.' || ?) END"
+            " AS value FROM runs"
+            " WHERE conversation_key = ? AND value IS NOT NULL ORDER BY rowid DESC LIMIT 1"
+        )
+        rows = await self._run(
+            lambda: self._connection().execute(sql, (name, conversation_key)).fetchall()
+        )
+        return str(rows[0][0]) if rows else None
+
     # --- agent sessions --------------------------------------------------------------------
 
     async def session(self, conversation_key: str, agent: str) -> str | None:

@@ -253,9 +253,18 @@ def test_a_task_with_its_own_access_opens_a_thread_without_asking_for_a_login() 
     }
 
 
-def test_where_the_agent_may_only_write_in_its_workspace_it_is_told_so() -> None:
-    lines = said(CodexDialogue(task(permission=Permission.WORKSPACE_WRITE)))
-    assert lines["thread"]["params"]["sandbox"] == "workspace-write"
+@pytest.mark.parametrize(
+    ("permission", "sandbox"),
+    [
+        (Permission.WORKSPACE_WRITE, "workspace-write"),
+        (Permission.READ_ONLY, "read-only"),
+    ],
+)
+def test_where_the_agent_may_not_do_everything_it_is_told_so(
+    permission: Permission, sandbox: str
+) -> None:
+    lines = said(CodexDialogue(task(permission=permission)))
+    assert lines["thread"]["params"]["sandbox"] == sandbox
 
 
 def test_a_conversation_is_resumed_without_being_told_again() -> None:

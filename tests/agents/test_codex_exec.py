@@ -200,6 +200,7 @@ def test_the_command_follows_permission_model_and_session_and_ends_with_the_prom
     argv = exec_arguments(task(session_id=THREAD, permission=Permission.WORKSPACE_WRITE))
     assert argv[:4] == ["exec", "--json", "--skip-git-repo-check", "--sandbox=workspace-write"]
     assert argv[-5:] == ["--cd=/home/me/ws", "--model=gpt-5.5", "resume", THREAD, "-"]
+    assert "--sandbox=read-only" in exec_arguments(task(permission=Permission.READ_ONLY))
     unattended = exec_arguments(task())
     assert "--dangerously-bypass-approvals-and-sandbox" in unattended
     assert unattended[-1] == "-"

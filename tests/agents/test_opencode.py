@@ -395,6 +395,8 @@ def test_attended_work_denies_all_but_files_whatever_the_folder_says(tmp_path: P
     assert rules["edit"] == rules["read"] == "allow"
     assert variables(attended, [])["OPENCODE_DISABLE_PROJECT_CONFIG"] == "1"
     assert "permission" not in configuration(assignment(tmp_path), [])
+    looking = configuration(assignment(tmp_path, permission=Permission.READ_ONLY), [])["permission"]
+    assert looking == rules | {"edit": "deny"}
 
 
 def test_the_system_prompt_is_a_file_that_the_configuration_names(tmp_path: Path) -> None:

@@ -236,6 +236,24 @@ async def test_attended_work_stays_in_the_folder(tmp_path: Path, opencode_cli: P
         assert not {"bash", "webfetch", "task"} & api.requests[0].tools
 
 
+async def test_read_only_work_looks_and_changes_nothing(tmp_path: Path, opencode_cli: Path) -> None:
+    script = [
+        use("write", filePath="written.txt", content="x"),
+        use("bash", command="touch touched.txt", description="touch"),
+        use("read", filePath="read.txt"),
+        say("Done."),
+    ]
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "read.txt").write_text("words")
+    (tmp_path / "ws" / "opencode.json").write_text('{"permission": {"edit": "allow"}}')
+    permission = Permission.READ_ONLY
+    async with working(tmp_path, opencode_cli, script, permission=permission) as (run, _):
+        assert (await run.result()).error is None
+        ends = [event.is_error for event in run.of(ToolFinished)]
+    assert ends == [True, True, False]
+    assert [path.name for path in (tmp_path / "ws").glob("*.txt")] == ["read.txt"]
+
+
 async def test_unattended_work_may_leave_the_folder_without_a_question(
     tmp_path: Path, opencode_cli: Path
 ) -> None:

@@ -86,6 +86,7 @@ def test_the_recorded_task_of_a_v2_server() -> None:
         address=f"{ORIGIN}#1",
         reply_to={"task_id": 1, "subtask_id": 2, "message_id": 2, "shell_type": "ClaudeCode"},
         agent="claude_code",
+        title="hello aug",
         task_id=1,
         subtask_id=2,
         prompt="hello aug",

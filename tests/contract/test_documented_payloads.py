@@ -88,7 +88,7 @@ EXPECTED = {
     "era 1": ERA_1,
     "era 2": replace(
         ERA_1,
-        title="",
+        title="Fix the login bug. See [attachment:301]",
         reply_to=ERA_1.reply_to | {"message_id": 40},
         model=ModelConfig(
             model="claude-sonnet-4-5",
@@ -120,6 +120,7 @@ EXPECTED = {
             "shell_type": "CodeX",
         },
         agent="codex",
+        title="Add tests",
         task_id=5120,
         subtask_id=23377,
         prompt="Add tests",

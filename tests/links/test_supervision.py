@@ -102,7 +102,14 @@ def test_a_busy_server_is_left_alone_for_thirty_seconds_and_not_by_all_at_once(
         assert waited > RATE_LIMIT_S
 
 
-def test_a_session_of_a_minute_starts_the_back_off_anew() -> None:
-    tired = Supervision(attempts=9, refusals=2)
-    assert after_failure(tired, Failure.LOST, STABLE_S) == Supervision(attempts=1)
+def test_a_link_that_worked_starts_the_back_off_anew_however_often_it_is_lost() -> None:
+    past = Supervision(attempts=9, refusals=2)
+    for _ in range(20):
+        past = after_failure(past, Failure.LOST, STABLE_S)
+        assert past == Supervision(attempts=1)
+        assert delay(past, Failure.LOST) <= 1
+
+
+def test_sessions_that_end_as_soon_as_they_began_count_as_failures() -> None:
+    tired = Supervision(attempts=9)
     assert after_failure(tired, Failure.LOST, STABLE_S - 0.1).attempts == 10

@@ -6,6 +6,7 @@ Every way out of serving ends in the one loop of `_supervise`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -42,8 +43,8 @@ from executor_core.texts import text
 _log = logging.getLogger("executor.links.device")
 
 PROBE_LIMIT_S = 5.0
+_ONLINE, _BUSY = "online", "busy"
 ANSWER_LIMIT_S = 5.0
-MAX_HEARTBEAT_MISSES = 2
 FIRST_REGISTER_AGAIN_S = 60.0
 REGISTER_AGAIN_S = 300.0
 
@@ -55,6 +56,15 @@ class Registration(Struct, kw_only=True, frozen=True):
     name: str
     version: str
     capabilities: tuple[str, ...] = ()
+
+    @property
+    def executor_version(self) -> str:
+        """Our version as servers are told it: with a word that makes it none of their own line.
+
+        They compare it with their own executor's releases and offer those as updates, for ever. A
+        version that is not of the usual form is shown and compared with nothing (all servers).
+        """
+        return f"{self.version[:40]}-desktop"
 
 
 class LinkTiming(Struct, kw_only=True, frozen=True):
@@ -274,7 +284,7 @@ class DeviceLink:
             {
                 "device_id": self._registration.device_id,
                 "name": self._registration.name[:100],
-                "executor_version": self._registration.version[:50],
+                "executor_version": self._registration.executor_version,
                 "device_type": "local",
                 "bind_shell": "claudecode",
                 "capabilities": list(self._registration.capabilities),
@@ -304,35 +314,44 @@ class DeviceLink:
 
     async def _heartbeats(self, connection: Connection) -> None:
         """Alive, running these; at once when the set changes. Raises LinkLostError."""
-        misses = 0
         limit_s = min(CALL_LIMIT_S, self._timing.heartbeat_timeout_s / 3)
         acked_at = self._clock.monotonic()
         register_at = acked_at + FIRST_REGISTER_AGAIN_S
+        told = _ONLINE
         while True:
             self._work.active_changed.clear()
             try:
                 reply = await connection.call("device:heartbeat", self._heartbeat(), limit_s)
             except TimeoutError:
-                misses += 1
-                silent_s = self._clock.monotonic() - acked_at
-                if misses >= MAX_HEARTBEAT_MISSES or silent_s > self._timing.heartbeat_timeout_s:
+                if self._clock.monotonic() - acked_at >= self._timing.heartbeat_timeout_s:
                     raise LinkLostError("the server acknowledges no heartbeat") from None
                 continue
             if isinstance(reply, dict) and reply.get("error"):
                 raise LinkLostError(str(reply["error"]))
-            misses = 0
             acked_at = self._clock.monotonic()
             if acked_at >= register_at and self._work.dialect is not Dialect.RESPONSES:
                 # P servers may show a device as offline whose heartbeats they acknowledge.
                 await self._register(connection)
                 register_at = acked_at + REGISTER_AGAIN_S
+                told = _ONLINE
+            told = await self._tell_status(connection, told)
             await wait_or(self._work.active_changed, self._clock, self._timing.heartbeat_interval_s)
+
+    async def _tell_status(self, connection: Connection, told: str) -> str:
+        """Say "busy" while nothing new is begun here, so that people choose another device."""
+        table = self._executor.table
+        status = _BUSY if table.is_paused or table.is_draining else _ONLINE
+        if status != told:
+            body = {"device_id": self._registration.device_id, "status": status}
+            with contextlib.suppress(TimeoutError):  # only a picture: nothing hangs on it
+                await connection.call("device:status", body)
+        return status
 
     def _heartbeat(self) -> dict[str, Any]:
         return {
             "device_id": self._registration.device_id,
             "running_task_ids": self._work.running_task_ids,
-            "executor_version": self._registration.version[:50],
+            "executor_version": self._registration.executor_version,
             "runtime_capacity": self._work.capacity.as_heartbeat(),
         }
 

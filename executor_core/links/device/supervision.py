@@ -11,8 +11,9 @@ from msgspec.structs import replace
 REFUSALS_UNTIL_REJECTED = 3
 REJECTED_PROBE_S = 600.0
 RATE_LIMIT_S = 30.0
-STABLE_S = 60.0
-"""A registered session that lived this long starts the back-off anew when it ends."""
+STABLE_S = 2.0
+"""A session that was registered for this long worked: what failed before it counts no more. One
+that ends at once did not, so that a server which takes and drops us is asked ever less often."""
 
 _AUTH_REFUSALS = ("authentication token", "expired token", "expired api key")
 _BARE_REFUSALS = ("refused by server", "rejected by server")
