@@ -92,11 +92,12 @@ class ModelConfig(Value, kw_only=True, frozen=True):
 
 
 class Image(Value, kw_only=True, frozen=True):
-    """A picture inside a prompt."""
+    """A picture inside a prompt. `path`: it lies there as a file too, and the prompt says so."""
 
     media_type: str
     data: str
     """Base64."""
+    path: str = ""
 
 
 class TaskFolder(Value, kw_only=True, frozen=True, tag="task"):
@@ -156,10 +157,14 @@ Workspace: TypeAlias = TaskFolder | Folder | GitClone
 
 
 class Attachment(Value, kw_only=True, frozen=True):
-    """A file that a person put beside the prompt. `name` is as it came, so it may be anything."""
+    """A file that a person put beside the prompt. `name` is as it came, so it may be anything.
+
+    `subtask_id` is the turn that it was sent with, where the server says so.
+    """
 
     id: int
     name: str = ""
+    subtask_id: int | None = None
     size_bytes: int | None = None
     media_type: str = ""
 

@@ -175,11 +175,12 @@ class Run:
         supplied = workspaces.supplied(
             request, site, is_follow_up=is_follow_up, emit=self.emit, stop=self._stop
         )
-        async with supplied as prompt, self._recording(workspaces.recorder, folder):
+        async with supplied as told, self._recording(workspaces.recorder, folder):
             if self._stop.is_set():
                 return AgentResult()
             self.emit(RunStarted(agent=agent.name, folder=str(folder)))
-            return await self._converse(agent, replace(assignment, prompt=prompt), journal)
+            assignment = replace(assignment, prompt=told.prompt, images=told.images)
+            return await self._converse(agent, assignment, journal)
 
     @asynccontextmanager
     async def _recording(self, recorder: Recorder | None, folder: Path) -> AsyncIterator[None]:

@@ -112,19 +112,19 @@ class Workspaces:
         is_follow_up: bool,
         emit: Callable[[Notice], None],
         stop: asyncio.Event,
-    ) -> AsyncIterator[str]:
-        """What the task brings is there inside the block, which gets the prompt that says where.
+    ) -> AsyncIterator[RunRequest]:
+        """What the task brings is there inside the block, which gets the request that says where.
 
         Raises ExecutorError where our own folders cannot be made.
         """
         if self._supplies is None or not request.materials.server:
-            yield request.prompt
+            yield request
             return
         places = await asyncio.to_thread(self._places, request, site)
         async with self._supplies.brought(
             request, places, is_follow_up=is_follow_up, emit=emit, stop=stop
-        ) as prompt:
-            yield prompt
+        ) as told:
+            yield told
 
     def _places(self, request: RunRequest, site: Site) -> Places:
         ours = self._root / site.task_folder / STATE_FOLDER
