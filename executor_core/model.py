@@ -139,10 +139,14 @@ class GitAuthor(Value, kw_only=True, frozen=True):
 
 
 class GitClone(Value, kw_only=True, frozen=True, tag="git"):
-    """A clone of `url` inside the task's folder, in a folder named after the repository."""
+    """A clone of `url` inside the task's folder, in a folder named after the repository.
+
+    `place` is that folder itself, where the task names one, under the rules of `Folder`.
+    """
 
     task_folder: str
     url: str
+    place: str = ""
     branch: str | None = None
     repo_name: str | None = None
     credential: GitCredential | None = None
@@ -200,6 +204,14 @@ class Materials(Value, kw_only=True, frozen=True):
         return f"Materials({self.server!r}, attachments={ids}, skills={names})"
 
 
+class Member(Value, kw_only=True, frozen=True):
+    """An agent that the one who is asked may hand work to. `name`: letters, digits and dashes."""
+
+    name: str
+    description: str
+    prompt: str
+
+
 class Permission(StrEnum):
     """What the agent may do without asking."""
 
@@ -223,7 +235,9 @@ class RunRequest(Value, kw_only=True, frozen=True):
     `address` is the server and account that the outcome belongs to; None means nobody waits for it.
     `mcp_servers` by name: `type` is `stdio` (with `command`, `args`, `env`), `http` or `sse` (both
     with `url`, `headers`). `remarks` are what the person is told first, such as what was left out.
-    `other_secrets` stand in it where their place does not tell that they are secret.
+    `other_secrets` stand in it where their place does not tell that they are secret. `variables`
+    are told to the agent's programs. `inherited_session`: what the agent calls the conversation
+    that a new one goes on from, leaving the old as it is.
     """
 
     run_id: str = field(default_factory=new_run_id)
@@ -249,6 +263,9 @@ class RunRequest(Value, kw_only=True, frozen=True):
     limits: Limits = Limits()
     extra_args: tuple[str, ...] = ()
     other_secrets: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
+    inherited_session: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
