@@ -22,7 +22,8 @@ from executor_core.errors import ExecutorError
 from executor_core.health import ServerLook, look_at_server
 from executor_core.health.network_checks import network, server, tls
 from executor_core.links.device.connection import proxy_for
-from executor_core.links.server import token_for
+from executor_core.links.dispatch import check_token
+from executor_core.links.server import Access, token_for
 from executor_core.model import ErrorInfo
 
 
@@ -57,7 +58,9 @@ class AccountRoom:
         return ServerCheck(server=url, version=look.version or None, problem=problem)
 
     async def sign_in(self, address: str, token: str, *, to_file: bool = False) -> Account:
-        kept = await asyncio.to_thread(self._keep, address, token, to_file)
+        url, value = await asyncio.to_thread(self._to_keep, address, token)
+        await check_token(Access(server=url, token=value))
+        kept = await asyncio.to_thread(self._keep, url, value, to_file)
         await tell_credential_changed(self._reach)
         return kept
 
@@ -74,7 +77,8 @@ class AccountRoom:
         await tell_credential_changed(self._reach)
         return await self.account()
 
-    def _keep(self, address: str, token: str, to_file: bool) -> Account:
+    def _to_keep(self, address: str, token: str) -> tuple[str, str]:
+        """The server and the token as they are kept, if they may be at all."""
         config = self._load()
         url = _normal(config, address)
         try:
@@ -82,6 +86,10 @@ class AccountRoom:
         except ValueError:
             raise ExecutorError("bad_token") from None
         AccountPins(config.home.accounts).account_of(url, value)
+        return url, value
+
+    def _keep(self, url: str, value: str, to_file: bool) -> Account:
+        config = self._load()
         config.home.create()
         changes: dict[str, Given | None] = {}
         if _must_be_remembered(config, url):

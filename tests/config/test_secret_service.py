@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,39 @@ from tests.support.secret_service import SecretService, needs_secret_service, se
 
 pytestmark = pytest.mark.slow
 
-SERVER = "http://127.0.0.1:9"
-TOKEN = "wg-" + "".join(chr(97 + n % 26) for n in range(5000))
+TOKEN = "eyJ" + "".join(chr(97 + n % 26) for n in range(5000))
 PASSWORD = "of-the-keyring"
 
 
 @pytest.fixture(autouse=True)
 def _programs() -> None:
     needs_secret_service()
+
+
+class _Takes(BaseHTTPRequestHandler):
+    """A server that takes every user token."""
+
+    url = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture(autouse=True)
+def server() -> Iterator[None]:
+    """Where the program signs in."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Takes) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        _Takes.url = f"http://127.0.0.1:{running.server_port}"
+        yield
+        running.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -47,7 +74,7 @@ def run(
 
 
 def login(service: SecretService, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
-    return run(service, "login", "--backend-url", SERVER, "--token", "-", stdin=token)
+    return run(service, "login", "--backend-url", _Takes.url, "--token", "-", stdin=token)
 
 
 def test_a_long_token_is_kept_and_found_by_another_process(unlocked: SecretService) -> None:
@@ -61,7 +88,7 @@ def test_a_long_token_is_kept_and_found_by_another_process(unlocked: SecretServi
 
 def test_a_token_replaces_a_longer_one_and_logout_forgets_it(unlocked: SecretService) -> None:
     login(unlocked)
-    assert login(unlocked, "wg-short-token").returncode == 0
+    assert login(unlocked, "short-token").returncode == 0
     assert run(unlocked, "logout").returncode == 0
     assert "keychain" not in run(unlocked, "config", "explain", "server.token").stdout
 
@@ -72,7 +99,7 @@ def test_a_locked_keychain_is_said_and_nothing_hangs(tmp_path: Path, with_displa
         assert login(service).returncode == 0
     with secret_service(tmp_path, None, with_display=with_display) as service:
         began = time.monotonic()
-        refused = login(service, "wg-another-token")
+        refused = login(service, "another-token")
         assert refused.returncode != 0
         assert "keychain" in refused.stderr
         assert "Traceback" not in refused.stderr

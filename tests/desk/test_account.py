@@ -15,8 +15,10 @@ import pytest
 from executor_core.config.accounts import AccountPins
 from executor_core.config.keychain import Keychain
 from executor_core.control.desk import Account
+from executor_core.desk import account
 from executor_core.desk.account import AccountRoom
 from executor_core.errors import ExecutorError
+from executor_core.links.server import Access
 from executor_core.model import LinkState
 from executor_core.texts import text
 from tests.config.memory_keyring import MemoryKeyring
@@ -34,8 +36,58 @@ async def rest() -> AsyncIterator[RestServer]:
 
 
 @pytest.fixture
-def room(computer: Computer) -> AccountRoom:
+def room(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> AccountRoom:
+    """The server takes every token."""
+
+    async def taken(_access: Access) -> None:
+        pass
+
+    monkeypatch.setattr(account, "check_token", taken)
     return AccountRoom(computer.load, computer.reach)
+
+
+@pytest.fixture
+def strict_room(computer: Computer) -> AccountRoom:
+    return AccountRoom(computer.load, computer.reach)
+
+
+async def test_a_token_is_kept_once_the_server_took_it(
+    strict_room: AccountRoom, keychain: MemoryKeyring, rest: RestServer
+) -> None:
+    rest.answers["GET /api/users/me"] = (200, {"user_name": "ada"})
+    await strict_room.sign_in(rest.url, ADA)
+    rest.has_sockets = True
+    await strict_room.sign_out()
+    await strict_room.sign_in(rest.url, "wg-key")
+    assert rest.connected == ["wg-key"]
+    assert list(keychain.entries.values()) == ["wg-key"]
+
+
+@pytest.mark.parametrize("token", [ADA, "wg-key"])
+@pytest.mark.parametrize("words", ["Invalid or expired API key", "Connection refused by server"])
+async def test_a_token_that_the_server_does_not_take_is_not_kept(
+    strict_room: AccountRoom, computer: Computer, keychain: MemoryKeyring, rest: RestServer,
+    token: str, words: str,
+) -> None:  # fmt: skip
+    rest.has_sockets, rest.refusal = True, words
+    rest.answers["GET /api/users/me"] = (401, {"detail": "Could not validate credentials"})
+    with pytest.raises(ExecutorError) as caught:
+        await strict_room.sign_in(rest.url, token, to_file=True)
+    assert caught.value.code == "token_refused"
+    assert not keychain.entries
+    assert not computer.home.token.exists()
+    assert not computer.home.config_toml.exists()
+
+
+@pytest.mark.parametrize("token", [ADA, "wg-key"])
+async def test_a_server_that_cannot_be_asked_keeps_a_login_from_being_kept(
+    strict_room: AccountRoom, computer: Computer, keychain: MemoryKeyring, token: str
+) -> None:
+    with pytest.raises(ExecutorError) as caught:
+        await strict_room.sign_in("http://127.0.0.1:9", token)
+    assert caught.value.code == "server_unreachable"
+    assert not keychain.entries
+    assert not computer.home.config_toml.exists()
 
 
 async def test_without_anything_nobody_is_signed_in(room: AccountRoom) -> None:
