@@ -26,7 +26,7 @@ from executor_core.config.accounts import AccountPins
 from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
 from executor_core.config.home import Home, InstanceLock, locked, user_home
-from executor_core.config.identity import device_id, device_name
+from executor_core.config.identity import device_name, id_of
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
@@ -127,7 +127,7 @@ class Application:
         self._presence = Presence(
             version=__version__,
             pid=os.getpid(),
-            device_id=device_id(self._home, config[options.DEVICE_ID]),
+            device_id=id_of(config),
             device_name=device_name(config[options.DEVICE_NAME]),
         )
         self._links: list[DeviceLink] = []

@@ -413,8 +413,13 @@ class LinkState(StrEnum):
     STOPPED = "stopped"
 
 
+TWIN = "twin"
+"""Why a link is rejected although its token is good: another home has the id of this device."""
+
+
 class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
-    """A link as people see it. `reason` is a sentence; `next_attempt_in_s` counts from now.
+    """A link as people see it. `reason` is a sentence, for some reasons `code` is its stable name;
+    `next_attempt_in_s` counts from now.
 
     `token_warning_h` is 48, 24 or 1 when the token ends within so many hours, and 0 once it ended.
     """
@@ -425,6 +430,7 @@ class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
     since: datetime
     dialect: str | None = None
     reason: str | None = None
+    code: str | None = None
     next_attempt_in_s: float | None = None
     token_expires_at: datetime | None = None
     token_warning_h: int | None = None

@@ -46,7 +46,7 @@ _EXIT_BY_CODE = {
     **dict.fromkeys(("network", "tls", "server"), Exit.OFFLINE),
     **dict.fromkeys(("server_unreachable", "server_answer_strange"), Exit.OFFLINE),
     **dict.fromkeys(("link_offline", "device_listed_offline"), Exit.OFFLINE),
-    **dict.fromkeys(("token_refused", "link_rejected"), Exit.REJECTED),
+    **dict.fromkeys(("token_refused", "link_rejected", "link_twin"), Exit.REJECTED),
 }
 
 

@@ -24,7 +24,7 @@ from executor_core.errors import ExecutorError
 from executor_core.health import look_at_server
 from executor_core.links.dispatch import send_task, team_for_devices
 from executor_core.links.server import Access, user_ask
-from executor_core.model import ErrorInfo, LinkState, LinkStatus, Outcome, RunState
+from executor_core.model import TWIN, ErrorInfo, LinkState, LinkStatus, Outcome, RunState
 from executor_core.outbound import proxy_for
 from executor_core.texts import text
 
@@ -257,4 +257,5 @@ def _link_to(status: Status, server: str) -> LinkStatus:
 
 def _link_failure(link: LinkStatus) -> ExecutorError:
     code = "link_rejected" if link.state is LinkState.REJECTED else "link_offline"
+    code = "link_twin" if link.code == TWIN else code
     return ExecutorError(code, server=link.server, reason=link.reason or link.state)

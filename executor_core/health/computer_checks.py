@@ -12,7 +12,7 @@ from msgspec import Struct
 from executor_core.control import Status
 from executor_core.control.desk import Check, Verdict
 from executor_core.health.words import check
-from executor_core.model import Availability, LinkState, LinkStatus
+from executor_core.model import TWIN, Availability, LinkState, LinkStatus
 
 GIB = 2**30
 FREE_WARNING_BYTES = 5 * GIB
@@ -67,7 +67,8 @@ def executor(status: Status | None, holder: str | None) -> Check:
         return check("executor", Verdict.OK, case, pid=status.pid, used=used, max=most)
     verdict = Verdict.WARNING if worst.state is LinkState.CONNECTING else Verdict.FAILED
     values = {"server": worst.server, "reason": worst.reason or ""}
-    return check("executor", verdict, f"executor.{worst.state.value}", **values)
+    case = TWIN if worst.code == TWIN else worst.state.value
+    return check("executor", verdict, f"executor.{case}", **values)
 
 
 def _badness(link: LinkStatus) -> int:

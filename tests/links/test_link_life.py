@@ -20,7 +20,7 @@ from executor_core.links.device import Credential, LinkTiming
 from executor_core.links.device import connection as connection_module
 from executor_core.links.device.connection import ConnectFailedError, Connection, LinkLostError
 from executor_core.links.device.supervision import REJECTED_PROBE_S, Failure
-from executor_core.model import LinkState
+from executor_core.model import TWIN, LinkState
 from tests.links.conftest import QUICK, TOKEN, Device, MakeDevice, MakeServer, execute
 from tests.support.clock import JumpingClock
 from tests.support.device_server import BARE_REFUSAL, EMPTY, NEWER_BARE_REFUSAL, SILENCE
@@ -264,6 +264,23 @@ async def test_a_rejected_link_looks_again_after_ten_minutes(
     assert len(server.tokens) == 3
     server.refusal = None
     await advance_until(clock, lambda: device.link.status.state is LinkState.ONLINE)
+
+
+async def test_a_second_home_with_the_same_id_ends_the_pushing_and_is_named(
+    make_server: MakeServer, make_device: MakeDevice
+) -> None:
+    server = await make_server("R")
+    stale = {"error": "Stale device connection"}
+    server.answers["device:heartbeat"] = deque([stale, stale])
+    device = await make_device(server.url)
+    await device.until(LinkState.REJECTED)
+    status = device.link.status
+    assert status.code == TWIN
+    assert "hw-1" in str(status.reason)
+    assert (len(server.tokens), device.tokens.refusals) == (2, [])
+    assert status.next_attempt_in_s is None or status.next_attempt_in_s > 500
+    device.link.try_now()
+    await device.until(LinkState.ONLINE)
 
 
 async def test_a_rejected_link_keeps_its_words_while_the_server_is_away(

@@ -32,10 +32,11 @@ from executor_core.links.device.supervision import (
     Failure,
     Supervision,
     after_failure,
+    classify_loss,
     next_delay,
 )
 from executor_core.links.device.work import DeviceWork
-from executor_core.model import LinkState, LinkStatus, Source
+from executor_core.model import TWIN, LinkState, LinkStatus, Source
 from executor_core.outbound import client_session
 from executor_core.texts import text
 
@@ -116,6 +117,7 @@ class DeviceLink:
         self._state = LinkState.STOPPED
         self._since = clock.now()
         self._reason: str | None = None
+        self._code: str | None = None
         self._next_attempt_at: float | None = None
 
     async def start(self) -> None:
@@ -166,6 +168,7 @@ class DeviceLink:
             dialect=self._work.dialect.letter if self._is_dialect_known else None,
             since=self._since,
             reason=self._reason,
+            code=self._code,
             next_attempt_in_s=None if left is None else round(left, 1),
             token_expires_at=self._expiry.expires_at,
             token_warning_h=self._expiry.warning_h,
@@ -214,6 +217,9 @@ class DeviceLink:
             self._past = REJECTED
         if not self._past.is_rejected:
             self._become(LinkState.OFFLINE, text(f"link.{failure}", reason=reason))
+        elif self._past.is_twin:
+            words = text("link.twin", device_id=self._registration.device_id)
+            self._become(LinkState.REJECTED, words, code=TWIN)
         elif failure is Failure.REFUSED:
             self._credentials.refused(credential)
             if await self._has_another(credential):
@@ -253,11 +259,11 @@ class DeviceLink:
             work = self._work.serve(connection)
             jobs.spawn(_until_lost(work, connection), "work")
             await connection.lost.wait()
-            return Failure.LOST, connection.lost_reason
+            return classify_loss(connection.lost_reason), connection.lost_reason
         except ConnectFailedError as error:
             return error.failure, error.reason
         except LinkLostError as error:
-            return Failure.LOST, str(error)
+            return classify_loss(str(error)), str(error)
         except TimeoutError:
             return Failure.LOST, "no answer to the registration"
         finally:
@@ -348,9 +354,10 @@ class DeviceLink:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
-    def _become(self, state: LinkState, reason: str | None = None) -> None:
+    def _become(self, state: LinkState, reason: str | None = None, code: str | None = None) -> None:
         if (state, reason) == (self._state, self._reason):
             return
+        self._code = code
         was_online = self._state is LinkState.ONLINE
         self._state, self._reason = state, reason
         self._since = self._clock.now()
