@@ -30,7 +30,7 @@ from executor_core.config.identity import device_name, id_of
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
-from executor_core.config.token import TokenSources
+from executor_core.config.token import WAITING, TokenSources
 from executor_core.config.writing import PATIENCE_S
 from executor_core.control import Address, Control, LocalControl, Presence
 from executor_core.desk.computer import make_host
@@ -440,12 +440,19 @@ def is_standalone(config: Config, asked: bool) -> bool:
 
 
 def check_configured(config: Config, *, standalone: bool) -> None:
-    """Raise ExecutorError("not_configured") without a server and a token, or the hub."""
+    """Raise ExecutorError("not_configured") without a server and a token, or the hub.
+
+    A locked keychain may hold one: the link waits for it.
+    """
     if standalone:
         return
     server = config[options.SERVER_URL]
-    if not server or TokenSources(config).current(server) is None:
-        raise ExecutorError("not_configured")
+    try:
+        if not server or TokenSources(config).current(server) is None:
+            raise ExecutorError("not_configured")
+    except ExecutorError as error:
+        if error.code not in WAITING:
+            raise
 
 
 async def serve(

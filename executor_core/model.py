@@ -413,6 +413,8 @@ class LinkState(StrEnum):
     STOPPED = "stopped"
 
 
+KEYCHAIN = "keychain"
+"""Why a link is offline before it began: a locked keychain has its token."""
 TWIN = "twin"
 """Why a link is rejected although its token is good: another home has the id of this device."""
 

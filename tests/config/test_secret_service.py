@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -105,6 +106,41 @@ def test_a_locked_keychain_is_said_and_nothing_hangs(tmp_path: Path, with_displa
         assert "Traceback" not in refused.stderr
         # Five seconds for each question, and nobody answers the prompt.
         assert time.monotonic() - began < 30
+
+
+def test_an_executor_waits_for_a_locked_keychain_and_goes_on_once_it_is_unlocked(
+    tmp_path: Path,
+) -> None:
+    with secret_service(tmp_path, PASSWORD) as service:
+        assert login(service).returncode == 0
+    with secret_service(tmp_path, None) as service, started(service):
+        assert "Unlock it" in until_said(service, "keychain")
+        service.unlock(PASSWORD)
+        # It has the token now: what stands in its way is the server, which speaks no Socket.IO.
+        assert "keychain" not in until_said(service, "Wegent server")
+
+
+@contextmanager
+def started(service: SecretService) -> Iterator[None]:
+    """The executor, headless, as a login item starts it."""
+    home = service.env["HOME"] + "/executor"
+    argv = [sys.executable, "-m", "executor_core", "--no-gui"]
+    env = service.env | {"WEGENT_EXECUTOR_HOME": home, "LANG": "C.UTF-8"}
+    process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+        assert process.poll() is None, "it did not wait"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def until_said(service: SecretService, words: str) -> str:
+    """What `status` says as soon as these words are in it."""
+    ends_at = time.monotonic() + 30
+    while words not in (said := run(service, "status").stdout):
+        assert time.monotonic() < ends_at, said
+    return said
 
 
 def test_without_a_service_the_file_is_offered(tmp_path: Path) -> None:

@@ -194,6 +194,24 @@ async def test_a_token_that_cannot_be_kept_leaves_the_server_as_it_was(
     assert (file.read_text() if file.exists() else None) == before
 
 
+async def test_who_is_asked_by_the_keychain_has_as_long_as_it_takes(
+    room: AccountRoom, keychain: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = keychain.gate = threading.Event()
+    monkeypatch.setattr("executor_core.config.keychain._process", Keychain(lambda: keychain, 0.05))
+    monkeypatch.setattr(account, "LOOK_AGAIN_S", 0.01)
+    told: list[str] = []
+
+    def answer_later() -> None:
+        told.append("asked")
+        threading.Timer(0.3, gate.set).start()
+
+    room._on_wait = answer_later
+    kept = await room.sign_in(SERVER, "good")
+    assert (kept.place, told) == (text("source.keychain"), ["asked"])
+    assert list(keychain.entries.values()) == ["good"]
+
+
 async def test_a_keychain_that_waits_for_its_user_holds_no_loop_and_is_asked_once(
     room: AccountRoom, keychain: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +219,7 @@ async def test_a_keychain_that_waits_for_its_user_holds_no_loop_and_is_asked_onc
     keychain.gate = threading.Event()
     monkeypatch.setattr("executor_core.config.keychain._process", Keychain(lambda: keychain, 0.7))
     for _ in range(2):
-        with pytest.raises(ExecutorError, match="keychain_locked"):
+        with pytest.raises(ExecutorError, match="keychain_asking"):
             await room.sign_in(SERVER, "good")
     assert keychain.calls == 1
     keychain.gate.set()

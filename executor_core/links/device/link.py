@@ -36,7 +36,7 @@ from executor_core.links.device.supervision import (
     next_delay,
 )
 from executor_core.links.device.work import DeviceWork
-from executor_core.model import TWIN, LinkState, LinkStatus, Source
+from executor_core.model import KEYCHAIN, TWIN, LinkState, LinkStatus, Source
 from executor_core.outbound import client_session
 from executor_core.texts import text
 
@@ -45,6 +45,9 @@ _log = logging.getLogger("executor.links.device")
 PROBE_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 5.0
 MAX_HEARTBEAT_MISSES = 2
+KEYCHAIN_WAITS = ("keychain_asking", "keychain_locked")
+KEYCHAIN_AGAIN_S = 5.0
+"""It is looked at without asking its user; see `Keychain`."""
 FIRST_REGISTER_AGAIN_S = 60.0
 REGISTER_AGAIN_S = 300.0
 
@@ -179,7 +182,7 @@ class DeviceLink:
     async def _supervise(self) -> None:
         while True:
             self._try_now.clear()
-            if not self._past.is_rejected:
+            if not self._past.is_rejected and self._code != KEYCHAIN:
                 self._become(LinkState.CONNECTING)
             try:
                 delay = await self._attempt()
@@ -198,8 +201,13 @@ class DeviceLink:
         try:
             credential = await self._credentials.current()
         except ExecutorError as error:
+            if error.code in KEYCHAIN_WAITS:
+                self._become(LinkState.OFFLINE, text("link.keychain"), code=KEYCHAIN)
+                return KEYCHAIN_AGAIN_S
             self._become(LinkState.REJECTED, error.info.sentence)
             return REJECTED_PROBE_S
+        if self._code == KEYCHAIN:
+            self._become(LinkState.CONNECTING)
         self._expiry.use(credential.expires_at if credential else None)
         if credential is None:
             self._become(LinkState.REJECTED, text("link.no_token"))
