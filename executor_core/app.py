@@ -26,11 +26,11 @@ from executor_core.config.accounts import AccountPins
 from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
 from executor_core.config.home import Home, InstanceLock, locked, user_home
-from executor_core.config.identity import device_id, device_name
+from executor_core.config.identity import device_name, id_of
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
-from executor_core.config.token import TokenSources
+from executor_core.config.token import WAITING, TokenSources
 from executor_core.config.writing import PATIENCE_S
 from executor_core.control import Address, Control, LocalControl, Presence
 from executor_core.desk.computer import make_host
@@ -127,7 +127,7 @@ class Application:
         self._presence = Presence(
             version=__version__,
             pid=os.getpid(),
-            device_id=device_id(self._home, config[options.DEVICE_ID]),
+            device_id=id_of(config),
             device_name=device_name(config[options.DEVICE_NAME]),
         )
         self._links: list[DeviceLink] = []
@@ -441,12 +441,19 @@ def is_standalone(config: Config, asked: bool) -> bool:
 
 
 def check_configured(config: Config, *, standalone: bool) -> None:
-    """Raise ExecutorError("not_configured") without a server and a token, or the hub."""
+    """Raise ExecutorError("not_configured") without a server and a token, or the hub.
+
+    A locked keychain may hold one: the link waits for it.
+    """
     if standalone:
         return
     server = config[options.SERVER_URL]
-    if not server or TokenSources(config).current(server) is None:
-        raise ExecutorError("not_configured")
+    try:
+        if not server or TokenSources(config).current(server) is None:
+            raise ExecutorError("not_configured")
+    except ExecutorError as error:
+        if error.code not in WAITING:
+            raise
 
 
 def _make_folders(config: Config) -> None:

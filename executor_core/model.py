@@ -92,11 +92,12 @@ class ModelConfig(Value, kw_only=True, frozen=True):
 
 
 class Image(Value, kw_only=True, frozen=True):
-    """A picture inside a prompt."""
+    """A picture inside a prompt. `path`: it lies there as a file too, and the prompt says so."""
 
     media_type: str
     data: str
     """Base64."""
+    path: str = ""
 
 
 class TaskFolder(Value, kw_only=True, frozen=True, tag="task"):
@@ -138,10 +139,14 @@ class GitAuthor(Value, kw_only=True, frozen=True):
 
 
 class GitClone(Value, kw_only=True, frozen=True, tag="git"):
-    """A clone of `url` inside the task's folder, in a folder named after the repository."""
+    """A clone of `url` inside the task's folder, in a folder named after the repository.
+
+    `place` is that folder itself, where the task names one, under the rules of `Folder`.
+    """
 
     task_folder: str
     url: str
+    place: str = ""
     branch: str | None = None
     repo_name: str | None = None
     credential: GitCredential | None = None
@@ -156,10 +161,14 @@ Workspace: TypeAlias = TaskFolder | Folder | GitClone
 
 
 class Attachment(Value, kw_only=True, frozen=True):
-    """A file that a person put beside the prompt. `name` is as it came, so it may be anything."""
+    """A file that a person put beside the prompt. `name` is as it came, so it may be anything.
+
+    `subtask_id` is the turn that it was sent with, where the server says so.
+    """
 
     id: int
     name: str = ""
+    subtask_id: int | None = None
     size_bytes: int | None = None
     media_type: str = ""
 
@@ -193,6 +202,14 @@ class Materials(Value, kw_only=True, frozen=True):
         ids = [attachment.id for attachment in self.attachments]
         names = [skill.name for skill in self.skills]
         return f"Materials({self.server!r}, attachments={ids}, skills={names})"
+
+
+class Member(Value, kw_only=True, frozen=True):
+    """An agent that the one who is asked may hand work to. `name`: letters, digits and dashes."""
+
+    name: str
+    description: str
+    prompt: str
 
 
 class Permission(StrEnum):
@@ -230,7 +247,9 @@ class RunRequest(Value, kw_only=True, frozen=True):
     `address` is the server and account that the outcome belongs to; None means nobody waits for it.
     `mcp_servers` by name: `type` is `stdio` (with `command`, `args`, `env`), `http` or `sse` (both
     with `url`, `headers`). `remarks` are what the person is told first, such as what was left out.
-    `other_secrets` stand in it where their place does not tell that they are secret.
+    `other_secrets` stand in it where their place does not tell that they are secret. `variables`
+    are told to the agent's programs. `inherited_session`: what the agent calls the conversation
+    that a new one goes on from, leaving the old as it is.
     """
 
     run_id: str = field(default_factory=new_run_id)
@@ -256,6 +275,9 @@ class RunRequest(Value, kw_only=True, frozen=True):
     limits: Limits = Limits()
     extra_args: tuple[str, ...] = ()
     other_secrets: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
+    inherited_session: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -407,8 +429,15 @@ class LinkState(StrEnum):
     STOPPED = "stopped"
 
 
+KEYCHAIN = "keychain"
+"""Why a link is offline before it began: a locked keychain has its token."""
+TWIN = "twin"
+"""Why a link is rejected although its token is good: another home has the id of this device."""
+
+
 class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
-    """A link as people see it. `reason` is a sentence; `next_attempt_in_s` counts from now.
+    """A link as people see it. `reason` is a sentence, for some reasons `code` is its stable name;
+    `next_attempt_in_s` counts from now.
 
     `token_warning_h` is 48, 24 or 1 when the token ends within so many hours, and 0 once it ended.
     """
@@ -419,6 +448,7 @@ class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
     since: datetime
     dialect: str | None = None
     reason: str | None = None
+    code: str | None = None
     next_attempt_in_s: float | None = None
     token_expires_at: datetime | None = None
     token_warning_h: int | None = None

@@ -219,7 +219,8 @@ class AcpDialogue:
             return
         yield SessionStarted(session_id=self._session_id, model=model)
         yield from self._notices
-        if self._assignment.images and not self._takes_images:
+        is_lost = not all(image.path for image in self._assignment.images)
+        if is_lost and not self._takes_images:
             words = text("notice.images_ignored", agent=self._title)
             yield Notice(code="images_ignored", text=words)
         prompt = schema.PromptRequest(session_id=self._session_id, prompt=self._prompt())

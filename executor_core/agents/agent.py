@@ -15,6 +15,7 @@ from executor_core.model import (
     AgentResult,
     Availability,
     Image,
+    Member,
     ModelConfig,
     Permission,
 )
@@ -28,7 +29,8 @@ class Assignment(Struct, kw_only=True, frozen=True):
 
     `scratch` is the run's private folder (0700) for files that the agent's command names.
     `private_home` is where the agent keeps its state when the task brings its own model access;
-    None leaves the user's own home and login in force. `session_id` resumes a conversation.
+    None leaves the user's own home and login in force. `session_id` resumes a conversation, or with
+    `is_fork` begins a new one that goes on from it. `members` may be handed work.
     `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command.
     `is_awaited` is set once somebody waits for the end of the run: work that goes on behind the
     answer is not waited for any more.
@@ -41,6 +43,8 @@ class Assignment(Struct, kw_only=True, frozen=True):
     images: tuple[Image, ...] = ()
     private_home: Path | None = None
     session_id: str | None = None
+    is_fork: bool = False
+    members: tuple[Member, ...] = ()
     model: ModelConfig = ModelConfig()
     system_prompt: str = ""
     permission: Permission = Permission.UNATTENDED
@@ -56,6 +60,8 @@ class Agent(Protocol):
     """The further arguments that its command takes."""
     enforces: ClassVar[frozenset[Permission]] = UNATTENDED_ONLY
     """What it can be held to. A run that allows less than all of these is refused."""
+    takes_members: ClassVar[bool] = False
+    """Whether it knows agents that it may hand work to."""
 
     @property
     def name(self) -> str:

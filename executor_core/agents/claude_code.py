@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.claude_dialogue import PERMISSION_MODES, ClaudeDialogue
@@ -14,6 +15,7 @@ from executor_core.agents.claude_failures import TITLE
 from executor_core.agents.drive import drive
 from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
+from executor_core.agents.instructions import unread_instructions
 from executor_core.agents.loose_json import Json
 from executor_core.agents.mcp import McpServer, mcp_servers
 from executor_core.agents.scratch import MCP_FILE, forget_secrets, write_secret
@@ -62,6 +64,7 @@ class ClaudeCode(Agent):
     name = NAME
     extra_args = EXTRA_ARGS
     enforces = frozenset(PERMISSION_MODES)
+    takes_members = True
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -83,6 +86,12 @@ class ClaudeCode(Agent):
             raise ExecutorError("claude_code_missing")
         if assignment.model.protocol in _UNFIT:
             raise ExecutorError("model_unfit", agent=TITLE, protocol=assignment.model.protocol)
+
+        # In the system prompt, because a file of ours would be one more in the user's repository.
+        version = self._host.known_version(NAME)
+        unread = await asyncio.to_thread(unread_instructions, assignment.folder, version)
+        instructions = "\n\n".join(filter(None, (assignment.system_prompt, unread)))
+        assignment = replace(assignment, system_prompt=instructions)
 
         def hear(event: AgentEvent) -> None:
             if isinstance(event, SessionStarted):
@@ -128,6 +137,8 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:
         argv += [f"--resume={assignment.session_id}"]
+        if assignment.is_fork:
+            argv += ["--fork-session"]
     if assignment.system_prompt:
         # A file, because one argument may hold 128 KiB at most and is visible to everyone here.
         path = assignment.scratch / "system_prompt.md"

@@ -106,7 +106,22 @@ class ClaudeDialogue:
             for image in self._assignment.images
         ]
         message = {"role": "user", "content": content}
-        return _line({"type": "user", "message": message, "parent_tool_use_id": None})
+        asked = _line({"type": "user", "message": message, "parent_tool_use_id": None})
+        return self._introduction() + asked
+
+    def _introduction(self) -> bytes:
+        """The agents that it may hand work to; in a file or an argument others would see them."""
+        members = {
+            member.name: {
+                "description": member.description,
+                "prompt": member.prompt,
+                "model": "inherit",
+            }
+            for member in self._assignment.members
+        }
+        request = {"subtype": "initialize", "agents": members}
+        asked = {"type": "control_request", "request_id": "initialize", "request": request}
+        return _line(asked) if members else b""
 
     def interrupt(self) -> bytes:
         return _line(

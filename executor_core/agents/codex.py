@@ -143,7 +143,7 @@ class CodexExec(Codex):
         # What such a server needs would stand in the command, or in a file that stays.
         for notice in mcp_servers(assignment.mcp_servers, agent=TITLE, takes=())[1]:
             emit(notice)
-        if assignment.images:
+        if not all(image.path for image in assignment.images):
             words = text("notice.images_ignored", agent=TITLE)
             emit(Notice(code="images_ignored", text=words))
         dialogue: Dialogue = CodexExecDialogue(assignment)

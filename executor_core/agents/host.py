@@ -152,6 +152,12 @@ class AgentHost:
                 self._known[probe.name] = (identity, self.clock.monotonic(), known)
             return known
 
+    def known_version(self, name: str) -> tuple[int, ...]:
+        """The version of an agent when it was last looked at; empty where it never was."""
+        known = self._known.get(name)
+        version = known[2].version if known else None
+        return tuple(map(int, version.split("."))) if version else ()
+
     async def _look(self, probe: Probe, program: Path) -> Availability:
         found = msgspec.structs.replace(_unseen(probe), path=str(program))
         code, output = await self._ask(program, "--version")

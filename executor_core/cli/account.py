@@ -30,7 +30,8 @@ def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
     if not server:
         raise ExecutorError("no_server")
     value = _token_to_keep(token or asked.given.get(options.SERVER_TOKEN.name), server)
-    kept = asyncio.run(AccountRoom(*asked.desk()).sign_in(server, value, to_file=to_file))
+    room = AccountRoom(*asked.desk(), on_wait=_say_wait if sys.stderr.isatty() else None)
+    kept = asyncio.run(room.sign_in(server, value, to_file=to_file))
     click.echo(text("cli.logged_in", server=server, place=kept.place))
     _say_other_server(asked, server)
 
@@ -48,6 +49,10 @@ def logout() -> None:
     if left.place is not None:
         click.echo(text("cli.token_left", place=left.place))
     _say_other_server(asked, server)
+
+
+def _say_wait() -> None:
+    click.echo(text("cli.keychain_asks"), err=True)
 
 
 def _token_to_keep(given: object, server: str) -> str:

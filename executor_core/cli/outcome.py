@@ -42,11 +42,12 @@ _EXIT_BY_CODE = {
     "cannot_listen": Exit.CONFIGURATION,
     "acp_agent_invalid": Exit.CONFIGURATION,
     "signed_out": Exit.CONFIGURATION,
+    "keychain_blocked": Exit.CONFIGURATION,
     # What a look at the server found, by the names of its checks.
     **dict.fromkeys(("network", "tls", "server"), Exit.OFFLINE),
     **dict.fromkeys(("server_unreachable", "server_answer_strange"), Exit.OFFLINE),
     **dict.fromkeys(("link_offline", "device_listed_offline"), Exit.OFFLINE),
-    **dict.fromkeys(("token_refused", "link_rejected"), Exit.REJECTED),
+    **dict.fromkeys(("token_refused", "link_rejected", "link_twin"), Exit.REJECTED),
 }
 
 

@@ -31,12 +31,18 @@ class _Report(Struct, frozen=True):
 @click.command(cls=Verb)
 @click.option("--prompt", metavar="TEXT")
 @click.option("--backend-url", metavar="URL")
+@click.option("--team", "team_id", type=click.IntRange(1), metavar="ID")
 @click.option("--timeout", "timeout_s", type=click.IntRange(1, 3600), default=60, metavar="S")
 @click.option("--skip-dispatch", is_flag=True)
 @as_json
 @speaks_plainly
 def selftest(
-    prompt: str | None, backend_url: str | None, timeout_s: int, skip_dispatch: bool, is_json: bool
+    prompt: str | None,
+    backend_url: str | None,
+    team_id: int | None,
+    timeout_s: int,
+    skip_dispatch: bool,
+    is_json: bool,
 ) -> None:
     from executor_core.cli import show
     from executor_core.desk.selftest import SelfTest
@@ -51,6 +57,7 @@ def selftest(
         SystemClock(),
         prompt=prompt or text("selftest.prompt"),
         timeout_s=timeout_s,
+        team_id=team_id,
         skips_dispatch=skip_dispatch,
     )
     steps = asyncio.run(_run(test, is_silent=is_json))

@@ -98,7 +98,6 @@ DEVICE_ID = Option[str](
     kind=kinds.word(r"[A-Za-z0-9_-]{1,93}", "allowed.device_id"),
     empty="",
     device_config="device_id",
-    in_toml=False,
 )
 DEVICE_NAME = Option[str](
     name="device.name",

@@ -22,7 +22,8 @@ from executor_core.workspace import CleanReport, RunChanges, WorkspaceInfo
 
 
 class Account(Struct, kw_only=True, frozen=True):
-    """Who is signed in where. `place` says where the token came from; None: nobody is signed in.
+    """Who is signed in where. `place` says where the token came from; None: nobody is signed in,
+    or that cannot be told now because of `problem`, such as a locked keychain.
 
     The names and `expires_at` are what the token says about itself; an API key says nothing.
     """
@@ -34,6 +35,7 @@ class Account(Struct, kw_only=True, frozen=True):
     place: str | None = None
     is_refused: bool = False
     is_api_key: bool = False
+    problem: ErrorInfo | None = None
 
 
 class ServerCheck(Struct, kw_only=True, frozen=True):
@@ -56,9 +58,10 @@ class AccountDesk(Protocol):
     async def sign_in(self, address: str, token: str, *, to_file: bool = False) -> Account:
         """Keep a token, and `address` as the server to connect to.
 
-        Raises ExecutorError `bad_token`, `no_keychain`, `keychain_locked` (it waits for its
-        user), `keychain_blocked` (it refused), `token_not_written`,
-        or what is wrong with the address. Nothing is then kept.
+        The server is asked first whether it takes the token. Raises ExecutorError `token_refused`,
+        `server_unreachable`, `bad_token`, `no_keychain`, `keychain_asking`, `keychain_locked` (both
+        wait for the user), `keychain_blocked` (it refused), `token_not_written`, or what is wrong
+        with the address. Nothing is then kept.
         """
 
     async def sign_in_with_password(

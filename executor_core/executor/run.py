@@ -161,6 +161,11 @@ class Run:
             return AgentResult()
         if request.new_session:
             await journal.forget_session(request.conversation_key)
+        session_id = await journal.session(request.conversation_key, agent.name)
+        inherited = None if session_id or request.new_session else request.inherited_session
+        if request.members and not agent.takes_members:
+            words = text("notice.members_ignored", count=len(request.members))
+            self.emit(Notice(code="members_ignored", text=words))
         assignment = Assignment(
             run_id=request.run_id,
             prompt=request.prompt,
@@ -168,8 +173,10 @@ class Run:
             folder=folder,
             scratch=self._folder,
             private_home=self._private_home(workspaces, agent.name),
-            session_id=await journal.session(request.conversation_key, agent.name),
-            model=request.model,
+            session_id=session_id or inherited,
+            is_fork=inherited is not None,
+            members=request.members,
+            model=replace(request.model, env=request.variables | request.model.env),
             system_prompt=request.system_prompt,
             permission=request.permission,
             mcp_servers=request.mcp_servers,
@@ -183,16 +190,16 @@ class Run:
             agent=agent.name,
             private_home=assignment.private_home,
         )
-        is_follow_up = assignment.session_id is not None
+        is_follow_up = session_id is not None
         supplied = workspaces.supplied(
             request, site, is_follow_up=is_follow_up, emit=self.emit, stop=self._stop
         )
-        async with supplied as prompt, self._recording(workspaces.recorder, folder):
+        async with supplied as told, self._recording(workspaces.recorder, folder):
             if self._stop.is_set():
                 return AgentResult()
             self.emit(RunStarted(agent=agent.name, folder=str(folder)))
             assignment, notices = await asyncio.to_thread(
-                with_usable_images, replace(assignment, prompt=prompt)
+                with_usable_images, replace(assignment, prompt=told.prompt, images=told.images)
             )
             for notice in notices:
                 self.emit(notice)
@@ -275,7 +282,8 @@ class Run:
                 if may_repeat():
                     self.emit(_new_session(result))
                     is_resumed = False
-                    result = await agent.run(replace(assignment, session_id=None), emit, self._stop)
+                    afresh = replace(assignment, session_id=None, is_fork=False)
+                    result = await agent.run(afresh, emit, self._stop)
             return result
         finally:
             await asyncio.gather(*saving, return_exceptions=True)

@@ -85,20 +85,23 @@ class Cloner:
         self,
         wanted: GitClone,
         task_folder: Path,
+        target: Path | None = None,
         *,
         run_id: str,
         trusted: Iterable[Path],
         emit: Emit = lambda _: None,
         stop: asyncio.Event | None = None,
     ) -> Path:
-        """The folder of the repository below `task_folder`, cloned if it is not there yet.
+        """The folder of the repository in `task_folder`, cloned if it is not there yet: `target`,
+        or one of the repository's name.
 
         One that is there stays as it is: no fetch, no switch, no reset. Repositories of this
         computer must lie in a `trusted` folder. Raises ExecutorError `git_…` with the reason;
         then, and when `stop` is set or the caller is cancelled, nothing of the clone is left.
         """
         remote = parse_remote(wanted.url)
-        target = task_folder / folder_name(wanted.repo_name or remote.path)
+        name = folder_name(wanted.repo_name or remote.path)
+        target = target or task_folder / name
         if await asyncio.to_thread(_is_there, target):
             return target
         if wanted.branch:
@@ -113,7 +116,7 @@ class Cloner:
             emit(Notice(code="git_cloning", text=text("notice.git_cloning", name=target.name)))
             telling = _Telling(target.name, emit, self._clock)
             await self._clone(wanted, remote, login, staging, run_id, telling, stop)
-            await asyncio.to_thread(_put_in_place, staging / target.name, target)
+            await asyncio.to_thread(_put_in_place, staging / name, target)
         finally:
             await asyncio.to_thread(_discard, staging)
         return target
@@ -240,7 +243,7 @@ def _is_there(target: Path) -> bool:
 
 def _make_staging(task_folder: Path) -> Path:
     """An empty folder of a name nobody can have prepared; those of crashed clones go."""
-    for left in task_folder.glob(f"{STAGING}*"):
+    for left in task_folder.glob(STAGING + "[0-9a-f]" * 16):
         _discard(left)
     staging = task_folder.resolve() / f"{STAGING}{secrets.token_hex(8)}"
     try:

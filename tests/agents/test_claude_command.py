@@ -10,6 +10,7 @@ import pytest
 
 from executor_core.agents import AgentHost, Assignment, ClaudeCode
 from executor_core.agents.claude_code import _VENDOR_VARIABLES, arguments, variables
+from executor_core.agents.instructions import unread_instructions
 from executor_core.errors import ExecutorError
 from executor_core.model import ModelConfig, Permission
 from tests.support.agent_stage import agent_host
@@ -75,6 +76,43 @@ def test_arguments(tmp_path: Path, fields: dict[str, Any], there: str, missing: 
     argv = " ".join(arguments(assignment(tmp_path, **fields)))
     assert there in argv
     assert missing not in argv
+
+
+def test_a_conversation_of_another_task_is_gone_on_from_and_not_gone_on_in(tmp_path: Path) -> None:
+    argv = arguments(assignment(tmp_path, session_id="s", is_fork=True))
+    assert argv[-2:] == ["--resume=s", "--fork-session"]
+
+
+OLD, NEW = (2, 1, 197), (2, 1, 332)
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "is_told"),
+    [
+        (["AGENTS.md"], OLD, True),
+        (["AGENTS.md"], (), True),
+        (["AGENTS.md"], NEW, False),
+        (["agents.md"], NEW, True),
+        (["AGENTS.md", "CLAUDE.md"], OLD, False),
+        (["AGENTS.md", ".claude/CLAUDE.md"], OLD, False),
+        ([], OLD, False),
+    ],
+)
+def test_instructions_that_it_does_not_read_itself_are_told(
+    files: list[str], version: tuple[int, ...], is_told: bool, tmp_path: Path
+) -> None:
+    (tmp_path / ".claude").mkdir()
+    for name in files:
+        (tmp_path / name).write_text("Use tabs.")
+    assert ("Use tabs." in unread_instructions(tmp_path, version)) is is_told
+
+
+def test_instructions_that_lie_elsewhere_are_not_told(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "secret").write_text("key")
+    (project / "AGENTS.md").symlink_to(tmp_path / "secret")
+    assert unread_instructions(project, OLD) == ""
 
 
 def test_a_system_prompt_of_any_length_goes_by_file(tmp_path: Path) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from executor_core.agents import AgentHost, ClaudeCode
-from executor_core.clock import SystemClock
 from executor_core.model import Permission, RunState, ToolFinished
-from tests.agents.test_real_claude_code import OWNER, Real
-from tests.executor.room import opened
-from tests.support.model_api import Script, model_api, say, use
+from tests.agents.test_real_claude_code import claude_at
+from tests.support.model_api import Script, say, use
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -34,20 +30,9 @@ async def test_claude_code_looks_and_changes_nothing(
     (folder / ".claude").mkdir(parents=True)
     (folder / ".claude" / "settings.json").write_text(json.dumps(GENEROUS))
     (folder / "read.txt").write_text("words")
-    clock = SystemClock()
-    host = AgentHost(
-        base={"HOME": str(tmp_path), "LANG": "C.UTF-8"},
-        settings={},
-        path=f"{each_claude_cli.parent}:/usr/local/bin:/usr/bin:/bin",
-        platform="linux",
-        owner=OWNER,
-        is_root=os.geteuid() == 0,
-        folder=tmp_path,
-        clock=clock,
-    )
-    async with model_api(WRITES) as api, opened(tmp_path, clock, ClaudeCode(host)) as room:
-        outcome = await Real(room, api).run("Write.", permission=permission)
-        ends = [e.is_error for e in room.door.events() if isinstance(e, ToolFinished)]
+    async with claude_at(each_claude_cli, tmp_path)(WRITES) as real:
+        outcome = await real.run("Write.", permission=permission)
+        ends = [e.is_error for e in real.room.door.events() if isinstance(e, ToolFinished)]
     assert outcome.state is RunState.COMPLETED
     assert [path.name for path in folder.glob("*.txt")] == ["read.txt"]
     assert ends == [True, True, False]

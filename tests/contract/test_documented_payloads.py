@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from executor_core.links.device.payload import parse_execute
 from executor_core.model import (
     Attachment,
-    Folder,
     GitAuthor,
     GitClone,
     GitCredential,
@@ -28,7 +27,17 @@ ORIGIN = "https://wegent.example.com"
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "documented.json").read_text(encoding="utf-8")
 )
+VARIABLES = {
+    "GIT_DOMAIN": "github.com",
+    "GIT_REPO": "acme/app",
+    "GIT_REPO_ID": "998877",
+    "BRANCH_NAME": "main",
+    "GIT_URL": "https://github.com/acme/app.git",
+}
 TRACE = Attachment(id=301, name="trace.png", size_bytes=48211, media_type="image/png")
+
+
+ERA_3_TOKEN = "tYb0...=="
 
 
 def clone(login: str) -> GitClone:
@@ -82,6 +91,7 @@ ERA_1 = RunRequest(
             "headers": {"Authorization": "Bearer alice"},
         }
     },
+    variables=VARIABLES,
 )
 EXPECTED = {
     "era 0": replace(ERA_1, materials=replace(ERA_1.materials, preferred_skills=())),
@@ -131,7 +141,15 @@ EXPECTED = {
             protocol="openai-responses",
             headers={"X-Team": "a"},
         ),
-        workspace=Folder(path="/Users/alice/work/app"),
+        workspace=GitClone(
+            task_folder="5120",
+            url="https://github.com/acme/app.git",
+            place="/Users/alice/work/app",
+            branch="main",
+            credential=GitCredential(host="github.com", token=ERA_3_TOKEN, login="alice-gh"),
+            author=GitAuthor(name="alice-gh", email="alice@example.com"),
+        ),
+        variables={name: VARIABLES[name] for name in ("GIT_DOMAIN", "BRANCH_NAME", "GIT_URL")},
         materials=Materials(server=ORIGIN, token="eyJ...task token..."),
     ),
 }

@@ -33,10 +33,11 @@ from executor_core.links.device.supervision import (
     Failure,
     Supervision,
     after_failure,
+    classify_loss,
     next_delay,
 )
 from executor_core.links.device.work import DeviceWork
-from executor_core.model import LinkState, LinkStatus, Source
+from executor_core.model import KEYCHAIN, TWIN, LinkState, LinkStatus, Source
 from executor_core.outbound import client_session
 from executor_core.texts import text
 
@@ -45,6 +46,9 @@ _log = logging.getLogger("executor.links.device")
 PROBE_LIMIT_S = 5.0
 _ONLINE, _BUSY = "online", "busy"
 ANSWER_LIMIT_S = 5.0
+KEYCHAIN_WAITS = ("keychain_asking", "keychain_locked")
+KEYCHAIN_AGAIN_S = 5.0
+"""It is looked at without asking its user; see `Keychain`."""
 FIRST_REGISTER_AGAIN_S = 60.0
 REGISTER_AGAIN_S = 300.0
 
@@ -126,6 +130,7 @@ class DeviceLink:
         self._state = LinkState.STOPPED
         self._since = clock.now()
         self._reason: str | None = None
+        self._code: str | None = None
         self._next_attempt_at: float | None = None
 
     async def start(self) -> None:
@@ -176,6 +181,7 @@ class DeviceLink:
             dialect=self._work.dialect.letter if self._is_dialect_known else None,
             since=self._since,
             reason=self._reason,
+            code=self._code,
             next_attempt_in_s=None if left is None else round(left, 1),
             token_expires_at=self._expiry.expires_at,
             token_warning_h=self._expiry.warning_h,
@@ -186,7 +192,7 @@ class DeviceLink:
     async def _supervise(self) -> None:
         while True:
             self._try_now.clear()
-            if not self._past.is_rejected:
+            if not self._past.is_rejected and self._code != KEYCHAIN:
                 self._become(LinkState.CONNECTING)
             try:
                 delay = await self._attempt()
@@ -205,8 +211,13 @@ class DeviceLink:
         try:
             credential = await self._credentials.current()
         except ExecutorError as error:
+            if error.code in KEYCHAIN_WAITS:
+                self._become(LinkState.OFFLINE, text("link.keychain"), code=KEYCHAIN)
+                return KEYCHAIN_AGAIN_S
             self._become(LinkState.REJECTED, error.info.sentence)
             return REJECTED_PROBE_S
+        if self._code == KEYCHAIN:
+            self._become(LinkState.CONNECTING)
         self._expiry.use(credential.expires_at if credential else None)
         if credential is None:
             self._become(LinkState.REJECTED, text("link.no_token"))
@@ -224,6 +235,9 @@ class DeviceLink:
             self._past = REJECTED
         if not self._past.is_rejected:
             self._become(LinkState.OFFLINE, text(f"link.{failure}", reason=reason))
+        elif self._past.is_twin:
+            words = text("link.twin", device_id=self._registration.device_id)
+            self._become(LinkState.REJECTED, words, code=TWIN)
         elif failure is Failure.REFUSED:
             self._credentials.refused(credential)
             if await self._has_another(credential):
@@ -263,11 +277,11 @@ class DeviceLink:
             work = self._work.serve(connection)
             jobs.spawn(_until_lost(work, connection), "work")
             await connection.lost.wait()
-            return Failure.LOST, connection.lost_reason
+            return classify_loss(connection.lost_reason), connection.lost_reason
         except ConnectFailedError as error:
             return error.failure, error.reason
         except LinkLostError as error:
-            return Failure.LOST, str(error)
+            return classify_loss(str(error)), str(error)
         except TimeoutError:
             return Failure.LOST, "no answer to the registration"
         finally:
@@ -367,9 +381,10 @@ class DeviceLink:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
-    def _become(self, state: LinkState, reason: str | None = None) -> None:
+    def _become(self, state: LinkState, reason: str | None = None, code: str | None = None) -> None:
         if (state, reason) == (self._state, self._reason):
             return
+        self._code = code
         was_online = self._state is LinkState.ONLINE
         self._state, self._reason = state, reason
         self._since = self._clock.now()

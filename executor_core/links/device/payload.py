@@ -15,6 +15,7 @@ from executor_core.links.device.forms import with_form_answer
 from executor_core.links.device.materials import read_materials
 from executor_core.links.device.mcp import read_mcp_servers
 from executor_core.links.device.permissions import claude_mode, read_profile
+from executor_core.links.device.repository import read_workspace, repository_variables
 from executor_core.links.device.shapes import (
     Json,
     check_shapes,
@@ -23,18 +24,13 @@ from executor_core.links.device.shapes import (
     positive,
     text_of,
 )
+from executor_core.links.device.team import inherited_session, read_members
 from executor_core.model import (
-    Folder,
-    GitAuthor,
-    GitClone,
-    GitCredential,
     Image,
     Materials,
     ModelConfig,
     RunRequest,
     Source,
-    TaskFolder,
-    Workspace,
 )
 
 SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode", "demo": "demo"}
@@ -139,11 +135,14 @@ def parse_execute(
         system_prompt=text_of(body.get("system_prompt")) or text_of(bot.get("system_prompt")),
         new_session=body.get("new_session") is True,
         permission=claude_mode(body, name),
-        workspace=_workspace(body, ids.task_id, user),
+        workspace=read_workspace(body, ids.task_id),
         materials=materials,
         mcp_servers=mcp.servers,
         remarks=mcp.notices,
         other_secrets=mcp.secrets,
+        variables=repository_variables(body),
+        members=read_members(body),
+        inherited_session=inherited_session(body, bot),
     )
     return request, problem
 
@@ -219,39 +218,3 @@ def _protocol(source: Json) -> str | None:
     said = "anthropic" if said == "claude" else said
     has_responses = "responses" in (source.get("api_format"), source.get("wire_api"))
     return "openai-responses" if has_responses and said in ("", "openai") else said or None
-
-
-def _workspace(body: Json, task_id: int, user: Json) -> Workspace:
-    if path := text_of(body.get("project_workspace_path")):
-        return Folder(path=path)
-    repository = fields_of(fields_of(body.get("workspace")).get("repository"))
-    url = text_of(body.get("git_url")) or text_of(repository.get("gitUrl"))
-    if url and body.get("skip_git_clone") is not True:
-        branch = text_of(body.get("branch_name")) or text_of(repository.get("branchName"))
-        return GitClone(
-            task_folder=str(task_id),
-            url=url,
-            branch=branch.strip() or None,
-            repo_name=text_of(body.get("git_repo")) or None,
-            credential=_git_credential(user),
-            author=_git_author(user),
-        )
-    return TaskFolder(name=str(task_id))
-
-
-def _git_credential(user: Json) -> GitCredential | None:
-    """The user's login to a git server: `git_login` from v1.5, before that `user_name`."""
-    token = text_of(user.get("git_token"))
-    if not token:
-        return None
-    login = text_of(user.get("git_login")) or text_of(user.get("user_name"))
-    return GitCredential(host=text_of(user.get("git_domain")), token=token, login=login)
-
-
-def _git_author(user: Json) -> GitAuthor | None:
-    """In whose name commits are made; without an address, the vendor's form of a private one."""
-    login = text_of(user.get("git_login")) or text_of(user.get("user_name"))
-    email = text_of(user.get("git_email"))
-    if not email and (git_id := text_of(user.get("git_id"))) and login:
-        email = f"{git_id}+{login}@users.noreply.github.com"
-    return GitAuthor(name=login, email=email) if login and email else None

@@ -314,6 +314,8 @@ async def test_start_at_login_that_cannot_be_written_is_said(
 @pytest.fixture
 async def server() -> AsyncIterator[RestServer]:
     async with RestServer() as server:
+        server.answers["GET /api/users/me"] = (200, {"user_name": "ada"})
+        server.has_sockets = True  # keys are tried there
         yield server
 
 
