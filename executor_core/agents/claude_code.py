@@ -10,8 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from executor_core.agents.agent import Agent, Assignment, Emit
-from executor_core.agents.claude_dialogue import PERMISSION_MODES, ClaudeDialogue
+from executor_core.agents.claude_dialogue import ClaudeDialogue
 from executor_core.agents.claude_failures import TITLE
+from executor_core.agents.claude_remarks import PERMISSION_MODES
 from executor_core.agents.drive import drive
 from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
@@ -51,9 +52,14 @@ _QUIET = {
     "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "1",
     "CLAUDE_CODE_STARTUP_FAILURE_RESULTS": "1",
 }
-_WATCHDOG = {"CLAUDE_ENABLE_BYTE_WATCHDOG": "1", "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "180000"}
-"""An answer in which nothing comes for so long, not even a sign of life, is asked for again. Both
-versions that we test know these; the value is the vendor's own for its own service."""
+_WATCHDOG = {
+    "CLAUDE_ENABLE_BYTE_WATCHDOG": "1",
+    "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "180000",
+    "CLAUDE_ENABLE_STREAM_WATCHDOG": "1",
+}
+"""An answer in which nothing comes for so long, not even a sign of life, is asked for again; three
+minutes are the vendor's own value for its own service. With another service 2.1.197 knows only the
+last of these, which takes five minutes at least."""
 MAX_RETRIES = "6"
 """The CLI's own ten take more than three minutes; these take half a minute. A task may say more."""
 
