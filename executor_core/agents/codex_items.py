@@ -16,6 +16,7 @@ class Tools:
 
     def __init__(self) -> None:
         self._running: set[str] = set()
+        self.were_used = False
 
     def started(self, item: Json) -> Iterator[AgentEvent]:
         """Nothing for an item that is no use of a tool."""
@@ -23,6 +24,7 @@ class Tools:
             name, tool_input = tool
             call_id = as_str(item.get("id"))
             self._running.add(call_id)
+            self.were_used = True
             yield ToolStarted(call_id=call_id, name=name, input=tool_input)
 
     def finished(self, item: Json) -> Iterator[AgentEvent]:
