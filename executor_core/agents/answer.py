@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from executor_core.errors import ExecutorError
 from executor_core.model import AgentEvent, AgentResult, ErrorInfo, Notice, TextDelta, Usage
 from executor_core.texts import text
 
@@ -22,6 +21,10 @@ class Answer:
         self._growing = ""
         self._has_spoken = False
         self._is_as_told = True
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._growing and not self._kept
 
     def more(self, message_id: object, words: str) -> Iterator[AgentEvent]:
         """`words` are the next of that message."""
@@ -57,29 +60,11 @@ class Answer:
             self._id, self._growing, self._is_as_told = None, "", False
             yield Notice(code="text_abandoned", text=text("notice.text_abandoned"))
 
-    def finish(
-        self, agent: str, *, has_worked: bool, usage: Usage | None = None
-    ) -> Iterator[AgentEvent]:
-        """The turn ended well by the agent's own account; `has_worked` if it used any tool.
-
-        One without a word is remarked upon, and one in which nothing was done at all has failed:
-        some agents end so where the model service failed them.
-        """
-        error = None
-        if self._growing or self._kept:
-            pass
-        elif has_worked:
-            yield Notice(code="no_words", text=text("notice.no_words", agent=agent))
-        else:
-            error = ExecutorError("agent_said_nothing", agent=agent).info
-        yield self.result(error, usage)
-
-    def result(self, error: ErrorInfo | None, usage: Usage | None = None) -> AgentResult:
-        """The last word of the turn."""
-        self.close()
-        kept = self._kept[-1:] if self._is_as_told else self._kept
+    def result(self, error: ErrorInfo | None = None, usage: Usage | None = None) -> AgentResult:
+        """The last word of the turn, as far as it has come."""
+        said = [*self._kept, self._growing] if self._growing else self._kept
         return AgentResult(
-            final_text="\n\n".join(kept),
+            final_text="\n\n".join(said[-1:] if self._is_as_told else said),
             replaces_text=not self._is_as_told,
             error=error,
             usage=usage,

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from executor_core import __version__
-from executor_core.agents.agent import Assignment
+from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
 from executor_core.agents.answer import Answer
 from executor_core.agents.codex_config import KEY_PROVIDER, TASK_PROVIDER, TITLE
-from executor_core.agents.codex_failures import LOST_SESSIONS, clean, error_info, failure, retry
+from executor_core.agents.codex_failures import RateLimits, clean, retry, turn_failure
 from executor_core.agents.codex_items import Tools
+from executor_core.agents.failures import failure
 from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
 from executor_core.agents.mcp import McpServer, ToolServers, mcp_servers
 from executor_core.model import (
@@ -57,6 +58,7 @@ class CodexDialogue:
         self._answer = Answer()
         self._thought: object = None
         self._tools = Tools()
+        self._limits = RateLimits()
         servers, self._notices = mcp_servers(
             assignment.mcp_servers, agent=TITLE, takes=("stdio", "http")
         )
@@ -100,14 +102,20 @@ class CodexDialogue:
             yield from self._answered(as_str(message.get("id")), message)
         elif "id" in message:
             # A question has nobody to answer it and would hold the run for ever.
+            asked = as_dict(message.get("params"))
+            self._tools.deny(as_str(asked.get("command")) or as_str(method))
             refusal = {"code": -32601, "message": "Nobody is here to answer."}
             self._send({"id": message["id"], "error": refusal})
         else:
             yield from self._notification(as_str(method), as_dict(message.get("params")))
 
+    def waits(self) -> Wait:
+        return FOR_TOOL if self._tools.are_awaited else FOR_MODEL
+
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
-        error = error_info("agent_ended_early", exit_code=exit_code, stderr=self._clean(stderr))
-        return AgentResult(error=error, usage=self._usage)
+        words = self._clean(stderr)
+        error = failure("agent_ended_early", agent=TITLE, exit_code=exit_code, stderr=words)
+        return self._answer.result(error, self._usage)
 
     # --- what we say ---
 
@@ -175,13 +183,16 @@ class CodexDialogue:
             config = {"model_providers": {KEY_PROVIDER: self._provider}}
             self._open_thread(modelProvider=KEY_PROVIDER, config=config)
         else:
-            yield AgentResult(error=error_info("codex_not_signed_in"))
+            yield AgentResult(error=failure("codex_not_signed_in"))
 
     def _request_failure(self, purpose: str, error: Json) -> ErrorInfo:
-        words = self._clean(as_str(error.get("message")))
-        if purpose == "thread" and any(sign in words for sign in LOST_SESSIONS):
-            return error_info("session_not_found", session_id=self._assignment.session_id)
-        return error_info("agent_failed", agent=TITLE, reason=words)
+        if purpose == "thread" and self._assignment.session_id:
+            # Whatever is wrong with it (gone, another agent's, unreadable): a new one helps.
+            _log.info(
+                "Codex cannot take up a thread: %s", self._clean(as_str(error.get("message")))
+            )
+            return failure("session_not_found", session_id=self._assignment.session_id)
+        return turn_failure(error, self._assignment.model)
 
     # --- what it tells ---
 
@@ -194,6 +205,9 @@ class CodexDialogue:
             case "item/completed" if item.get("type") != "agentMessage":
                 yield from self._tools.finished(item)
                 return
+            case "account/rateLimits/updated":
+                self._limits.told(as_dict(params.get("rateLimits")))
+                return
             case "mcpServer/startupStatus/updated":
                 yield from self._startup.told(
                     as_str(params.get("name")),
@@ -205,6 +219,7 @@ class CodexDialogue:
             return  # a sub-agent's own conversation; of that only its tools are shown
         match method:
             case "item/agentMessage/delta":
+                self._tools.model_speaks()
                 yield from self._answer.more(params.get("itemId"), as_str(params.get("delta")))
             case "item/completed":
                 yield from self._answer.whole(item.get("id"), as_str(item.get("text")))
@@ -222,6 +237,7 @@ class CodexDialogue:
     def _think(self, params: Json) -> Iterator[AgentEvent]:
         if not (words := as_str(params.get("delta"))):
             return
+        self._tools.model_speaks()
         part = params.get("summaryIndex", params.get("contentIndex"))
         thought = (params.get("itemId"), part)
         is_next = self._thought not in (None, thought)
@@ -246,12 +262,13 @@ class CodexDialogue:
         yield from self._tools.close()
         yield from self._startup.still_missing()
         if turn.get("status") == "completed":
-            yield from self._answer.finish(
-                TITLE, has_worked=self._tools.were_used, usage=self._usage
-            )
+            yield self._answer.result(usage=self._usage)
         else:
-            error = failure(
-                as_dict(turn.get("error")), self._assignment.model, as_str(turn.get("status"))
+            error = turn_failure(
+                as_dict(turn.get("error")),
+                self._assignment.model,
+                as_str(turn.get("status")),
+                self._limits.resets_at,
             )
             yield self._answer.result(error, self._usage)
 

@@ -81,7 +81,7 @@ class ToolServers:
             self._starting.add(name)
         elif state != "ready" and name not in self._failed:
             self._failed.add(name)
-            yield self._missing(name, reason or state)
+            yield self._missing(name, reason or text("mcp.not_started"))
 
     def still_missing(self) -> Iterator[Notice]:
         """The turn is over: what is still starting was not there for it."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from executor_core.agents.opencode import MAX_EMPTY_ANSWERS, OpenCode
+from executor_core.agents.opencode import OpenCode
+from executor_core.agents.opencode_dialogue import MAX_EMPTY_ANSWERS
 from executor_core.model import (
     FileChanged,
     Image,
