@@ -22,8 +22,9 @@ from executor_core.model import (
 )
 from executor_core.texts import text
 
-MAX_NAMED = 10
-"""So many of the tools that were denied are named."""
+MAX_DENIED = 10
+MAX_NAME = 100
+"""So many of the calls that were denied are named, in so many characters each."""
 
 _CHANGES = {"edit": "edited", "delete": "deleted", "move": "moved"}
 _EDITING = frozenset({"read", *_CHANGES})
@@ -54,7 +55,7 @@ class Calls:
         self._permission = permission
         self._open: dict[str, _Call] = {}
         self._plans = 0
-        self._denied: list[str] = []
+        self._denied: dict[str, None] = {}
 
     @property
     def are_open(self) -> bool:
@@ -89,21 +90,21 @@ class Calls:
         yield ToolStarted(call_id=call_id, name="plan", input={"entries": entries})
         yield ToolFinished(call_id=call_id, output="")
 
-    def close(self, agent: str) -> Iterator[AgentEvent]:
-        """The turn is over: calls without an end have failed, and denied ones are summed up."""
+    def close(self) -> Iterator[AgentEvent]:
+        """The turn is over: calls without an end have failed, and denied ones are named."""
         for call_id, call in self._open.items():
             if not call.is_started:
                 yield _started(call_id, call)
             yield ToolFinished(call_id=call_id, output=_output(call), is_error=True)
         self._open.clear()
-        if self.denied:
-            words = text("notice.tools_denied", agent=agent, tools=self.denied)
-            yield Notice(code="tools_denied", text=words)
+        for what in self._denied:
+            words = text("notice.tool_denied", tool=what, what="")
+            yield Notice(code="tool_denied", text=words.strip())
 
     @property
     def denied(self) -> str:
         """What was asked for and not permitted, in words."""
-        return ", ".join(list(dict.fromkeys(self._denied))[:MAX_NAMED])
+        return ", ".join(self._denied)
 
     def answer(self, params: object) -> schema.RequestPermissionResponse:
         """Whether the agent may make a call that it asks for."""
@@ -115,7 +116,9 @@ class Calls:
         is_allowed = self._permission is Permission.UNATTENDED or self._is_inside(asked)
         if not is_allowed:
             call = self._open.get(asked.tool_call_id)
-            self._denied.append(asked.title or (call.name if call else "") or "?")
+            what = asked.title or (call.name if call else "") or "?"
+            if len(self._denied) < MAX_DENIED:
+                self._denied[" ".join(what.split())[:MAX_NAME]] = None
         for kind in _ALLOW if is_allowed else _REJECT:
             for option in request.options:
                 if option.kind == kind:

@@ -238,12 +238,12 @@ class AcpDialogue:
     def _turn_over(self, end: AgentResult) -> Iterator[AgentEvent]:
         """The one place where a turn is over. `end` is said once nothing follows any more."""
         self._end = end
-        yield from self._calls.close(self._title)
+        yield from self._calls.close()
 
     def _last_word(self, end: AgentResult) -> AgentResult:
         error = end.error
         if error is None and self._calls.denied and self._answer.is_empty:
-            reason = text("notice.tools_denied", agent=self._title, tools=self._calls.denied)
+            reason = text("notice.tool_denied", tool=self._calls.denied, what="").strip()
             error = failure("agent_forbidden", agent=self._title, reason=reason)
         return self._answer.result(error, end.usage)
 

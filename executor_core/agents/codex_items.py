@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from executor_core.agents.codex_config import TITLE
 from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
 from executor_core.agents.tool_output import cut_output
 from executor_core.model import AgentEvent, FileChanged, Notice, ToolFinished, ToolStarted
 from executor_core.texts import text
 
 MAX_DENIED = 10
-"""So many of the things that were denied are named, so long each."""
-MAX_DENIED_CHARS = 100
+MAX_NAME = 100
+"""So many of the things that were denied are named, in so many characters each."""
 
 
 class Tools:
@@ -61,7 +60,8 @@ class Tools:
 
     def deny(self, what: str) -> None:
         """`what` was asked for, and nobody is here to permit it."""
-        self._denied[what[:MAX_DENIED_CHARS]] = None
+        if len(self._denied) < MAX_DENIED:
+            self._denied[" ".join(what.split())[:MAX_NAME]] = None
 
     def close(self) -> Iterator[AgentEvent]:
         """The turn is over: a command that still runs is cut off, and what was denied is said."""
@@ -70,11 +70,10 @@ class Tools:
             yield ToolFinished(call_id=call_id, output=output, is_error=True)
         self._running.clear()
         self._awaited.clear()
-        if self._denied:
-            named = ", ".join(list(self._denied)[:MAX_DENIED])
-            words = text("notice.tools_denied", agent=TITLE, tools=named)
-            yield Notice(code="tools_denied", text=words)
-            self._denied.clear()
+        for what in self._denied:
+            words = text("notice.tool_denied", tool=what, what="")
+            yield Notice(code="tool_denied", text=words.strip())
+        self._denied.clear()
 
 
 def _tool(item: Json) -> tuple[str, Json] | None:

@@ -73,6 +73,8 @@ _STATUSES = {
     503: "model_overloaded",
     529: "model_overloaded",
 }
+_USUAL = {code: status for status, code in _STATUSES.items()}
+_USUAL |= {"model_refused": 400, "model_failing": 500, "model_overloaded": 503}
 
 _WORDS = (
     (r"credit balance|insufficient.{0,10}(balance|credit|fund|quota)", "model_credit_used_up"),
@@ -86,8 +88,8 @@ _WORDS = (
      "model_key_refused"),
     (r"rate.?limit|too many requests", "model_rate_limited"),
     (r"overloaded", "model_overloaded"),
-    (r"(cannot|unable to|failed to) connect|connection (failed|refused)|econnrefused|enotfound",
-     "model_unreachable"),
+    (r"(cannot|unable to|failed to) connect|connection (failed|refused|error)"
+     r"|econnrefused|enotfound", "model_unreachable"),
     (r"model.{0,80}(not found|not exist|unknown)|(unknown|no such) model", "model_unknown"),
 )  # fmt: skip
 """The last resort: what services say in English, the surest first."""
@@ -130,7 +132,11 @@ _OF_A_LIMIT = frozenset({"model_credit_used_up", "model_usage_limit"})
 
 
 def failure(code: str, /, *, retry_at: datetime | None = None, **values: object) -> ErrorInfo:
-    """The error in words; where it is known when it passes, that is said in them as well."""
+    """The error in words; where it is known when it passes, that is said in them as well.
+
+    `status`, where the words tell it and no value is given, is the one that means the same.
+    """
+    values["status"] = values.get("status") or _USUAL.get(code)
     info = ExecutorError(code, retryable=REMEDIES.get(code) is Remedy.AGAIN, **values).info
     if retry_at is None:
         return info

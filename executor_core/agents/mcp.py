@@ -75,13 +75,14 @@ class ToolServers:
         self._failed: set[str] = set()
 
     def told(self, name: str, state: str, reason: str = "") -> Iterator[Notice]:
-        """The agent says `state` of the server: `starting`, `ready`, or what is wrong with it."""
+        """The agent says `state` of the server: `starting`, `ready`, or one in which it is dead."""
         self._starting.discard(name)
         if state == "starting":
             self._starting.add(name)
         elif state != "ready" and name not in self._failed:
             self._failed.add(name)
-            yield self._missing(name, reason or text("mcp.not_started"))
+            key = "mcp.needs_login" if state == "needs-auth" else "mcp.not_started"
+            yield self._missing(name, reason or text(key))
 
     def still_missing(self) -> Iterator[Notice]:
         """The turn is over: what is still starting was not there for it."""
@@ -90,8 +91,8 @@ class ToolServers:
 
     def _missing(self, name: str, reason: str) -> Notice:
         title = self._titles.get(name, name)
-        words = text("notice.mcp_missing", agent=self._agent, name=title, reason=reason)
-        return Notice(code="mcp_missing", text=words)
+        words = text("notice.mcp_dead", agent=self._agent, name=title, reason=reason)
+        return Notice(code="mcp_dead", text=words)
 
 
 def distinct_names(titles: Iterable[str]) -> dict[str, str]:

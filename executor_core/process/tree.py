@@ -136,7 +136,7 @@ class ProcessTree:
         """The lines of stdout without their newline, for one reader.
 
         Ends when stdout is closed, or 2 s after the program has exited while a descendant keeps it
-        open. Lines over 16 MiB are left out and counted in `skipped_lines`.
+        open. One over 16 MiB is given as an empty one and counted in `skipped_lines`.
         """
         return self._pipes.lines()
 

@@ -652,7 +652,7 @@ def test_tools_that_were_not_permitted_are_named_at_the_end() -> None:
     talk.chunk("I could not.")
     notice, result = talk.end(stopReason="end_turn")
     assert isinstance(notice, Notice)
-    assert (notice.code, notice.text.count("rm -rf /")) == ("tools_denied", 1)
+    assert (notice.code, notice.text.count("rm -rf /")) == ("tool_denied", 1)
     assert isinstance(result, AgentResult)
     assert result.error is None
 

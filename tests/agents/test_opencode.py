@@ -231,7 +231,7 @@ def test_a_tool_server_that_is_not_there_is_told_once_by_the_name_that_people_kn
     line = b'timestamp=0 level=WARN message="server unavailable" key=server status=failed'
     [notice] = hear(dialogue(), [line, line])
     assert isinstance(notice, Notice)
-    assert (notice.code, "天气" in notice.text) == ("mcp_missing", True)
+    assert (notice.code, "天气" in notice.text) == ("mcp_dead", True)
 
 
 def test_the_log_is_no_last_word_of_a_dead_process() -> None:
