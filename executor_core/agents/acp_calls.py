@@ -58,9 +58,12 @@ class Calls:
         self._denied: dict[str, None] = {}
 
     @property
-    def are_open(self) -> bool:
-        """Whether one is at work, or about to be."""
-        return bool(self._open)
+    def are_at_work(self) -> bool:
+        """Whether one is, as far as agents say that: some never tell that it began.
+
+        While a model still writes down what it wants, its call is open and says nothing yet.
+        """
+        return any(call.is_started or call.input or call.paths for call in self._open.values())
 
     def told(self, update: schema.ToolCallStart | schema.ToolCallProgress) -> Iterator[AgentEvent]:
         """The agent begins a call, or tells more of it."""

@@ -103,7 +103,7 @@ class AcpDialogue:
     def waits(self) -> Wait:
         if self._end is not None:
             return Wait(limit_s=LATE_WORDS_S, then=(self._last_word(self._end),))
-        return FOR_TOOL if self._calls.are_open else FOR_MODEL
+        return FOR_TOOL if self._calls.are_at_work else FOR_MODEL
 
     def feed(self, line: bytes) -> Iterator[AgentEvent]:
         try:

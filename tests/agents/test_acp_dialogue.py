@@ -541,7 +541,11 @@ def test_a_model_is_waited_for_in_minutes_and_a_tool_for_as_long_as_it_works() -
     talk = Talk()
     talk.prompted()
     assert talk.dialogue.waits() is FOR_MODEL
-    talk.update("tool_call", toolCallId="c", title="bash", status="in_progress")
+    talk.update("tool_call", toolCallId="c", title="bash", status="pending", rawInput={})
+    assert talk.dialogue.waits() is FOR_MODEL
+    talk.update("tool_call_update", toolCallId="c", rawInput={"command": "make"})
+    assert talk.dialogue.waits() is FOR_TOOL
+    talk.update("tool_call_update", toolCallId="c", status="in_progress")
     assert talk.dialogue.waits() is FOR_TOOL
     talk.update("tool_call_update", toolCallId="c", status="completed")
     assert talk.dialogue.waits() is FOR_MODEL
