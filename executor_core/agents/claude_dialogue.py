@@ -155,7 +155,7 @@ class ClaudeDialogue:
         return Wait(
             limit_s=self._turn.may_take_s(self._background_s),
             is_background=True,
-            then=(*self._told_of_left("notice.background_ended"), self._last_word()),
+            then=(*self._told_of_left("ended"), self._last_word()),
         )
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
@@ -299,7 +299,7 @@ class ClaudeDialogue:
         if self._synthetic and not self._has_text:
             yield from self._say(self._synthetic)
         self._final_text = words or self._final_text
-        yield from self._told_of_left("notice.background_waits")
+        yield from self._told_of_left("waits")
 
     def _meaning(self, message: Json) -> Told:
         """What a `result` says to the turn. How the report of an earlier process went is nothing
@@ -327,13 +327,14 @@ class ClaudeDialogue:
         words = text("notice.tool_denied", tool=tool, what=" ".join(what.split())[:MAX_NAME])
         yield from self._once("tool_denied", words)
 
-    def _told_of_left(self, key: str) -> Iterator[Notice]:
+    def _told_of_left(self, what: str) -> Iterator[Notice]:
         """What is still in the background: waited for, or ended with the run."""
         for kind, is_sub_agent in (("commands", False), ("sub_agents", True)):
             names = [task.words for task in self._turn.left if task.is_sub_agent is is_sub_agent]
             if names:
-                words = text(f"{key}.{kind}", count=len(names), names=", ".join(names))
-                yield Notice(code=key.removeprefix("notice."), text=words)
+                key = f"notice.background.{what}.{kind}"
+                words = text(key, count=len(names), names=", ".join(names))
+                yield Notice(code=f"background_{what}", text=words)
 
     def _once(self, code: str, words: str) -> Iterator[Notice]:
         """Turns repeat what they tell."""

@@ -42,6 +42,7 @@ def make_host(config: Config, clock: Clock) -> AgentHost:
         is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
         folder=config.home.path,
         clock=clock,
+        background_wait_s=config[options.AGENTS_BACKGROUND_WAIT],
     )
 
 

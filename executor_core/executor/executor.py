@@ -356,6 +356,8 @@ class Executor:
                 self._jobs.spawn(self._live(self._runs[run_id]), run_id)
             case machine.Interrupt(run_id, reason):
                 self._runs[run_id].end(reason)
+            case machine.Hurry(run_id):
+                self._runs[run_id].hurry()
             case machine.Abandon(run_id, reason):
                 run = self._runs[run_id]
                 run.end(reason)
