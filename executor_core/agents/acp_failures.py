@@ -7,9 +7,9 @@ stands what the agent or its model service call the failure, if they tell at all
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
-from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure
+from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure, moment
 from executor_core.agents.loose_json import Json, as_str
 from executor_core.model import ErrorInfo
 from executor_core.texts import text
@@ -95,13 +95,7 @@ def _status(facts: list[tuple[str, object]]) -> int | None:
 
 
 def _resets_at(facts: list[tuple[str, object]]) -> datetime | None:
-    for name, value in facts:
-        if _plain(name) in _RESETS and isinstance(value, int | float):
-            try:
-                return datetime.fromtimestamp(value, UTC)
-            except (ValueError, OverflowError, OSError):
-                return None
-    return None
+    return next((moment(value) for name, value in facts if _plain(name) in _RESETS), None)
 
 
 def _plain(name: str) -> str:

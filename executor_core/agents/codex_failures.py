@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
 from executor_core.agents.codex_config import TITLE, task_key
-from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure
+from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure, moment
 from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
 from executor_core.model import ErrorInfo, ModelConfig, Notice
 from executor_core.texts import text
@@ -28,6 +28,14 @@ _KNOWN_STATUSES = {
     "serverOverloaded": 503,
 }
 """What the model service answered where Codex tells its own name of the failure instead."""
+_UNREACHABLE = "Connection failed"
+_SAYINGS = (
+    (_UNREACHABLE, "model_unreachable"),
+    (_BROKEN_OFF, "model_broke_off"),
+    ("Incomplete response returned, reason: max_output_tokens", "agent_stopped_early"),
+    ("Incomplete response returned, reason: content_filter", "model_policy"),
+)
+"""How Codex begins its own sentences about failures that have no name in 0.171."""
 _OF_A_LIMIT = ("model_usage_limit", "model_rate_limited")
 
 
@@ -49,24 +57,25 @@ def turn_failure(
 
     `resets_at` is when the limits of the account are reset, if one of them is used up.
     """
-    said = as_str(error.get("message"))
+    said, kind = as_str(error.get("message")), error.get("codexErrorInfo")
     words = clean(said or otherwise, model)
-    kind, code = error.get("codexErrorInfo"), None
-    status = status_in(kind) or _status_said(said)
-    if kind != "badRequest":
-        code = code_of_name(kind)
-    if code is None and (sentence := _api_sentence(words)) is not None:
+    status = status_in(kind) or _status_said(said) or _KNOWN_STATUSES.get(as_str(kind))
+    if (sentence := _api_sentence(words)) is not None:
         words, status = sentence, status or 400  # of no other status is the answer passed on as is
-    if code is None and (status or kind == "badRequest"):
-        code = code_of_status(status or 400, words)
-    if code is None and _is_unreachable(words):
-        code = "model_unreachable"
-    if code is None and said.startswith(_BROKEN_OFF):
-        code = "model_broke_off"
+    code = (
+        code_of_name(kind)
+        or (code_of_status(status, words) if status else None)
+        or next(
+            (code for start, code in _SAYINGS if words.startswith(start) or said.startswith(start)),
+            None,
+        )
+        or code_in(words)
+        or "agent_failed"
+    )
     return failure(
-        code or code_in(words) or "agent_failed",
+        code,
         agent=TITLE,
-        status=status or _KNOWN_STATUSES.get(as_str(kind)) or text("acp.answered_with_error"),
+        status=status or text("acp.answered_with_error"),
         reason=words,
         retry_at=resets_at if code in _OF_A_LIMIT else None,
     )
@@ -90,8 +99,8 @@ class RateLimits:
     def resets_at(self) -> datetime | None:
         """When all that is used up is there again; None where nothing is, or nobody says when."""
         used_up = [w for w in self._windows.values() if as_int(w.get("usedPercent")) >= 100]
-        times = [time for window in used_up if (time := as_int(window.get("resetsAt")))]
-        return datetime.fromtimestamp(max(times), UTC) if times else None
+        times = [time for window in used_up if (time := moment(window.get("resetsAt")))]
+        return max(times, default=None)
 
 
 def retry(error: Json, model: ModelConfig) -> Notice:
@@ -139,4 +148,4 @@ def _status_said(words: str) -> int | None:
 
 
 def _is_unreachable(words: str) -> bool:
-    return words.startswith("Connection failed")
+    return words.startswith(_UNREACHABLE)

@@ -7,7 +7,7 @@ status, a field, the agent's own name of the error); `code_in` reads words, and 
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -169,6 +169,13 @@ def code_of_name(name: object) -> str | None:
     if not isinstance(name, str) or len(name) > 64:
         return None
     return _NAMES.get(re.sub(r"[^a-z]", "", name.lower()))
+
+
+def moment(seconds: object) -> datetime | None:
+    """The time that an agent tells in seconds since 1970; None for what is none."""
+    if not isinstance(seconds, int | float) or not 0 < seconds < 2**35:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def code_in(words: str) -> str | None:

@@ -17,7 +17,7 @@ from executor_core.model import Notice, Value
 from executor_core.texts import text
 
 ALL_KINDS = frozenset({"stdio", "http", "sse"})
-MAX_NAME = 40
+MAX_NAME = 64
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -98,8 +98,8 @@ class ToolServers:
 def distinct_names(titles: Iterable[str]) -> dict[str, str]:
     """A name for each of `titles`, no two of them equal.
 
-    Models and agents take letters, digits, `_` and `-` in names of tools, 64 in all with what the
-    tool itself is called; what is called so already keeps its name.
+    Models and agents take letters, digits, `_` and `-` in the names of tools, and a server's name
+    is part of these. What is called so already keeps its name.
     """
     titles = list(titles)
     taken = {title: title for title in titles if _tidy(title) == title}

@@ -199,7 +199,7 @@ def test_usage_of_a_follow_up_is_that_of_its_own_turn() -> None:
         ("error_spoilt", "session_unusable", "could not process image"),
         ("empty_body", "model_broke_off", "stream closed before response.completed"),
         ("malformed_body", "model_broke_off", "stream closed before response.completed"),
-        ("output_limit", "agent_failed", "max_output_tokens"),
+        ("output_limit", "agent_stopped_early", "max_output_tokens"),
     ],
 )
 def test_a_failure_has_a_code_and_the_words_of_the_service(name: str, code: str, part: str) -> None:
@@ -269,6 +269,7 @@ def limits(**windows: tuple[int, int]) -> dict[str, Any]:
         ([limits(primary=(100, 1000), secondary=(100, 9000))], 9000),
         ([limits(secondary=(100, 9000)), limits(primary=(100, 1000))], 9000),
         ([limits(primary=(100, 1000)), limits(primary=(3, 5000))], None),
+        ([limits(primary=(100, 2**60))], None),
         ([], None),
     ],
 )

@@ -72,7 +72,7 @@ def test_one_that_cannot_be_used_is_left_out_in_words(config: dict[str, Any]) ->
         (["a.b", "a_b", "a/b"], ["a_b_2", "a_b", "a_b_3"]),
         (["天气", "server"], ["server_2", "server"]),
         (["天气 api", "地图 api"], ["___api", "___api_2"]),
-        (["x" * 41, "x" * 42], ["x" * 40, "x" * 40 + "_2"]),
+        (["x" * 65, "x" * 66], ["x" * 64, "x" * 64 + "_2"]),
         ([""], ["server"]),
     ],
 )
