@@ -102,7 +102,9 @@ class AcpDialogue:
 
     def waits(self) -> Wait:
         if self._end is not None:
-            return Wait(limit_s=LATE_WORDS_S, then=(self._last_word(self._end),))
+            # Only more words are a reason to wait on: some tell of other things without end.
+            late = (self._last_word(self._end),)
+            return Wait(limit_s=LATE_WORDS_S, is_background=True, then=late)
         return FOR_TOOL if self._calls.are_at_work else FOR_MODEL
 
     def feed(self, line: bytes) -> Iterator[AgentEvent]:

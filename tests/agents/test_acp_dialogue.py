@@ -513,6 +513,19 @@ def test_words_that_come_a_moment_after_the_end_of_the_turn_still_count() -> Non
     assert only_result(talk.silence()).final_text == "The answer is forty-two."
 
 
+def test_only_more_words_prolong_the_wait_behind_the_end() -> None:
+    talk = Talk()
+    talk.prompted()
+    talk.chunk("Done")
+    talk.end(stopReason="end_turn")
+    first = talk.dialogue.waits()
+    assert first.is_background
+    talk.update("available_commands_update", availableCommands=[])
+    assert talk.dialogue.waits() == first
+    talk.chunk(".")
+    assert talk.dialogue.waits() != first
+
+
 def test_a_tool_that_is_told_of_behind_the_end_is_told() -> None:
     talk = Talk()
     talk.prompted()
