@@ -133,6 +133,10 @@ class AcpDialogue:
         error = failure("agent_ended_early", agent=self._title, exit_code=exit_code, stderr=stderr)
         return self._answer.result(error)
 
+    def abandon(self) -> Iterator[AgentEvent]:
+        """The agent gives up the message that it is at. Over the protocol none can say so."""
+        yield from self._answer.abandon()
+
     # --- the conversation ---
 
     def _request(

@@ -61,6 +61,7 @@ class OpenCodeDialogue:
         self._unreachable = 0
         self._failure = ""
         self._is_news = False
+        self._has_asked = False
 
     def outgoing(self) -> bytes:
         return self._inner.outgoing()
@@ -93,8 +94,8 @@ class OpenCodeDialogue:
                 yield from self._asked_again()
             case "stream error":
                 yield from self._failed(entry.get("error.error", ""))
-            case "stream" if self._is_news:
-                yield self._tries_again()
+            case "stream":
+                yield from self._asks()
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         said = [line for line in stderr.splitlines() if not line.startswith("timestamp=")]
@@ -115,8 +116,18 @@ class OpenCodeDialogue:
         status = text("acp.answered_with_error")
         return failure("model_failing", status=status, reason=self._failure)
 
+    def _asks(self) -> Iterator[AgentEvent]:
+        """It asks the model. Once more in one step it gives up what came of the last try, also of
+        one that merely stood still, of which the log says nothing."""
+        if self._is_news:
+            yield self._tries_again()
+        if self._has_asked:
+            yield from self._inner.abandon()
+        self._has_asked = True
+
     def _asked_again(self) -> Iterator[AgentEvent]:
         self._failures, self._unreachable, self._is_news = 0, 0, False
+        self._has_asked = False
         self._empty_answers += 1
         if self._empty_answers > MAX_EMPTY_ANSWERS:
             count = MAX_EMPTY_ANSWERS

@@ -203,6 +203,25 @@ def test_failures_that_are_followed_by_an_answer_are_forgotten(prompted: OpenCod
     assert not [event for event in hear(prompted, step * 3) if isinstance(event, AgentResult)]
 
 
+def test_what_came_of_a_try_that_is_repeated_stands_not_in_the_answer(
+    prompted: OpenCodeDialogue,
+) -> None:
+    def said(words: str, message: str = "m2") -> bytes:
+        content = {"type": "text", "text": words}
+        update: dict[str, Any] = {"sessionUpdate": "agent_message_chunk", "content": content}
+        update["messageId"] = message
+        params = {"sessionId": SESSION, "update": update}
+        return json.dumps({"method": "session/update", "params": params}).encode()
+
+    end = json.dumps({"id": 3, "result": {"stopReason": "end_turn"}}).encode()
+    lines = [log("loop"), log("stream"), said("I look.", "m1"), log("loop"), log("stream")]
+    lines += [said("Half of "), log("stream"), said("Whole."), end]
+    *events, result = hear(prompted, lines)
+    assert [event.code for event in events if isinstance(event, Notice)] == ["text_abandoned"]
+    assert isinstance(result, AgentResult)
+    assert result.answer("") == "I look.\n\nWhole."
+
+
 def test_steps_that_say_something_are_not_counted_as_empty(prompted: OpenCodeDialogue) -> None:
     update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "."}}
     params = {"sessionId": SESSION, "update": update}
