@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +20,6 @@ EXIT_GRACE_S = 10.0
 """How long a process may stay after its last word before it is ended."""
 FAILED_GRACE_S = 1.0
 """The same after a failure: it has nothing left to save, and some go on trying for minutes."""
-LINES_AT_ONCE = 50
-"""So many lines that are there already are read before others get their turn."""
 MAX_STDERR = 4000
 """Characters of stderr that stand in for a last word."""
 
@@ -65,14 +62,13 @@ async def drive(
             tree.close_stdin()
 
     async def listen() -> None:
-        count = itertools.count(1)
         try:
-            async for line in tree.lines():
-                if next(count) % LINES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-                hearing.hear(line, tree.skipped_lines)
-                if hearing.result is None and (answer := dialogue.outgoing()):
-                    await tree.write(answer)
+            async for lines in tree.batches():
+                for line in lines:
+                    hearing.hear(line, tree.skipped_lines)
+                    if hearing.result is None and (answer := dialogue.outgoing()):
+                        await tree.write(answer)
+                await asyncio.sleep(0)  # others get their turn
         finally:
             hearing.over.set()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from executor_core.agents.agent import Dialogue, Emit, KnowsWait, ReadsStderr, Wait
+from executor_core.agents.agent import FOR_TOOL, Dialogue, Emit, KnowsWait, ReadsStderr
 from executor_core.agents.failures import failure
 from executor_core.clock import Clock
 from executor_core.model import AgentEvent, AgentResult, Notice, TextDelta, ToolStarted
@@ -39,7 +39,9 @@ class Hearing:
         self._is_awaited = False
         self._has_words = False
         self._has_worked = False
-        self._wait = Wait()
+        # Asked once: it takes longer than a line.
+        self._waits = dialogue.waits if isinstance(dialogue, KnowsWait) else None
+        self._wait = FOR_TOOL
         self._waits_since = clock.monotonic()
 
     def hear(self, line: bytes, gaps: int) -> None:
@@ -94,7 +96,10 @@ class Hearing:
         self._take(self._wait.then or [silent])
 
     def _wait_anew(self) -> None:
-        wait = self._dialogue.waits() if isinstance(self._dialogue, KnowsWait) else Wait()
+        wait = self._waits() if self._waits else FOR_TOOL
+        if wait is self._wait and not self._is_behind_gap and not wait.is_background:
+            self._waits_since = self._clock.monotonic()  # as behind nearly every line
+            return
         if wait != self._wait or self._is_behind_gap:
             self.changed.set()
         if wait != self._wait or not wait.is_background:

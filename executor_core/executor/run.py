@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from executor_core.agents import Agent, Agents, Assignment, Remedy, remedy, with_usable_images
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
+from executor_core.executor.gathering import Gathering
 from executor_core.executor.machine import EndReason
 from executor_core.executor.repeats import Repeats
 from executor_core.executor.veil import Secrets, Veil
@@ -98,9 +99,11 @@ class Run:
         self._result: AgentResult | None = None
         self._repeats = Repeats()
         self._veil = Veil(secrets)
+        self._gathering = Gathering(self._happened)
 
     def end(self, reason: EndReason) -> None:
         """End the agent. The run is decided by the first reason, or by its last word before it."""
+        self._gathering.flush()
         if self._result is None and self._end_reason is None:
             for event in self._veil.rest():
                 self._write(event)
@@ -294,6 +297,9 @@ class Run:
 
     def emit(self, event: AgentEvent) -> None:
         """Write down what the agent did and pass it on, unless the run is decided already."""
+        self._gathering.take(event)
+
+    def _happened(self, event: AgentEvent) -> None:
         self._last_event_at = self._clock.monotonic()
         self._record(event)
         if (reason := self._repeats.is_stuck(event, self._last_event_at)) is not None:
