@@ -483,7 +483,7 @@ class SessionStarted(Event, kw_only=True, frozen=True, tag="session"):
 
 
 class TextDelta(Event, kw_only=True, frozen=True, tag="text_delta"):
-    """More of the answer; the concatenation of all of them is the outcome's text."""
+    """More of the answer; all of them together are the outcome's text (but see AgentResult)."""
 
     text: str
 
@@ -541,12 +541,18 @@ class AgentResult(Event, kw_only=True, frozen=True, tag="result"):
     """The agent's own last word. Once it is seen, a cancel comes too late.
 
     `final_text` is the agent's own summary; it stands in for the outcome's text only where nothing
-    was streamed.
+    was streamed. With `replaces_text` it is the whole answer instead: something that was streamed
+    does not belong to it.
     """
 
     final_text: str = ""
+    replaces_text: bool = False
     error: ErrorInfo | None = None
     usage: Usage | None = None
+
+    def answer(self, streamed: str) -> str:
+        """The text of the outcome, given all that was streamed."""
+        return self.final_text if self.replaces_text else streamed or self.final_text
 
 
 class RunEnded(Event, kw_only=True, frozen=True, tag="run_ended"):

@@ -7,6 +7,7 @@ imported only when such an agent runs.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from msgspec import field
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost
+from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.errors import ExecutorError
 from executor_core.model import AgentResult, Availability, Notice, Value
 from executor_core.resources import resource_path
@@ -75,6 +77,7 @@ class AcpAgent(Agent):
             # Where a model is named differs from agent to agent, and so do its names.
             words = text("notice.model_not_passed", agent=definition.title)
             emit(Notice(code="model_not_passed", text=words))
+        await self._tell_of_missing_servers(assignment, emit)
         env = definition.env if model.brings_access else {**model.env, **definition.env}
         make_dialogue = await asyncio.to_thread(load_dialogue)
         return await drive(
@@ -87,6 +90,22 @@ class AcpAgent(Agent):
             emit=emit,
             stop=stop,
         )
+
+    async def _tell_of_missing_servers(self, assignment: Assignment, emit: Emit) -> None:
+        """The protocol tells nothing of servers that do not start; this much can be known."""
+        title = self._definition.title
+        servers, _ = mcp_servers(assignment.mcp_servers, agent=title)
+        states = ToolServers(servers, title)
+        for server in servers:
+            if server.kind != "stdio" or "PATH" in server.env:
+                continue  # what a PATH of its own leads to is not ours to find
+            program = server.command
+            if os.path.dirname(program):
+                program = str(assignment.folder / program)
+            if await self._host.find(program) is None:
+                reason = text("mcp.no_program", program=server.command)
+                for notice in states.told(server.name, "failed", reason):
+                    emit(notice)
 
     def _missing(self) -> ExecutorError:
         definition = self._definition

@@ -13,12 +13,13 @@ from datetime import datetime
 import msgspec
 
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
-from executor_core.agents.claude_failures import claude_failure, refused_key, reset_time
+from executor_core.agents.claude_failures import TITLE, claude_failure, refused_key, reset_time
 from executor_core.agents.claude_remarks import Remarks, of_background, short
 from executor_core.agents.claude_turn import IllegalMove, State, Task, Told, Turn
 from executor_core.agents.claude_usage import Bill
 from executor_core.agents.failures import failure
 from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
+from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.tool_output import cut_output
 from executor_core.model import (
     AgentEvent,
@@ -58,7 +59,8 @@ class ClaudeDialogue:
         self._assignment = assignment
         self._background_s = background_s
         self._turn = Turn()
-        self._remarks = Remarks(assignment.permission)
+        servers, _ = mcp_servers(assignment.mcp_servers, agent=TITLE)
+        self._remarks = Remarks(assignment.permission, ToolServers(servers, TITLE))
         self._bill = Bill(is_priced=not assignment.model.base_url)
         self._is_asked = False
         self._session_id: str | None = None

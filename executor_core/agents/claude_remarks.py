@@ -8,6 +8,7 @@ from executor_core.agents.claude_failures import TITLE
 from executor_core.agents.claude_turn import Task, Turn
 from executor_core.agents.failures import failure
 from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
+from executor_core.agents.mcp import ToolServers
 from executor_core.model import ErrorInfo, Notice, Permission
 from executor_core.texts import text
 
@@ -27,7 +28,8 @@ _DEAD_SERVERS = frozenset({"failed", "needs-auth"})
 class Remarks:
     """Each is said once, though every turn tells it anew."""
 
-    def __init__(self, permission: Permission) -> None:
+    def __init__(self, permission: Permission, servers: ToolServers) -> None:
+        self._servers = servers
         self._wanted = PERMISSION_MODES[permission]
         self._told: set[str] = set()
         self._denied: set[str] = set()
@@ -43,9 +45,9 @@ class Remarks:
             words = text("notice.permission_mode", agent=TITLE, mode=mode, wanted=self._wanted)
             yield from self._once("permission_mode", words)
         for server in as_dicts(init.get("mcp_servers")):
-            if server.get("status") in _DEAD_SERVERS:
-                words = text("notice.mcp_dead", name=server.get("name"))
-                yield from self._once("mcp_dead", words)
+            name, status = as_str(server.get("name")), as_str(server.get("status"))
+            if status in _DEAD_SERVERS:
+                yield from self._servers.told(name, status)
 
     def on_result(self, result: Json) -> Iterator[Notice]:
         """What the agent was not permitted to do."""

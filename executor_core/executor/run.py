@@ -354,7 +354,7 @@ class Run:
                 error = ExecutorError("time_limit", time=time).info
         return Outcome(
             state=state,
-            text="".join(self._text) or result.final_text,
+            text=result.answer("".join(self._text)),
             error=error,
             usage=result.usage,
             session_id=self._session_id,

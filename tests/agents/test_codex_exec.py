@@ -131,7 +131,7 @@ def test_usage_that_counts_from_the_first_turn_on_is_not_that_of_a_follow_up() -
     [
         ("error_400", "model_refused", "The model does not like this."),
         ("error_401", "model_key_refused", "401"),
-        ("error_404_model", "agent_failed", "No such model."),
+        ("error_404_model", "model_unknown", "No such model."),
         ("error_429", "model_rate_limited", "429"),
         ("error_500", "model_failing", "500"),
         ("empty_body", "model_broke_off", "stream closed before response.completed"),

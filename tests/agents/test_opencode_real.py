@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from executor_core.agents.opencode import MAX_EMPTY_ANSWERS, OpenCode
+from executor_core.agents.opencode import OpenCode
+from executor_core.agents.opencode_dialogue import MAX_EMPTY_ANSWERS
 from executor_core.model import (
     FileChanged,
     Image,
@@ -22,6 +23,7 @@ from executor_core.model import (
     ToolFinished,
 )
 from tests.process.children import until
+from tests.support import mcp_server
 from tests.support.agent_stage import Run, agent_host, assignment, running
 from tests.support.chat_api import ChatApi, Script, chat_api
 from tests.support.model_api import (
@@ -180,6 +182,26 @@ async def test_a_failing_model_service_is_told_in_words(
         found, detail = await failure(run)
         assert found == code
         assert words in detail
+
+
+async def test_of_two_tool_servers_of_like_names_one_works_and_the_dead_one_is_told(
+    tmp_path: Path, opencode_cli: Path
+) -> None:
+    [works] = mcp_server.config().values()
+    servers = {"天气": {"command": "/no/such/program"}, "地图": works}
+    script = [use("server_2_ping"), say("Done.")]
+    async with working(tmp_path, opencode_cli, script, mcp_servers=servers) as (run, _):
+        assert (await run.result()).error is None
+        [notice] = run.of(Notice)
+        assert (notice.code, "天气" in notice.text) == ("mcp_dead", True)
+        assert [event.is_error for event in run.of(ToolFinished)] == [False]
+
+
+async def test_a_turn_without_a_word_is_no_answer(tmp_path: Path, opencode_cli: Path) -> None:
+    async with working(tmp_path, opencode_cli, [Reply((Thinking("Hm."),))]) as (run, _):
+        error = (await run.result()).error
+    assert error is not None
+    assert error.code == "agent_said_nothing"
 
 
 @pytest.mark.timeout(300)

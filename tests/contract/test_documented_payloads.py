@@ -244,6 +244,23 @@ def test_tool_servers_are_read_in_every_shape(field: str, shape: object) -> None
     assert read(body | {field: None, "bot": [{"mcp_servers": shape}]}).mcp_servers == expected
 
 
+def test_servers_whose_names_are_alike_or_missing_replace_none() -> None:
+    def lists(*names: str) -> list[dict[str, str]]:
+        return [{"name": name, "url": f"https://x/{name}/{n}"} for n, name in enumerate(names)]
+
+    body = {"task_id": 1, "subtask_id": 2, "prompt": "x"}
+    body |= {"system_mcp_config": lists("天气", "", "twice", "twice"), "mcp_servers": lists("地图")}
+    request = read(body | {"bot": [{"mcp_servers": lists("", "天气")}]})
+    assert {name: server["url"] for name, server in request.mcp_servers.items()} == {
+        "天气": "https://x/天气/1",  # the bot's own entry goes before
+        "server-2": "https://x//1",
+        "twice": "https://x/twice/2",
+        "twice-4": "https://x/twice/3",
+        "地图": "https://x/地图/0",
+        "server-6": "https://x//0",
+    }
+
+
 def test_placeholders_are_filled_from_the_task_everywhere() -> None:
     stdio = {
         "name": "a b",
@@ -256,7 +273,7 @@ def test_placeholders_are_filled_from_the_task_everywhere() -> None:
         stdio, web, user={"name": "alice"}, auth_token="eyJtask", bot=[{"skills": ["s", "t"]}]
     )
     assert request.mcp_servers == {
-        "a_b": {
+        "a b": {
             "type": "stdio",
             "command": "/bin/alice",
             "args": ["--task=1", "3", "true"],

@@ -60,6 +60,18 @@ async def test_a_run_is_told_in_order_and_ends_in_one_outcome(room: Room) -> Non
     assert performance.assignment.folder == room.root / "1"
 
 
+async def test_an_answer_of_which_a_half_was_abandoned_is_that_of_the_last_word(
+    room: Room,
+) -> None:
+    await room.submit()
+    performance = await room.agent.started()
+    performance.say("Half of ", "\n\nWhole.")
+    whole = AgentResult(final_text="Whole.", replaces_text=True)
+    performance.emit(whole)
+    performance.leave(whole)
+    assert (await room.door.outcome()).text == "Whole."
+
+
 async def test_the_agents_own_summary_stands_in_where_nothing_was_streamed(room: Room) -> None:
     assert (await room.complete()).text == "Done."
 
