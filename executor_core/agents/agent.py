@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -28,7 +28,8 @@ class Assignment(Struct, kw_only=True, frozen=True):
     `scratch` is the run's private folder (0700) for files that the agent's command names.
     `private_home` is where the agent keeps its state when the task brings its own model access;
     None leaves the user's own home and login in force. `session_id` resumes a conversation.
-    `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command.
+    `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command. Of
+    `model.env` only the agent's `task_variables` are left.
     """
 
     run_id: str
@@ -44,12 +45,22 @@ class Assignment(Struct, kw_only=True, frozen=True):
     mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
 
+    @property
+    def brings_access(self) -> bool:
+        """True if the user's own login and settings for the model must not be used.
+
+        Also where nothing is left of what the task wanted to set instead of them.
+        """
+        return self.private_home is not None or self.model.brings_access
+
 
 class Agent(Protocol):
     """A coding agent on this computer."""
 
     extra_args: ClassVar[ExtraArgs] = {}
     """The further arguments that its command takes."""
+    task_variables: ClassVar[Collection[str]] = frozenset()
+    """The names that a task may set in its environment, in capital letters."""
 
     @property
     def name(self) -> str:

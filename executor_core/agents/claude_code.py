@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from executor_core.agents import task_variables
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.claude_dialogue import TITLE, ClaudeDialogue
 from executor_core.agents.drive import drive
@@ -38,7 +39,11 @@ EXTRA_ARGS = {
 
 _UNFIT = frozenset({"openai-responses", "gemini"})
 """Kinds of model API that it cannot speak. Gateways that call themselves `openai` often can."""
-_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(USE_|SKIP_|OAUTH_TOKEN)")
+_VENDOR_VARIABLES = re.compile(
+    r"ANTHROPIC_|AWS_BEARER_TOKEN_BEDROCK|MAX_THINKING_TOKENS"
+    r"|CLAUDE_CODE_(USE_|SKIP_|OAUTH_|API_KEY|CLIENT_|EXTRA_BODY|MAX_OUTPUT_|SUBAGENT_MODEL)",
+    re.IGNORECASE,
+)
 _PERMISSION_MODES = {
     Permission.UNATTENDED: "bypassPermissions",
     Permission.WORKSPACE_WRITE: "acceptEdits",
@@ -59,6 +64,7 @@ class ClaudeCode(Agent):
 
     name = NAME
     extra_args = EXTRA_ARGS
+    task_variables = task_variables.CLAUDE_CODE
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -97,7 +103,7 @@ class ClaudeCode(Agent):
                 cwd=assignment.folder,
                 env=self._host.environment(
                     variables(assignment, is_root=self._host.is_root),
-                    without=_VENDOR_VARIABLES if assignment.model.brings_access else None,
+                    without=_VENDOR_VARIABLES if assignment.brings_access else None,
                 ),
                 marker=self._host.marker(assignment.run_id),
                 clock=self._host.clock,
@@ -118,7 +124,7 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     argv += ["--permission-mode", _PERMISSION_MODES[assignment.permission]]
     # A question has nobody to answer it and would hold the run for ever.
     argv += ["--disallowedTools=AskUserQuestion"]
-    if assignment.model.model and not assignment.model.brings_access:
+    if assignment.model.model and not assignment.brings_access:
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:
         argv += [f"--resume={assignment.session_id}"]
@@ -151,7 +157,7 @@ def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
         env["IS_SANDBOX"] = "1"
     if assignment.private_home is not None:
         env["CLAUDE_CONFIG_DIR"] = str(assignment.private_home)
-    if assignment.model.brings_access:
+    if assignment.brings_access:
         env |= _access(assignment.model)
     return env
 

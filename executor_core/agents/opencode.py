@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from executor_core.agents import task_variables
 from executor_core.agents.acp import load_dialogue
 from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
 from executor_core.agents.drive import drive
@@ -71,7 +72,7 @@ _VENDOR_URLS = {
     "openai-responses": "https://api.openai.com/v1",
     "gemini": "https://generativelanguage.googleapis.com/v1beta",
 }
-_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|OPENAI_|OPENCODE_")
+_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|(AZURE_)?OPENAI_|OPENCODE_", re.IGNORECASE)
 _HOMES = ("CONFIG", "DATA", "STATE", "CACHE")
 _QUIET = {
     "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -97,11 +98,13 @@ class OpenCode(Agent):
     """The user's own `opencode`."""
 
     name = NAME
+    task_variables = task_variables.OPENCODE
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
 
     async def availability(self) -> Availability:
+        await self._host.ready()
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         config = {"disabled_providers": disabled}
         return await self._host.availability(
@@ -121,7 +124,7 @@ class OpenCode(Agent):
         program = await self._host.find("opencode")
         if program is None:
             raise ExecutorError("opencode_missing")
-        if assignment.model.brings_access and not assignment.model.model:
+        if assignment.brings_access and not assignment.model.model:
             raise ExecutorError("opencode_not_signed_in")
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         make_dialogue = await asyncio.to_thread(load_dialogue)
@@ -134,7 +137,7 @@ class OpenCode(Agent):
             cwd=assignment.folder,
             env=self._host.environment(
                 variables(assignment, disabled),
-                without=_VENDOR_VARIABLES if assignment.model.brings_access else None,
+                without=_VENDOR_VARIABLES if assignment.brings_access else None,
             ),
             marker=self._host.marker(assignment.run_id),
             clock=self._host.clock,
@@ -172,7 +175,7 @@ def disabled_providers(env: Mapping[str, str]) -> list[str]:
 def variables(assignment: Assignment, disabled: list[str]) -> dict[str, str]:
     """The environment of the run on top of the user's own; makes the folders and files it names."""
     env = dict(assignment.model.env) | _QUIET
-    if assignment.model.brings_access:
+    if assignment.brings_access:
         # Its provider is configured by us; what else names one must not reach it.
         env = {
             name: value for name, value in env.items() if not re.match("ANTHROPIC_|OPENAI_", name)
@@ -193,7 +196,7 @@ def configuration(assignment: Assignment, disabled: list[str]) -> _Json:
     """OpenCode's configuration for this run, over the user's own. It holds a task's key."""
     model = assignment.model
     config: _Json = {"share": "disabled", "autoupdate": False}
-    if model.brings_access and model.model:
+    if assignment.brings_access and model.model:
         small = model.small_model or model.model
         traits = _LIMIT | _SEES if assignment.images else _LIMIT
         config["provider"] = {_TASK_PROVIDER: _provider(model, traits)}
@@ -292,7 +295,7 @@ class _ModelCheck(Struct, frozen=True):
 
 def _check_model(assignment: Assignment) -> _ModelCheck:
     model = assignment.model
-    own = f"{_TASK_PROVIDER}/{model.model}" if model.brings_access else _own_model(model)
+    own = f"{_TASK_PROVIDER}/{model.model}" if assignment.brings_access else _own_model(model)
     return _ModelCheck(own)
 
 

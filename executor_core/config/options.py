@@ -186,6 +186,9 @@ ANTHROPIC_API_KEY = Option[str](
     environment=("ANTHROPIC_API_KEY",),
     sensitive=True,
 )
+AGENTS_ENVIRONMENT_WITHHELD = Option[tuple[str, ...]](
+    name="agents.environment_withheld", kind=kinds.texts(), empty=()
+)
 # What an entry means is known to the agents; here it may hold keys, so it is not shown.
 AGENTS_ACP = Option[tuple[Any, ...]](  # Any: tables as they stand in the file
     name="agents.acp", kind=kinds.tables(), empty=(), sensitive=True

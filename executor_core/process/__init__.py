@@ -5,11 +5,12 @@ a marker that every descendant inherits.
 """
 
 from executor_core.process.environment import (
-    TaskVariables,
     child_environment,
-    safe_task_variables,
+    is_listed,
+    owners_environment,
+    worth_telling,
 )
-from executor_core.process.login_path import find_program, login_shell_path
+from executor_core.process.login_shell import Login, ask_login_shell, find_program
 from executor_core.process.marker import MARKER, marker_of
 from executor_core.process.process_table import resources_by_run
 from executor_core.process.sweep import left_behind, sweep
@@ -17,14 +18,16 @@ from executor_core.process.tree import ProcessTree
 
 __all__ = [
     "MARKER",
+    "Login",
     "ProcessTree",
-    "TaskVariables",
+    "ask_login_shell",
     "child_environment",
     "find_program",
+    "is_listed",
     "left_behind",
-    "login_shell_path",
     "marker_of",
+    "owners_environment",
     "resources_by_run",
-    "safe_task_variables",
     "sweep",
+    "worth_telling",
 ]

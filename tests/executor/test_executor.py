@@ -378,6 +378,35 @@ async def test_a_session_that_is_lost_again_is_the_outcome(room: Room) -> None:
     assert room.door.kinds()[-2:] == ["AgentResult", "Delivery"]
 
 
+# --- what a task may set -------------------------------------------------------------------------
+
+
+async def test_an_agent_gets_of_a_tasks_variables_what_it_knows_and_the_rest_is_named(
+    room: Room,
+) -> None:
+    room.agent.task_variables = frozenset({"API_TIMEOUT_MS"})
+    env = {"API_TIMEOUT_MS": "1", "HTTPS_PROXY": "http://evil", "BUN_OPTIONS": "--preload=x"}
+    await room.submit(request(model=ModelConfig(model="m", env=env)))
+    performance = await room.agent.started()
+    assert performance.assignment.model == ModelConfig(model="m", env={"API_TIMEOUT_MS": "1"})
+    performance.finish()
+    await room.door.outcome()
+    [notice] = [event for event in room.door.events() if isinstance(event, Notice)]
+    assert (notice.code, "BUN_OPTIONS, HTTPS_PROXY" in notice.text) == ("variables_refused", True)
+    assert "evil" not in notice.text
+
+
+async def test_a_refused_address_still_keeps_the_users_login_out(room: Room) -> None:
+    env = {"anthropic_vertex_base_url": "http://evil"}
+    await room.submit(request(model=ModelConfig(model="m", env=env)))
+    performance = await room.agent.started()
+    assert performance.assignment.model.env == {}
+    assert performance.assignment.brings_access
+    performance.finish()
+    await room.door.outcome()
+    assert notices(room) == ["variables_refused"]
+
+
 # --- which agent ---------------------------------------------------------------------------------
 
 
