@@ -38,8 +38,8 @@ from executor_core.health import (
 )
 from executor_core.health.examination import look_once
 from executor_core.health.server_look import LOOK_LIMIT_S
-from executor_core.links.device.connection import proxy_for
 from executor_core.process import left_behind, sweep
+from executor_core.proxies import proxy_for
 
 _T = TypeVar("_T")
 LIMIT_S = 15.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
-from executor_core.links.device.connection import is_loopback
+from executor_core.proxies import proxy_for
 from executor_core.unicode import encodable
 
 Json = dict[str, Any]
@@ -59,16 +60,17 @@ class Answer(Struct, frozen=True):
 async def ask(
     server: str, method: str, path: str, *, token: str = "", body: Json | None = None
 ) -> Answer:
-    """One request. Raises ExecutorError `server_unreachable`, and `server_answer_strange` for one
-    that is longer than `MAX_ANSWER_BYTES`."""
+    """One request. Raises ExecutorError `server_unreachable`, those of `proxy_for`, and
+    `server_answer_strange` for one that is longer than `MAX_ANSWER_BYTES`."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     data = None
     if body is not None:
         data, headers["Content-Type"] = msgspec.json.encode(encodable(body)), "application/json"
     limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
+    proxy = await asyncio.to_thread(proxy_for, server)
     try:
         async with (
-            aiohttp.ClientSession(timeout=limit, trust_env=not is_loopback(server)) as http,
+            aiohttp.ClientSession(timeout=limit, proxy=proxy) as http,
             # A redirect could carry the token to another host.
             http.request(
                 method, server + path, data=data, headers=headers, allow_redirects=False

@@ -382,9 +382,9 @@ async def test_a_session_that_is_lost_again_is_the_outcome(room: Room) -> None:
 
 
 async def test_an_agent_gets_of_a_tasks_variables_what_it_knows_and_the_rest_is_named(
-    room: Room,
+    room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room.agent.task_variables = frozenset({"API_TIMEOUT_MS"})
+    monkeypatch.setattr(ScriptedAgent, "task_variables", frozenset({"API_TIMEOUT_MS"}))
     env = {"API_TIMEOUT_MS": "1", "HTTPS_PROXY": "http://evil", "BUN_OPTIONS": "--preload=x"}
     await room.submit(request(model=ModelConfig(model="m", env=env)))
     performance = await room.agent.started()

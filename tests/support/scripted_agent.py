@@ -62,7 +62,6 @@ class ScriptedAgent(Agent):
         self._stubborn = stubborn
         self._started: asyncio.Queue[Performance] = asyncio.Queue()
         self.missing: ExecutorError | None = None
-        self.task_variables: frozenset[str] = frozenset()  # type: ignore[misc]
         self.looking: asyncio.Event | None = None
         """Set it to an event to keep `availability` waiting for it."""
 

@@ -23,7 +23,6 @@ from executor_core.links.device.connection import (
     ConnectFailedError,
     Connection,
     LinkLostError,
-    is_loopback,
 )
 from executor_core.links.device.dialects import Dialect, choose_dialect
 from executor_core.links.device.login import Credential, Credentials, ExpiryWatch
@@ -37,6 +36,7 @@ from executor_core.links.device.supervision import (
 )
 from executor_core.links.device.work import DeviceWork
 from executor_core.model import LinkState, LinkStatus, Source
+from executor_core.proxies import proxy_for
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
@@ -340,14 +340,13 @@ class DeviceLink:
         """True if plain HTTP works, so that a refusal is about us and not about the network."""
         limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
         try:
+            proxy = await asyncio.to_thread(proxy_for, self._server)
             async with (
-                aiohttp.ClientSession(
-                    timeout=limit, trust_env=not is_loopback(self._server)
-                ) as http,
+                aiohttp.ClientSession(timeout=limit, proxy=proxy) as http,
                 http.get(self._server + "/") as reply,
             ):
                 return reply.status < 500
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except (aiohttp.ClientError, OSError, TimeoutError, ExecutorError):
             return False
 
     def _become(self, state: LinkState, reason: str | None = None) -> None:
