@@ -15,7 +15,7 @@ from executor_core.agents.drive import drive
 from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.loose_json import Json
-from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
 from executor_core.agents.scratch import MCP_FILE, forget_secrets, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -44,6 +44,8 @@ _VENDOR_VARIABLES = re.compile(
     r"|CLAUDE_CODE_(USE_|SKIP_|OAUTH_|API_KEY|CLIENT_|EXTRA_BODY|MAX_OUTPUT_|SUBAGENT_MODEL)",
     re.IGNORECASE,
 )
+_EXPANDED = re.compile(r"\$\{")
+"""What it replaces by a variable in the settings of tool servers, in headers even twice."""
 _PERMISSION_MODES = {
     Permission.UNATTENDED: "bypassPermissions",
     Permission.WORKSPACE_WRITE: "acceptEdits",
@@ -93,18 +95,20 @@ class ClaudeCode(Agent):
                 forget_secrets(assignment.scratch)
             emit(event)
 
-        servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE)
+        servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE, expands=_EXPANDED)
         for notice in notices:
             emit(notice)
+        env = self._host.environment(
+            variables(assignment, is_root=self._host.is_root),
+            without=_VENDOR_VARIABLES if assignment.brings_access else None,
+        )
+        servers = [without_keys(server, env) for server in servers]
         try:
             return await drive(
                 ClaudeDialogue(assignment),
                 [str(program), *arguments(assignment, servers)],
                 cwd=assignment.folder,
-                env=self._host.environment(
-                    variables(assignment, is_root=self._host.is_root),
-                    without=_VENDOR_VARIABLES if assignment.brings_access else None,
-                ),
+                env=env,
                 marker=self._host.marker(assignment.run_id),
                 clock=self._host.clock,
                 emit=hear,

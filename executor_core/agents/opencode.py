@@ -188,8 +188,13 @@ def variables(assignment: Assignment, disabled: list[str]) -> dict[str, str]:
         for name in _HOMES:
             env[f"XDG_{name}_HOME"] = str(assignment.private_home / name.lower())
         _seed(assignment.private_home / "config" / "opencode")
-    env["OPENCODE_CONFIG_CONTENT"] = json.dumps(configuration(assignment, disabled))
+    env["OPENCODE_CONFIG_CONTENT"] = _as_it_stands(configuration(assignment, disabled))
     return env
+
+
+def _as_it_stands(config: _Json) -> str:
+    """JSON in which it finds no variable and no file of the owner's to put in."""
+    return re.sub(r"\{(?=env:|file:)", r"\\u007b", json.dumps(config))
 
 
 def configuration(assignment: Assignment, disabled: list[str]) -> _Json:
