@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -111,17 +112,22 @@ class AgentHost:
         self._withheld = withheld
         self._ask_login = ask
         self._asking = asyncio.Lock()
-        self._is_asked = ask is None
+        self._ask_again_at = -math.inf
         self.use_login(Login(path))
         self._known: dict[str, _Known] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def ready(self, *, anew: bool = False) -> None:
-        """Return when the login shell was asked; `anew`: asked now, for what may have changed."""
+        """Return when the login shell was asked; `anew`: asked now, for what may have changed.
+
+        One that was silent is asked again after a minute: the disk may have been cold.
+        """
         async with self._asking:
-            if self._ask_login is not None and (anew or not self._is_asked):
+            is_due = self.clock.monotonic() >= self._ask_again_at
+            if self._ask_login is not None and (anew or is_due):
                 self.use_login(await self._ask_login())
-                self._is_asked = True
+                pause_s = LOGIN_TTL_S if self.silent_shell else math.inf
+                self._ask_again_at = self.clock.monotonic() + pause_s
 
     def use_login(self, login: Login) -> None:
         """From now on the variables and the PATH are those of `login`."""

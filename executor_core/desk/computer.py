@@ -27,7 +27,7 @@ def make_host(config: Config, clock: Clock) -> AgentHost:
     """This computer, as agents see it. Looks up nothing yet."""
     environment = config.environment
     withheld: tuple[str, ...] = config[options.AGENTS_ENVIRONMENT_WITHHELD]
-    settings: dict[str, str] = {}
+    settings = dict(config.given)
 
     async def ask() -> Login:
         login = await ask_login_shell(environment, clock)

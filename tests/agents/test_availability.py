@@ -138,6 +138,23 @@ async def test_nothing_is_looked_for_before_the_login_shell_has_answered(tmp_pat
     assert (asked, computer.host.environment({})["KEY"]) == (2, "2")
 
 
+async def test_a_login_shell_that_was_silent_is_asked_again_after_a_minute(tmp_path: Path) -> None:
+    answers = [Login("/usr/bin:/bin", silent="/bin/zsh"), Login("/usr/bin:/bin", {"KEY": "1"})]
+
+    async def ask() -> Login:
+        return answers.pop(0)
+
+    computer = Computer(tmp_path, ask)
+    await computer.host.ready()
+    await computer.host.ready()
+    assert (computer.host.silent_shell, computer.host.variables) == ("/bin/zsh", ())
+    computer.clock.ahead_s = LOGIN_TTL_S
+    await computer.host.ready()
+    assert (computer.host.silent_shell, computer.host.variables) == (None, ("KEY",))
+    computer.clock.ahead_s *= 100
+    await computer.host.ready()
+
+
 async def test_another_environment_is_a_reason_to_ask_an_agent_again(computer: Computer) -> None:
     computer.install(GOOD.replace('"auth status")', '"auth status") [ "$KEY" ] || exit 1;'))
     assert not (await computer.look()).is_usable
