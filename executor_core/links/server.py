@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
-from executor_core.proxies import proxy_for
+from executor_core.outbound import client_session
 from executor_core.unicode import encodable
 
 Json = dict[str, Any]
@@ -67,10 +66,9 @@ async def ask(
     if body is not None:
         data, headers["Content-Type"] = msgspec.json.encode(encodable(body)), "application/json"
     limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
-    proxy = await asyncio.to_thread(proxy_for, server)
     try:
         async with (
-            aiohttp.ClientSession(timeout=limit, proxy=proxy) as http,
+            client_session(server, timeout=limit) as http,
             # A redirect could carry the token to another host.
             http.request(
                 method, server + path, data=data, headers=headers, allow_redirects=False

@@ -17,7 +17,7 @@ from yarl import URL
 
 from executor_core.clock import Clock
 from executor_core.jobs import is_first
-from executor_core.proxies import proxy_for
+from executor_core.outbound import client_session
 from executor_core.texts import text
 from executor_core.unicode import decode_json
 from executor_core.workspace.unusable import Unusable
@@ -133,14 +133,11 @@ class Server:
 
 @asynccontextmanager
 async def server_session(url: str, token: str, clock: Clock) -> AsyncIterator[Server]:
-    """A Server at `url`, `http(s)://host[:port][/prefix]`. Raises the errors of `proxy_for`."""
+    """A Server at `url`, `http(s)://host[:port][/prefix]`."""
     limits = aiohttp.ClientTimeout(
         total=None, sock_connect=CONNECT_LIMIT_S, sock_read=SILENCE_LIMIT_S
     )
-    proxy = await asyncio.to_thread(proxy_for, url)
-    async with aiohttp.ClientSession(
-        timeout=limits, cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy
-    ) as http:
+    async with client_session(url, timeout=limits, cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield Server(http, url, token, clock)
 
 

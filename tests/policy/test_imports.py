@@ -44,6 +44,7 @@ LEAVES: dict[str, set[str]] = {
     "jobs": set(),
     "loopback": set(),
     "proxies": {"errors", "loopback"},
+    "outbound": {"proxies"},
     "open_files": set(),
     "resources": set(),
     "unicode": set(),

@@ -18,6 +18,7 @@ import socketio
 from executor_core.errors import ExecutorError
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
 from executor_core.links.device.supervision import Failure, classify_refusal
+from executor_core.outbound import client_session
 from executor_core.proxies import proxy_for
 from executor_core.texts import text
 
@@ -65,15 +66,15 @@ class Connection:
 
     async def open(self, server: str, token: str) -> None:
         """Connect. Raises ConnectFailedError."""
+        # Session and socket are ours, because the library leaves both open where it fails half-way.
+        make_socket: Any = self._make_socket
         try:
-            proxy = await asyncio.to_thread(proxy_for, server)
+            self._http = client_session(server, ws_response_class=make_socket)
+            # The library asks for the proxy of `wss:`, which nobody sets.
+            self._client = self._make_client(self._http, proxy_for(server))
         except ExecutorError as error:
             self._lose(error.info.sentence)
             raise ConnectFailedError(Failure.UNREACHABLE, self.lost_reason) from error
-        # Session and socket are ours, because the library leaves both open where it fails half-way.
-        make_socket: Any = self._make_socket
-        self._http = aiohttp.ClientSession(ws_response_class=make_socket)
-        self._client = self._make_client(self._http, proxy)
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self._client.connect(

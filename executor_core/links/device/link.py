@@ -36,7 +36,7 @@ from executor_core.links.device.supervision import (
 )
 from executor_core.links.device.work import DeviceWork
 from executor_core.model import LinkState, LinkStatus, Source
-from executor_core.proxies import proxy_for
+from executor_core.outbound import client_session
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
@@ -340,9 +340,8 @@ class DeviceLink:
         """True if plain HTTP works, so that a refusal is about us and not about the network."""
         limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
         try:
-            proxy = await asyncio.to_thread(proxy_for, self._server)
             async with (
-                aiohttp.ClientSession(timeout=limit, proxy=proxy) as http,
+                client_session(self._server, timeout=limit) as http,
                 http.get(self._server + "/") as reply,
             ):
                 return reply.status < 500
