@@ -77,12 +77,13 @@ class AcpAgent(Agent):
             # Where a model is named differs from agent to agent, and so do its names.
             words = text("notice.model_not_passed", agent=definition.title)
             emit(Notice(code="model_not_passed", text=words))
+        env = definition.env if model.brings_access else {**model.env, **definition.env}
         make_dialogue = await asyncio.to_thread(load_dialogue)
         return await drive(
             make_dialogue(assignment, definition.title),
             [str(program), *definition.command[1:]],
             cwd=assignment.folder,
-            env=self._host.environment(definition.env),
+            env=self._host.environment(env),
             marker=self._host.marker(assignment.run_id),
             clock=self._host.clock,
             emit=emit,
