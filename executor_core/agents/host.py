@@ -86,6 +86,7 @@ class AgentHost:
     for agents (keys from our own configuration), `withheld` names what they must not get. `ask`
     asks the login shell; without it `path` is where programs are looked up. `owner` marks all
     processes of this <home>.
+    Commands that an agent leaves in the background are waited for up to `background_wait_s`.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class AgentHost:
         clock: Clock,
         withheld: Collection[str] = (),
         ask: Callable[[], Awaitable[Login]] | None = None,
+        background_wait_s: float = 600.0,
     ) -> None:
         self._base = base
         self._settings = settings
@@ -115,6 +117,7 @@ class AgentHost:
         self._ask_again_at = -math.inf
         self.use_login(Login(path))
         self._known: dict[str, _Known] = {}
+        self.background_wait_s = background_wait_s
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def ready(self, *, anew: bool = False) -> None:

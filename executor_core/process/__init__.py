@@ -12,9 +12,11 @@ from executor_core.process.environment import (
 )
 from executor_core.process.login_shell import Login, ask_login_shell, find_program
 from executor_core.process.marker import MARKER, marker_of
+from executor_core.process.orphans import reap_orphans
 from executor_core.process.process_table import resources_by_run
 from executor_core.process.sweep import left_behind, sweep
 from executor_core.process.tree import ProcessTree
+from executor_core.process.will import last_will
 
 __all__ = [
     "MARKER",
@@ -24,9 +26,11 @@ __all__ = [
     "child_environment",
     "find_program",
     "is_listed",
+    "last_will",
     "left_behind",
     "marker_of",
     "owners_environment",
+    "reap_orphans",
     "resources_by_run",
     "sweep",
     "worth_telling",
