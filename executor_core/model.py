@@ -58,11 +58,12 @@ def new_run_id() -> str:
 # --- what is asked -----------------------------------------------------------------------------
 
 
-_ACCESS_VARIABLES = frozenset(
-    f"{vendor}_{name}"
-    for vendor in ("ANTHROPIC", "OPENAI")
-    for name in ("API_KEY", "AUTH_TOKEN", "BASE_URL")
+_ACCESS_VARIABLE = re.compile(
+    r"(ANTHROPIC|AWS|AZURE|CLAUDE_CODE|CODEX|OPENAI|VERTEX)_(\w+_)?"
+    r"(API_KEY|(AUTH|OAUTH|BEARER)_TOKEN\w*|BASE_URL|API_BASE|API_HOST|API_URL|ENDPOINT|CUSTOM_HEADERS)",
+    re.IGNORECASE,
 )
+"""A key for a model, or where it is asked: in whatever spelling an agent or a library reads it."""
 
 
 class ModelConfig(Value, kw_only=True, frozen=True):
@@ -84,7 +85,9 @@ class ModelConfig(Value, kw_only=True, frozen=True):
     @property
     def brings_access(self) -> bool:
         """True if the task pays for the model itself, so that the user's login must not be used."""
-        named_in_env = any(self.env.get(name) for name in _ACCESS_VARIABLES)
+        named_in_env = any(
+            value and _ACCESS_VARIABLE.fullmatch(name) for name, value in self.env.items()
+        )
         return bool(self.api_key or self.base_url or named_in_env)
 
     def __repr__(self) -> str:
@@ -395,7 +398,8 @@ class Outcome(Value, kw_only=True, frozen=True):
 class Availability(Value, kw_only=True, frozen=True):
     """Whether an agent can work on this computer, and if not, why and what to do.
 
-    `login` names the login or key that is in use, never the key itself.
+    `login` names the login or key that is in use, never the key itself. `variables` are the names
+    of what it gets of the owner's environment, beyond what every program gets.
     """
 
     name: str
@@ -406,6 +410,7 @@ class Availability(Value, kw_only=True, frozen=True):
     login: str | None = None
     minimum_version: str | None = None
     problem: ErrorInfo | None = None
+    variables: tuple[str, ...] = ()
 
 
 class Resources(Value, kw_only=True, frozen=True, omit_defaults=False):

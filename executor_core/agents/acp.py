@@ -21,6 +21,7 @@ from executor_core.agents.host import AgentHost
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.errors import ExecutorError
 from executor_core.model import AgentResult, Availability, Notice, Value
+from executor_core.process import worth_telling
 from executor_core.resources import resource_path
 from executor_core.texts import text
 
@@ -66,6 +67,7 @@ class AcpAgent(Agent):
             is_usable=program is not None,
             path=str(program) if program else None,
             problem=problem,
+            variables=worth_telling({*self._host.variables, *wanted.env}),
         )
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:

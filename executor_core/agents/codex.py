@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from executor_core.agents import task_variables
 from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
 from executor_core.agents.codex_app_server import SANDBOXES, CodexDialogue
 from executor_core.agents.codex_config import (
@@ -51,7 +52,7 @@ EXTRA_ARGS = {
     )
 }
 
-_VENDOR_VARIABLES = re.compile(r"OPENAI_|CODEX_")
+_VENDOR_VARIABLES = re.compile(r"(AZURE_)?OPENAI_|CODEX_", re.IGNORECASE)
 _UNFIT = frozenset({"anthropic", "gemini"})
 """Kinds of model API that Codex cannot speak."""
 _QUIET = (
@@ -74,13 +75,14 @@ class Codex(Agent):
     name = NAME
     extra_args = EXTRA_ARGS
     enforces = frozenset(SANDBOXES)
+    task_variables = task_variables.CODEX
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
 
     async def availability(self) -> Availability:
         found = await self._probed()
-        if found.problem is None or found.problem.code != "codex_not_signed_in":
+        if not _is_signed_out(found):
             return found
         # The login command knows neither keys in the environment nor the user's other providers.
         login = access_without_login(self._host.environment({}))
@@ -161,12 +163,16 @@ class CodexExec(Codex):
 
     async def _own_provider(self, assignment: Assignment, env: Mapping[str, str]) -> Json | None:
         """What a user without a login has instead; None where Codex finds it by itself."""
-        if assignment.private_home is not None or (await self._probed()).is_usable:
+        if assignment.private_home is not None or not _is_signed_out(await self._probed()):
             return None
         access = access_without_login(env)
         if access is None:
             raise ExecutorError("codex_not_signed_in")
         return provider(assignment, env) if access in env else None
+
+
+def _is_signed_out(found: Availability) -> bool:
+    return found.problem is not None and found.problem.code == "codex_not_signed_in"
 
 
 def arguments(assignment: Assignment) -> list[str]:

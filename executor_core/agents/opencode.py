@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from executor_core.agents import task_variables
 from executor_core.agents.acp import load_dialogue
 from executor_core.agents.agent import UNATTENDED_ONLY, Agent, Assignment, Emit
 from executor_core.agents.drive import drive
@@ -57,7 +58,7 @@ _VENDOR_URLS = {
     "openai-responses": "https://api.openai.com/v1",
     "gemini": "https://generativelanguage.googleapis.com/v1beta",
 }
-_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|OPENAI_|OPENCODE_")
+_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|(AZURE_)?OPENAI_|OPENCODE_", re.IGNORECASE)
 _HOMES = ("CONFIG", "DATA", "STATE", "CACHE")
 _QUIET = {
     "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -87,11 +88,13 @@ class OpenCode(Agent):
 
     name = NAME
     enforces = UNATTENDED_ONLY | _RULES.keys()
+    task_variables = task_variables.OPENCODE
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
 
     async def availability(self) -> Availability:
+        await self._host.ready()
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         config = {"disabled_providers": disabled}
         return await self._host.availability(
@@ -111,7 +114,7 @@ class OpenCode(Agent):
         program = await self._host.find("opencode")
         if program is None:
             raise ExecutorError("opencode_missing")
-        if assignment.model.brings_access and not assignment.model.model:
+        if assignment.brings_access and not assignment.model.model:
             raise ExecutorError("opencode_not_signed_in")
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         make_dialogue = await asyncio.to_thread(load_dialogue)
@@ -125,7 +128,7 @@ class OpenCode(Agent):
             cwd=assignment.folder,
             env=self._host.environment(
                 variables(assignment, disabled),
-                without=_VENDOR_VARIABLES if assignment.model.brings_access else None,
+                without=_VENDOR_VARIABLES if assignment.brings_access else None,
             ),
             marker=self._host.marker(assignment.run_id),
             clock=self._host.clock,
@@ -160,7 +163,7 @@ def disabled_providers(env: Mapping[str, str]) -> list[str]:
 def variables(assignment: Assignment, disabled: list[str]) -> dict[str, str]:
     """The environment of the run on top of the user's own; makes the folders and files it names."""
     env = dict(assignment.model.env) | _QUIET
-    if assignment.model.brings_access:
+    if assignment.brings_access:
         # Its provider is configured by us; what else names one must not reach it.
         env = {
             name: value for name, value in env.items() if not re.match("ANTHROPIC_|OPENAI_", name)
@@ -173,15 +176,20 @@ def variables(assignment: Assignment, disabled: list[str]) -> dict[str, str]:
         for name in _HOMES:
             env[f"XDG_{name}_HOME"] = str(assignment.private_home / name.lower())
         _seed(assignment.private_home / "config" / "opencode")
-    env["OPENCODE_CONFIG_CONTENT"] = json.dumps(configuration(assignment, disabled))
+    env["OPENCODE_CONFIG_CONTENT"] = _as_it_stands(configuration(assignment, disabled))
     return env
+
+
+def _as_it_stands(config: _Json) -> str:
+    """JSON in which it finds no variable and no file of the owner's to put in."""
+    return re.sub(r"\{(?=env:|file:)", r"\\u007b", json.dumps(config))
 
 
 def configuration(assignment: Assignment, disabled: list[str]) -> _Json:
     """OpenCode's configuration for this run, over the user's own. It holds a task's key."""
     model = assignment.model
     config: _Json = {"share": "disabled", "autoupdate": False}
-    if model.brings_access and model.model:
+    if assignment.brings_access and model.model:
         small = model.small_model or model.model
         traits = _LIMIT | _SEES if assignment.images else _LIMIT
         config["provider"] = {_TASK_PROVIDER: _provider(model, traits)}
@@ -261,5 +269,5 @@ def _read(file: Path) -> _Json:
 
 def _check_model(assignment: Assignment) -> ModelCheck:
     model = assignment.model
-    own = f"{_TASK_PROVIDER}/{model.model}" if model.brings_access else _own_model(model)
+    own = f"{_TASK_PROVIDER}/{model.model}" if assignment.brings_access else _own_model(model)
     return ModelCheck(own)

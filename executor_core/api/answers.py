@@ -57,6 +57,12 @@ class Limit(Struct):
     before: Annotated[str, Meta(max_length=100)] | None = None
 
 
+class AgentsQuery(Struct):
+    """Whether the login shell is asked again before, for what changed in its start-up files."""
+
+    anew: bool = False
+
+
 class Lines(Struct):
     """How many entries of the log to show."""
 
@@ -186,7 +192,7 @@ async def status_events(call: Call) -> AsyncGenerator[ServerEvent, None]:
 
 
 async def agents(call: Call) -> tuple[Availability, ...]:
-    return await call.control.agents()
+    return await call.control.agents(anew=call.query.anew)
 
 
 async def check_installable(call: Call) -> None:

@@ -32,7 +32,7 @@ def agents(context: click.Context, is_json: bool) -> None:
     from executor_core.cli import show
 
     async def ask(control: Control) -> tuple[tuple[Availability, ...], str]:
-        return await control.agents(), (await control.status()).program_path
+        return await control.agents(anew=True), (await control.status()).program_path
 
     try:
         found, path = invocation().ask(ask)

@@ -150,13 +150,17 @@ def run_detail(found: RunDetail) -> None:
 
 
 def agents(found: Iterable[Availability], path: str) -> None:
-    """Each agent: whether it can work, and what to do if not; then where they are looked up."""
+    """Each agent: whether it can work, and what to do if not; then what they get and where they
+    are looked up."""
+    found = tuple(found)
     for agent in found:
         mark = "✓" if agent.is_usable else "✗"
         facts = (agent.version, agent.path, agent.login)
         click.echo(f"{mark} {agent.name}  " + "  ".join(fact for fact in facts if fact))
         if agent.problem is not None:
             click.echo(f"    {agent.problem.sentence}")
+    if names := {name for agent in found for name in agent.variables}:
+        click.secho(text("cli.agents.variables", names=", ".join(sorted(names))), dim=True)
     click.secho(text("cli.agents.path", path=path), dim=True)
 
 

@@ -185,6 +185,9 @@ ANTHROPIC_API_KEY = Option[str](
     environment=("ANTHROPIC_API_KEY",),
     sensitive=True,
 )
+AGENTS_ENVIRONMENT_WITHHELD = Option[tuple[str, ...]](
+    name="agents.environment_withheld", kind=kinds.texts(), empty=()
+)
 AGENTS_BACKGROUND_WAIT = Option[float](
     name="agents.background_wait", kind=kinds.seconds(0, 86_400), default=600.0
 )

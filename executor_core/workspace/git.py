@@ -60,6 +60,8 @@ _VARIABLES = {
 _OF_OTHERS = re.compile(
     r"ANTHROPIC_|AWS_|AZURE_|CLAUDE_|CLOUD_ML_|CODEX_|GOOGLE_|OPENAI_|OPENCODE_|VERTEX_|LANGUAGE$"
     r"|.*_API_KEY$"
+    # Another repository, or other programs; where certificates and settings lie stays the user's.
+    r"|GIT_(?!SSL_|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)$)"
 )
 
 

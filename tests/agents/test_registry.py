@@ -12,6 +12,7 @@ from executor_core.agents import Agents, agents_here, registry
 from executor_core.agents.host import Probe
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
+from executor_core.process import Login
 from tests.agents.test_availability import GOOD, Computer
 from tests.support.scripted_agent import ScriptedAgent
 
@@ -23,7 +24,7 @@ def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
     """Without packages of other people, and with nothing but what a test installs."""
     monkeypatch.setattr(registry, "entry_points", lambda group: ())
     computer = Computer(tmp_path)
-    computer.host.use_path(str(computer.bin))
+    computer.host.use_login(Login(str(computer.bin)))
     return computer
 
 

@@ -364,6 +364,35 @@ async def test_a_session_is_saved_as_soon_as_it_is_seen_and_resumed_by_the_next_
     assert await room.journal.session("talk", "scripted") is None
 
 
+# --- what a task may set -------------------------------------------------------------------------
+
+
+async def test_an_agent_gets_of_a_tasks_variables_what_it_knows_and_the_rest_is_named(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptedAgent, "task_variables", frozenset({"API_TIMEOUT_MS"}))
+    env = {"API_TIMEOUT_MS": "1", "HTTPS_PROXY": "http://evil", "BUN_OPTIONS": "--preload=x"}
+    await room.submit(request(model=ModelConfig(model="m", env=env)))
+    performance = await room.agent.started()
+    assert performance.assignment.model == ModelConfig(model="m", env={"API_TIMEOUT_MS": "1"})
+    performance.finish()
+    await room.door.outcome()
+    [notice] = [event for event in room.door.events() if isinstance(event, Notice)]
+    assert (notice.code, "BUN_OPTIONS, HTTPS_PROXY" in notice.text) == ("variables_refused", True)
+    assert "evil" not in notice.text
+
+
+async def test_a_refused_address_still_keeps_the_users_login_out(room: Room) -> None:
+    env = {"anthropic_vertex_base_url": "http://evil"}
+    await room.submit(request(model=ModelConfig(model="m", env=env)))
+    performance = await room.agent.started()
+    assert performance.assignment.model.env == {}
+    assert performance.assignment.brings_access
+    performance.finish()
+    await room.door.outcome()
+    assert notices(room) == ["variables_refused"]
+
+
 # --- which agent ---------------------------------------------------------------------------------
 
 

@@ -53,7 +53,6 @@ def host(tmp_path: Path, home: Path) -> AgentHost:
         folder=tmp_path,
         clock=SystemClock(),
     )
-    made.use_path(path)
     return made
 
 

@@ -20,6 +20,7 @@ from executor_core.agents import AgentHost
 from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.model import Folder, GitAuthor, GitClone, GitCredential, Notice
+from executor_core.process import Login
 from executor_core.workspace import Cloner, GitAccess, Workspaces, clone
 from tests.process.children import told_by
 from tests.support.git_server import GitServer, git, git_server
@@ -259,7 +260,7 @@ async def test_a_link_in_place_of_the_repository_is_not_followed(
 
 
 async def test_without_git_the_user_is_told(host: AgentHost, root: Path, access: GitAccess) -> None:
-    host.use_path("")
+    host.use_login(Login(""))
     workspaces = Workspaces(root, (), Cloner(host, access))
     error = await failure(workspaces, GitClone(task_folder="1", url="https://example.com/a.git"))
     assert error.code == "git_missing"
