@@ -29,6 +29,7 @@ class Assignment(Struct, kw_only=True, frozen=True):
     `private_home` is where the agent keeps its state when the task brings its own model access;
     None leaves the user's own home and login in force. `session_id` resumes a conversation.
     `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command.
+    `is_trusted`: what `folder` configures in the agent counts; else only its instructions do.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class Assignment(Struct, kw_only=True, frozen=True):
     permission: Permission = Permission.UNATTENDED
     mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    is_trusted: bool = False
 
 
 class Agent(Protocol):

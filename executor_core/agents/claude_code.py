@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from executor_core.agents import claude_repository
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.claude_dialogue import TITLE, ClaudeDialogue
 from executor_core.agents.drive import drive
@@ -15,6 +16,7 @@ from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.loose_json import Json
 from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.agents.repository import withheld
 from executor_core.agents.scratch import MCP_FILE, forget_secrets, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -27,7 +29,8 @@ from executor_core.model import (
 )
 
 NAME = "claude_code"
-MINIMUM_VERSION = (2, 0, 0)
+MINIMUM_VERSION = (2, 1, 20)
+"""Older ones cannot take instructions of a folder without its settings."""
 
 EXTRA_ARGS = {
     "--max-turns": Extra(r"[1-9]\d{0,3}", "N"),
@@ -88,12 +91,13 @@ class ClaudeCode(Agent):
             emit(event)
 
         servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE)
-        for notice in notices:
+        for notice in (*notices, *withheld(assignment, TITLE, claude_repository.SETTINGS)):
             emit(notice)
+        argv = await asyncio.to_thread(arguments, assignment, servers)
         try:
             return await drive(
                 ClaudeDialogue(assignment),
-                [str(program), *arguments(assignment, servers)],
+                [str(program), *argv],
                 cwd=assignment.folder,
                 env=self._host.environment(
                     variables(assignment, is_root=self._host.is_root),
@@ -118,6 +122,8 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     argv += ["--permission-mode", _PERMISSION_MODES[assignment.permission]]
     # A question has nobody to answer it and would hold the run for ever.
     argv += ["--disallowedTools=AskUserQuestion"]
+    if not assignment.is_trusted:
+        argv += claude_repository.arguments(assignment)
     if assignment.model.model and not assignment.model.brings_access:
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:
@@ -146,6 +152,8 @@ def _mcp_server(server: McpServer) -> Json:
 def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
     """The environment of the run on top of the user's own."""
     env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **assignment.model.env} | _QUIET
+    if not assignment.is_trusted:
+        env |= claude_repository.VARIABLES
     if is_root:
         # Without this the CLI refuses unattended work as root.
         env["IS_SANDBOX"] = "1"

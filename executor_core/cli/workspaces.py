@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -34,15 +35,34 @@ def workspaces(context: click.Context, is_json: bool) -> None:
         return
     from executor_core.cli import show
 
-    found = asyncio.run(_room().workspaces())
+    room = _room()
+    found = asyncio.run(room.workspaces())
     if is_json:
         show.as_json(found)
-    elif found:
+        return
+    if found:
         _table(found)
         total = _size(sum(info.size_bytes for info in found))
         click.echo(text("cli.workspaces.total", count=len(found), size=total))
     else:
         click.echo(text("cli.workspaces.none"))
+    if trusted := asyncio.run(room.trusted()):
+        click.echo("\n" + text("cli.workspaces.trusted"))
+        _list([str(folder) for folder in trusted])
+
+
+@workspaces.command("trust", cls=Verb)
+@click.argument("path", type=click.Path(path_type=Path))
+@speaks_plainly
+def trust(path: Path) -> None:
+    click.echo(text("cli.workspaces.trust_done", path=asyncio.run(_room().trust(path))))
+
+
+@workspaces.command("untrust", cls=Verb)
+@click.argument("path", type=click.Path(path_type=Path))
+@speaks_plainly
+def untrust(path: Path) -> None:
+    click.echo(text("cli.workspaces.untrust_done", path=asyncio.run(_room().distrust(path))))
 
 
 @workspaces.command("clean", cls=Verb)
