@@ -13,6 +13,7 @@ import click
 from executor_core import __version__
 from executor_core.cli import verbs
 from executor_core.cli.context import Invocation
+from executor_core.cli.out import say
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.start import Front, start
 from executor_core.cli.words import Verbs
@@ -75,7 +76,7 @@ def run(front: Front | None = None) -> None:
         sys.exit(Exit.INTERRUPTED)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            click.echo(text("cli.not_written", reason=error.strerror), err=True)
+            say(text("cli.not_written", reason=error.strerror), err=True)
             sys.exit(Exit.FAILED)
         _last_resort(error)
 
@@ -93,7 +94,7 @@ def _last_resort(error: Exception) -> None:
         descriptor, name = tempfile.mkstemp(".txt", "wegent-executor-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(lines)
-        click.echo(text("cli.bug_in_file", kind=kind, file=name), err=True)
+        say(text("cli.bug_in_file", kind=kind, file=name), err=True)
     except OSError:
-        click.echo(text("cli.bug", kind=kind), err=True)
+        say(text("cli.bug", kind=kind), err=True)
     sys.exit(Exit.FAILED)
