@@ -18,12 +18,15 @@ from textwrap import indent
 from typing import Any, TextIO
 
 from executor_core.config.errors import reason_of
+from executor_core.config.files import NOFOLLOW
 from executor_core.config.redaction import redact
 from executor_core.unicode import visible
 
 _SHAPE = "%(asctime)s - [%(room)s] - [in %(pathname)s:%(lineno)d] - %(levelname)s - %(message)s"
 _TIME = "%Y-%m-%d %H:%M:%S"
 _OURS = "executor"
+MAX_ENTRY = 16_000
+"""Characters of one entry, traceback and all; of a longer one the middle is left out."""
 
 
 class LineFormatter(logging.Formatter):
@@ -44,7 +47,14 @@ class LineFormatter(logging.Formatter):
         return indent(visible(super().formatException(ei)), "  ")
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return _shortened(redact(super().format(record)))
+
+
+def _shortened(entry: str) -> str:
+    if len(entry) <= MAX_ENTRY:
+        return entry
+    left_out = f" … {len(entry) - MAX_ENTRY} characters … "
+    return entry[: MAX_ENTRY // 2] + left_out + entry[-MAX_ENTRY // 2 :]
 
 
 class _Quiet:
@@ -86,6 +96,8 @@ class _FileHandler(_Quiet, RotatingFileHandler):
 
 
 def _own(path: str, flags: int) -> int:
+    if not stat.S_ISCHR(os.stat(path).st_mode if os.path.exists(path) else 0):
+        flags |= NOFOLLOW  # a link may lead to /dev/null, and to no file
     descriptor = os.open(path, flags, 0o600)
     if os.name == "posix":
         status = os.fstat(descriptor)

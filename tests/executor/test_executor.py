@@ -112,6 +112,17 @@ async def test_a_result_survives_an_agent_that_breaks_after_it(room: Room) -> No
     assert (await room.door.outcome()).state is RunState.COMPLETED
 
 
+async def test_a_title_is_recorded_without_the_secrets_of_its_task(room: Room) -> None:
+    key = "a-key-of-the-task-0123456789"
+    await room.submit(request(title=f"Use {key}", model=ModelConfig(api_key=key)))
+    performance = await room.agent.started()
+    performance.finish()
+    await room.door.outcome()
+    row = await room.journal.run("run_1")
+    assert row is not None
+    assert row.title == "Use ***"
+
+
 async def test_half_characters_of_a_task_neither_stop_it_nor_its_outcome(room: Room) -> None:
     wanted = request(title="cut \ud83d", prompt="\ud83d!", reply_to={"shell_type": "\udc00"})
     await room.submit(wanted)

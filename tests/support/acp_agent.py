@@ -196,7 +196,7 @@ class ScriptedAgent:
 
 
 def _spellings(word: str) -> tuple[str, ...]:
-    return word, base64.b64encode(word.encode()).decode(), quote(word, safe="")
+    return word, base64.b64encode(word.encode()).decode(), quote(word, safe=""), word.encode().hex()
 
 
 if __name__ == "__main__":

@@ -127,7 +127,12 @@ def _delta(words: str) -> None:
 
 
 def _spellings(word: str) -> list[str]:
-    return [word, base64.b64encode(word.encode()).decode(), quote(word, safe="")]
+    return [
+        word,
+        base64.b64encode(word.encode()).decode(),
+        quote(word, safe=""),
+        word.encode().hex(),
+    ]
 
 
 class _Turn:
