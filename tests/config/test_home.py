@@ -219,10 +219,7 @@ def test_a_lock_follows_no_link_and_empties_no_file(tmp_path: Path, name: str) -
     home.create()
     (tmp_path / "precious").write_text("mine")
     getattr(home, name).symlink_to(tmp_path / "precious")
-    take = {
-        "lock": lambda: InstanceLock.acquire(home),
-        "config_lock": lambda: locked(home.config_lock, 0).__enter__(),
-    }[name]
+    taking = locked(home.config_lock, 0) if name == "config_lock" else None
     with pytest.raises((ConfigError, OSError)):
-        take()
+        taking.__enter__() if taking else InstanceLock.acquire(home)
     assert (tmp_path / "precious").read_text() == "mine"

@@ -168,7 +168,8 @@ class ScriptedAgent:
         """Tell all that it was given, and the words in that file, in every way that there is."""
         words = json.loads(Path(file).read_text(encoding="utf-8"))
         everything = [*os.environ.values(), *sys.argv, *words]  # noqa: TID251  what an agent sees
-        for form in (form for word in everything for form in _spellings(word)):
+        forms = [form for word in everything for form in _spellings(word)]
+        for form in [*forms, *(word.encode().hex() for word in words)]:
             half = len(form) // 2
             for part in (form[:half], form[half:] + "\n"):
                 await self._tell(acp.update_agent_message_text(part))
@@ -196,7 +197,7 @@ class ScriptedAgent:
 
 
 def _spellings(word: str) -> tuple[str, ...]:
-    return word, base64.b64encode(word.encode()).decode(), quote(word, safe=""), word.encode().hex()
+    return word, base64.b64encode(word.encode()).decode(), quote(word, safe="")
 
 
 if __name__ == "__main__":
