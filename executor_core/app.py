@@ -458,6 +458,16 @@ def check_configured(config: Config, *, standalone: bool) -> None:
         raise ExecutorError("not_configured")
 
 
+def _make_folders(config: Config) -> None:
+    """What people look for in the home is there from the start, as the guides draw it."""
+    for folder in (config[options.WORKSPACE_ROOT], config.home.skills_cache):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            # What needs it says so; the rest of the executor works.
+            _log.warning("cannot make %s: %s", folder, error.strerror)
+
+
 async def serve(
     config: Config,
     *,
@@ -473,6 +483,7 @@ async def serve(
     """
     config.home.create()
     with InstanceLock.acquire(config.home):
+        _make_folders(config)
         application = Application(config, standalone=standalone, own_command=own_command, load=load)
         on_leave(application.leave)
         await application.start()

@@ -265,8 +265,22 @@ def option_named(name: str) -> Option[Any]:
     return OPTIONS[name]
 
 
+def option_called(name: str) -> Option[Any]:
+    """The option that a person means: `option_named`, or by a name that it has elsewhere."""
+    for option in OPTIONS.values():
+        if name in other_names(option):
+            return option
+    return option_named(name)
+
+
+def other_names(option: Option[Any]) -> tuple[str, ...]:
+    """The names of an option outside config.toml: in the environment, and on the command line."""
+    return tuple(filter(None, (*option.environment, option.flag)))
+
+
 def advice_on(name: str) -> Phrase:
     """The known option that `name` was probably meant to be, or where all of them are."""
-    for nearest in get_close_matches(name, tuple(OPTIONS), n=1):
+    called = [other for option in OPTIONS.values() for other in other_names(option)]
+    for nearest in get_close_matches(name, (*OPTIONS, *called), n=1):
         return Phrase("advice.nearest_option", {"nearest": nearest})
     return Phrase("advice.all_options")
