@@ -23,6 +23,7 @@ from executor_core.model import (
     TaskFolder,
     TextDelta,
 )
+from executor_core.workspace import Workspaces
 from tests.executor.room import Room, opened, request
 from tests.support.clock import JumpingClock
 from tests.support.scripted_agent import ScriptedAgent
@@ -121,6 +122,25 @@ async def test_a_title_is_recorded_without_the_secrets_of_its_task(room: Room) -
     row = await room.journal.run("run_1")
     assert row is not None
     assert row.title == "Use ***"
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_an_agent_is_told_whether_its_folder_is_trusted(
+    room: Room, tmp_path: Path, is_trusted: bool
+) -> None:
+    asked: list[Path] = []
+
+    def trust(folder: Path) -> bool:
+        asked.append(folder)
+        return is_trusted
+
+    room.executor._workspaces = Workspaces(room.root, (), is_trusted=trust)
+    await room.submit()
+    performance = await room.agent.started()
+    assert performance.assignment.is_trusted is is_trusted
+    assert asked == [performance.assignment.folder]
+    performance.finish()
+    await room.door.outcome()
 
 
 async def test_half_characters_of_a_task_neither_stop_it_nor_its_outcome(room: Room) -> None:
