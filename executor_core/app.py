@@ -48,7 +48,7 @@ from executor_core.links.device import (
     LinkTiming,
     Registration,
 )
-from executor_core.process import login_shell_path, resources_by_run, sweep
+from executor_core.process import login_shell_path, reap_orphans, resources_by_run, sweep
 from executor_core.web import OWNER, Listener, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
@@ -191,6 +191,7 @@ class Application:
                 undo.push_async_callback(link.stop, FLUSH_S)
         # Last to be started, first to be ended: links report the ends of runs.
         undo.push_async_callback(self._executor.stop, END_RUNS_S)
+        self._jobs.spawn(reap_orphans(self._clock), "reap orphans")
         self._jobs.spawn(self._look_around(), "look around")
         if days := self._config[options.WORKSPACE_KEEP_DAYS]:
             inventory = Inventory(self._config[options.WORKSPACE_ROOT], self._host)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+_COMPOUND = (b"{", b"[")
 _S = TypeVar("_S", bound=msgspec.Struct | dict[str, Any])
 
 
@@ -34,6 +35,8 @@ def decode_json(line: bytes) -> object:
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if not line.lstrip().startswith(_COMPOUND):
+            raise ValueError("neither an object nor a list") from None  # programs also chat
         return _decode_patiently(line)
 
 

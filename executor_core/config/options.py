@@ -189,6 +189,9 @@ ANTHROPIC_API_KEY = Option[str](
     environment=("ANTHROPIC_API_KEY",),
     sensitive=True,
 )
+AGENTS_BACKGROUND_WAIT = Option[float](
+    name="agents.background_wait", kind=kinds.seconds(0, 86_400), default=600.0
+)
 # What an entry means is known to the agents; here it may hold keys, so it is not shown.
 AGENTS_ACP = Option[tuple[Any, ...]](  # Any: tables as they stand in the file
     name="agents.acp", kind=kinds.tables(), empty=(), sensitive=True
