@@ -118,6 +118,7 @@ class Application:
                     clock=self._clock,
                 ),
                 self._recorder(),
+                self._is_trusted,
             ),
             runs_folder=self._home.runs,
             slots=config[options.DEVICE_MAX_CONCURRENT_TASKS],
@@ -327,6 +328,15 @@ class Application:
         home = user_home(self._config.environment)
         secrets = known_secrets()
         return Recorder(self._host, secrets.holds_one, (home, self._config[options.WORKSPACE_ROOT]))
+
+    def _is_trusted(self, folder: Path) -> bool:
+        """Whether the settings of `folder` count, by what the owner says now. Blocks."""
+        try:
+            trusted = self._load()[options.AGENTS_TRUSTED_FOLDERS]
+        except ExecutorError:  # what is wrong in the file is told elsewhere
+            trusted = ()
+        place = folder.resolve()
+        return any(place.is_relative_to(root.resolve()) for root in trusted)
 
     def _make_agents(self, own_command: Sequence[str]) -> Agents:
         demo = DemoAgent(self._host, [*own_command, "demo-agent"]) if self._standalone else None

@@ -17,6 +17,15 @@ _SECRET_NAME = re.compile(
     "AUTH(?!OR(?!I[SZ]))|COOKIE|CREDENTIAL|KEY|PASSWORD|SECRET|TOKEN",  # authors are no secret
     re.IGNORECASE,
 )
+_PLAIN_HEADERS = frozenset(
+    f"{group}{name}"
+    for group, names in {
+        "": ("accept", "accept-encoding", "accept-language", "content-type", "user-agent"),
+        "anthropic-": ("beta", "version"),
+        "openai-": ("beta",),
+    }.items()
+    for name in names
+)
 _HAN = re.compile("[\u4e00-\u9fff]")
 _ENDS = tuple(".!?:…。！？：")
 _CLOSING = "\"')”’）"
@@ -286,7 +295,11 @@ class RunRequest(Value, kw_only=True, frozen=True):
     def secrets(self) -> tuple[str, ...]:
         """What must never be seen of this request: keys, tokens, and what servers of tools want."""
         found = [self.model.api_key or "", self.materials.token, *self.other_secrets]
-        named: list[object] = [self.model.env, self.model.headers]
+        for name, value in self.model.headers.items():
+            # Gateways take keys under any name but those that say how to speak.
+            if name.lower() not in _PLAIN_HEADERS:
+                found += _seen_alone(name, value)
+        named: list[object] = [self.model.env]
         if isinstance(self.workspace, GitClone) and self.workspace.credential is not None:
             found.append(self.workspace.credential.token)
         for server in self.mcp_servers.values():
@@ -304,11 +317,16 @@ def secret_values(values: object) -> list[str]:
     found = []
     for name, value in values.items() if isinstance(values, dict) else ():
         if isinstance(value, str) and is_secret_name(str(name)):
-            found.append(value.strip())
-            if "cookie" in str(name).lower():
-                found += [pair.partition("=")[2].strip(' "') for pair in value.split(";")]
-            elif len(words := value.split()) == 2:
-                found.append(words[1])  # behind a scheme, such as Bearer
+            found += _seen_alone(str(name), value)
+    return found
+
+
+def _seen_alone(name: str, value: str) -> list[str]:
+    found = [value.strip()]
+    if "cookie" in name.lower():
+        found += [pair.partition("=")[2].strip(' "') for pair in value.split(";")]
+    elif len(words := value.split()) == 2:
+        found.append(words[1])  # behind a scheme, such as Bearer
     return found
 
 

@@ -33,6 +33,7 @@ class Assignment(Struct, kw_only=True, frozen=True):
     `is_fork` begins a new one that goes on from it. `members` may be handed work.
     `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command. Of
     `model.env` only the agent's `task_variables` are left.
+    `is_trusted`: what `folder` configures in the agent counts; else only its instructions do.
     `is_awaited` is set once somebody waits for the end of the run: work that goes on behind the
     answer is not waited for any more.
     """
@@ -51,6 +52,7 @@ class Assignment(Struct, kw_only=True, frozen=True):
     permission: Permission = Permission.UNATTENDED
     mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    is_trusted: bool = False
     is_awaited: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

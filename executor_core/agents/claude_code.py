@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from executor_core.agents import task_variables
+from executor_core.agents import claude_repository, task_variables
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.claude_dialogue import ClaudeDialogue
 from executor_core.agents.claude_failures import TITLE
@@ -20,6 +20,7 @@ from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.instructions import unread_instructions
 from executor_core.agents.loose_json import Json
 from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
+from executor_core.agents.repository import withheld
 from executor_core.agents.scratch import MCP_FILE, forget_secrets, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -32,7 +33,8 @@ from executor_core.model import (
 )
 
 NAME = "claude_code"
-MINIMUM_VERSION = (2, 0, 0)
+MINIMUM_VERSION = (2, 1, 20)
+"""Older ones cannot take instructions of a folder without its settings."""
 
 EXTRA_ARGS = {
     "--max-turns": Extra(r"[1-9]\d{0,3}", "N"),
@@ -114,17 +116,18 @@ class ClaudeCode(Agent):
             emit(event)
 
         servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE, expands=_EXPANDED)
-        for notice in notices:
+        for notice in (*notices, *withheld(assignment, TITLE, claude_repository.SETTINGS)):
             emit(notice)
         env = self._host.environment(
             variables(assignment, is_root=self._host.is_root),
             without=_VENDOR_VARIABLES if assignment.brings_access else None,
         )
         servers = [without_keys(server, env) for server in servers]
+        argv = await asyncio.to_thread(arguments, assignment, servers)
         try:
             return await drive(
                 ClaudeDialogue(assignment, background_s=self._host.background_wait_s),
-                [str(program), *arguments(assignment, servers)],
+                [str(program), *argv],
                 cwd=assignment.folder,
                 env=env,
                 marker=self._host.marker(assignment.run_id),
@@ -149,6 +152,8 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     unwanted = ["AskUserQuestion"]
     unwanted += _CHANGING if assignment.permission is Permission.READ_ONLY else ()
     argv += ["--disallowedTools=" + ",".join(unwanted)]
+    if not assignment.is_trusted:
+        argv += claude_repository.arguments(assignment)
     if assignment.model.model and not assignment.brings_access:
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:
@@ -179,6 +184,8 @@ def _mcp_server(server: McpServer) -> Json:
 def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
     """The environment of the run on top of the user's own."""
     env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **_WATCHDOG, **assignment.model.env} | _QUIET
+    if not assignment.is_trusted:
+        env |= claude_repository.VARIABLES
     if is_root:
         # Without this the CLI refuses unattended work as root.
         env["IS_SANDBOX"] = "1"

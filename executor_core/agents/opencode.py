@@ -20,6 +20,13 @@ from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.opencode_dialogue import TITLE, ModelCheck, OpenCodeDialogue
+from executor_core.agents.opencode_repository import (
+    SETTINGS,
+    instructions_in,
+    plugins_in,
+    skills_in,
+)
+from executor_core.agents.repository import refuse, withheld
 from executor_core.agents.scratch import write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -116,6 +123,10 @@ class OpenCode(Agent):
             raise ExecutorError("opencode_missing")
         if assignment.brings_access and not assignment.model.model:
             raise ExecutorError("opencode_not_signed_in")
+        plugins = await asyncio.to_thread(plugins_in, assignment.folder)
+        refuse(assignment, TITLE, plugins)
+        for notice in withheld(assignment, TITLE, SETTINGS):
+            emit(notice)
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         make_dialogue = await asyncio.to_thread(load_dialogue)
         dialogue = make_dialogue(
@@ -169,8 +180,7 @@ def variables(assignment: Assignment, disabled: list[str]) -> dict[str, str]:
             name: value for name, value in env.items() if not re.match("ANTHROPIC_|OPENAI_", name)
         }
         env |= _NO_PLUGINS
-    if assignment.permission in _RULES:
-        # A configuration inside the folder could permit more than the folder.
+    if _is_alone(assignment):
         env["OPENCODE_DISABLE_PROJECT_CONFIG"] = "1"
     if assignment.private_home is not None:
         for name in _HOMES:
@@ -202,11 +212,22 @@ def configuration(assignment: Assignment, disabled: list[str]) -> _Json:
             config["model"] = wanted
     if (rules := _RULES.get(assignment.permission)) is not None:
         config["permission"] = rules
+    read: list[str] = []
+    if _is_alone(assignment):
+        read += instructions_in(assignment.folder)
+        config["skills"] = {"paths": skills_in(assignment.folder)}
     if assignment.system_prompt:
         path = assignment.scratch / "system_prompt.md"
         path.write_text(assignment.system_prompt, encoding="utf-8")
-        config["instructions"] = [str(path)]
+        read.append(str(path))
+    if read:
+        config["instructions"] = read
     return config
+
+
+def _is_alone(assignment: Assignment) -> bool:
+    """Whether the folder configures nothing: it could permit more than itself, or is foreign."""
+    return assignment.permission in _RULES or not assignment.is_trusted
 
 
 def _own_model(model: ModelConfig) -> str | None:

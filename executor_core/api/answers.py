@@ -128,7 +128,12 @@ async def login(call: Call) -> SignedIn:
     name = wanted.user_name or wanted.username
     if users is None or not name:
         raise ExecutorError("login_failed")
-    token = await users.login(name, wanted.password)
+    token = await users.login(
+        name,
+        wanted.password,
+        address=call.request.remote or "",
+        is_known=call.parts.listener.is_known(call.request),
+    )
     life_s = int(TOKEN_LIFE.total_seconds())
     return SignedIn(token=token, access_token=token, expires_in=life_s)
 

@@ -15,6 +15,7 @@ import click
 
 from executor_core.cli import workspaces
 from executor_core.cli.context import invocation, standard_input
+from executor_core.cli.out import say, say_json
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.words import Verb, Verbs, as_json
 from executor_core.clock import SystemClock
@@ -47,7 +48,7 @@ def runs(context: click.Context, is_json: bool, limit: int) -> None:
     if found or is_json:
         show.as_json(found) if is_json else show.runs(found)
     else:
-        click.echo(text("cli.runs.none"))
+        say(text("cli.runs.none"))
 
 
 @runs.command("show")
@@ -66,7 +67,7 @@ def runs_show(run_id: str, is_json: bool) -> None:
 @speaks_plainly
 def runs_cancel(run_id: str) -> None:
     answer = invocation().ask(lambda control: control.cancel(run_id))
-    click.echo(text(f"cli.cancel.{answer}", run_id=run_id))
+    say(text(f"cli.cancel.{answer}", run_id=run_id))
 
 
 @runs.command("logs")
@@ -82,7 +83,7 @@ def runs_logs(run_id: str, follow: bool) -> None:
             await _print_events(control, run_id)
         else:
             show.run_detail(detail)
-            click.echo(text("cli.runs.still_running", run_id=run_id))
+            say(text("cli.runs.still_running", run_id=run_id))
 
     _ask_records(ask)
 
@@ -150,7 +151,7 @@ async def _exec(control: Control, submission: Submission, is_json: bool) -> Outc
         try:
             outcome = await _print_events(control, run_id, is_json=is_json)
             if outcome is not None and outcome.artifacts and not is_json:
-                click.echo(text("cli.exec.changed", run_id=run_id), err=True)
+                say(text("cli.exec.changed", run_id=run_id), err=True)
             return outcome
         except (asyncio.CancelledError, BrokenPipeError):
             # Ctrl-C means the run, not only its output; so does a reader that has enough.
@@ -169,7 +170,7 @@ async def _say_why_it_waits(control: Control, run_id: str) -> None:
     with suppress(ExecutorError):  # what is wrong is told by the events of the run
         status = await control.status()
         if any(run.run_id == run_id and run.state is RunState.QUEUED for run in status.runs):
-            click.echo(show.why_a_run_waits(status), err=True)
+            say(show.why_a_run_waits(status), err=True)
 
 
 @contextmanager
@@ -223,14 +224,12 @@ async def _live_for(
 async def _print_events(
     control: Control, run_id: str, *, is_json: bool = False, is_silent: bool = False
 ) -> Outcome | None:
-    import msgspec
-
     from executor_core.cli import show
     from executor_core.model import RunEnded
 
     async for event in control.events(run_id):
         if is_json:
-            click.echo(msgspec.json.encode(event).decode())
+            say_json(event, is_indented=False)
         elif not is_silent:
             show.event(event)
         if isinstance(event, RunEnded):

@@ -166,6 +166,22 @@ class WorkspaceDesk(Protocol):
     async def remove(self, names: Iterable[str]) -> CleanReport:
         """Delete these, whatever is in them, unless a run works there."""
 
+    async def trusted(self) -> tuple[Path, ...]:
+        """The folders whose settings of agents count, with all below them."""
+
+    async def trust(self, folder: Path) -> Path:
+        """Let `folder` configure agents, from the next run on; its real path.
+
+        Raises ExecutorError `folder_missing`, and those of SettingsDesk.change.
+        """
+
+    async def distrust(self, folder: Path) -> Path:
+        """Let `folder` configure agents no longer; its real path.
+
+        Raises ExecutorError `folder_untrusted`, `folder_trusted_above` (only because it lies in
+        one that is), and those of SettingsDesk.change.
+        """
+
     async def undo(self, run_id: str) -> RunChanges:
         """Put every file back that a run changed; what was put back.
 

@@ -17,6 +17,7 @@ from executor_core.clock import Clock
 from executor_core.config import options
 from executor_core.config.home import InstanceLock
 from executor_core.config.layers import Config
+from executor_core.config.writing import set_option
 from executor_core.control.control import checked_run_id
 from executor_core.desk.reach import Load, Reach, ask_running
 from executor_core.errors import ExecutorError
@@ -89,6 +90,33 @@ class WorkspaceRoom:
         async with self._alone(config, run_id) as run_folder:
             await keep(await self._find_host(config), run_folder, branch)
             return await asyncio.to_thread(read_changes, run_folder)
+
+    async def trusted(self) -> tuple[Path, ...]:
+        return (await asyncio.to_thread(self._load))[options.AGENTS_TRUSTED_FOLDERS]
+
+    async def trust(self, folder: Path) -> Path:
+        place, found = folder.resolve(), await self.trusted()
+        if not place.is_dir():
+            raise ExecutorError("folder_missing", path=place)
+        if place not in found:
+            await self._put((*found, place))
+        return place
+
+    async def distrust(self, folder: Path) -> Path:
+        place, found = folder.resolve(), await self.trusted()
+        left = tuple(one for one in found if one.resolve() != place)
+        if left == found:
+            for above in (one for one in found if place.is_relative_to(one.resolve())):
+                raise ExecutorError("folder_trusted_above", path=place, above=above)
+            raise ExecutorError("folder_untrusted", path=place)
+        await self._put(left)
+        return place
+
+    async def _put(self, folders: tuple[Path, ...]) -> None:
+        config = await asyncio.to_thread(self._load)
+        config.home.create()
+        name, value = options.AGENTS_TRUSTED_FOLDERS.name, [str(one) for one in folders] or None
+        await asyncio.to_thread(set_option, config.home, name, value)
 
     async def _inventory(self) -> tuple[Config, Inventory]:
         config = await asyncio.to_thread(self._load)

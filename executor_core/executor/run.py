@@ -184,6 +184,7 @@ class Run:
             permission=request.permission,
             mcp_servers=request.mcp_servers,
             extra_args=request.extra_args,
+            is_trusted=await asyncio.to_thread(workspaces.is_trusted, folder),
             is_awaited=self._has_follower,
         )
         site = Site(

@@ -247,7 +247,8 @@ async def _patch(mirror: Mirror, record: Record, until: Deadline) -> tuple[Artif
 def write_record(run_folder: Path, record: Record) -> None:
     """Replace `changes.json`. Blocks; raises OSError."""
     made = run_folder / f"{RECORD}.new"
-    with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(made, flags, 0o600), "wb") as file:
         file.write(msgspec.json.encode(encodable(record)))
     made.replace(run_folder / RECORD)
 

@@ -46,6 +46,7 @@ class Workspaces:
         cloner: Cloner | None = None,
         supplies: Supplies | None = None,
         recorder: Recorder | None = None,
+        is_trusted: Callable[[Path], bool] = lambda _: False,
     ) -> None:
         self._root = root
         self._trusted = (root, *trusted)
@@ -53,6 +54,8 @@ class Workspaces:
         self._supplies = supplies
         self.recorder = recorder
         """Records what runs change; None where nothing is recorded."""
+        self.is_trusted = is_trusted
+        """Whether what a folder configures in an agent counts. Blocks."""
 
     def directory_key(self, workspace: Workspace) -> str:
         """Equal for two requests that would work in the same folder."""

@@ -103,7 +103,7 @@ async def test_a_usable_one_has_a_version_a_path_and_a_login(computer: Computer)
         path=str(computer.bin / "claude"),
         version="2.1.197",
         login="oauth_token",
-        minimum_version="2.0.0",
+        minimum_version="2.1.20",
     )
 
 

@@ -46,7 +46,7 @@ async def test_where_nothing_is_installed_ours_are_listed_with_what_to_do(
     found = await listed(computer)
     assert list(found) == OURS
     assert all(one.problem and "agents install" in one.problem.hint for one in found.values())
-    assert {one.minimum_version for one in found.values()} == {"2.0.0", "0.169.0", "1.0.0"}
+    assert {one.minimum_version for one in found.values()} == {"2.1.20", "0.169.0", "1.0.0"}
 
 
 async def test_a_known_agent_is_listed_as_soon_as_it_is_installed(computer: Computer) -> None:

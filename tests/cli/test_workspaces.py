@@ -101,6 +101,20 @@ def test_without_a_workspace_that_is_said(command: Cli) -> None:
     assert command("workspaces", "--json").stdout.strip() == "[]"
 
 
+def test_trust_is_given_shown_and_taken_back(command: Cli, home: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "inner").mkdir(parents=True)
+    assert command("workspaces", "trust", str(mine)).exit_code == 0
+    assert str(mine) in command("workspaces").stdout
+    assert str(mine) in (home / "config.toml").read_text()
+    above = command("workspaces", "untrust", str(mine / "inner"))
+    assert (above.exit_code, str(mine) in above.stderr) == (1, True)
+    assert command("workspaces", "untrust", str(mine)).exit_code == 0
+    assert str(mine) not in command("workspaces").stdout
+    assert command("workspaces", "untrust", str(mine)).exit_code == 1
+    assert command("workspaces", "trust", str(tmp_path / "missing")).exit_code == 1
+
+
 def test_clean_deletes_only_what_is_old_and_can_be_had_again(command: Cli, root: Path) -> None:
     result = command("workspaces", "clean")
     assert result.exit_code == 0

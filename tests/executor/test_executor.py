@@ -23,6 +23,7 @@ from executor_core.model import (
     TaskFolder,
     TextDelta,
 )
+from executor_core.workspace import Workspaces
 from tests.executor.room import Room, opened, request
 from tests.support.clock import JumpingClock
 from tests.support.scripted_agent import ScriptedAgent
@@ -120,6 +121,36 @@ async def test_a_result_survives_an_agent_that_breaks_after_it(room: Room) -> No
     performance.conclude("Done.")
     performance.fail(RuntimeError("scripted"))
     assert (await room.door.outcome()).state is RunState.COMPLETED
+
+
+async def test_a_title_is_recorded_without_the_secrets_of_its_task(room: Room) -> None:
+    key = "a-key-of-the-task-0123456789"
+    await room.submit(request(title=f"Use {key}", model=ModelConfig(api_key=key)))
+    performance = await room.agent.started()
+    performance.finish()
+    await room.door.outcome()
+    row = await room.journal.run("run_1")
+    assert row is not None
+    assert row.title == "Use ***"
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_an_agent_is_told_whether_its_folder_is_trusted(
+    room: Room, tmp_path: Path, is_trusted: bool
+) -> None:
+    asked: list[Path] = []
+
+    def trust(folder: Path) -> bool:
+        asked.append(folder)
+        return is_trusted
+
+    room.executor._workspaces = Workspaces(room.root, (), is_trusted=trust)
+    await room.submit()
+    performance = await room.agent.started()
+    assert performance.assignment.is_trusted is is_trusted
+    assert asked == [performance.assignment.folder]
+    performance.finish()
+    await room.door.outcome()
 
 
 async def test_half_characters_of_a_task_neither_stop_it_nor_its_outcome(room: Room) -> None:

@@ -58,6 +58,7 @@ WITHOUT: dict[str, set[str]] = {"hub": {"model"}}
 
 FOR_THE_DESKTOP = {
     "__init__", "clock", "control", "errors", "help_pages", "jobs", "model", "resources", "texts",
+    "unicode",
 }  # fmt: skip
 # The one file that puts the window and the executor together.
 START_OF_THE_DESKTOP = {"app", "cli", "config", "desk"}
