@@ -161,7 +161,7 @@ class Mirror:
                 cwd=source.top,
                 run_id=_mark(),
                 limit_s=limit_s,
-                settings={"core.quotePath": "false", "core.safecrlf": "false"},
+                settings=(("core.quotePath", "false"), ("core.safecrlf", "false")),
                 variables=self._variables(git_dir, index) | (variables or {}),
                 data=data,
                 is_wanted=is_wanted,

@@ -152,7 +152,9 @@ class Workspaces:
 
     def _own_folder(self, folder: Path) -> Path:
         try:
-            if folder.resolve() != self._root.resolve() / folder.relative_to(self._root):
+            # Since Python 3.13 a loop of links resolves to itself.
+            is_link = folder.is_symlink()
+            if is_link or folder.resolve() != self._root.resolve() / folder.relative_to(self._root):
                 # A link that an agent left behind must not lead the next run out of the workspace.
                 raise ExecutorError("folder_is_link", path=folder)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
