@@ -20,6 +20,7 @@ from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.texts import text
+from executor_core.unicode import shown
 
 if TYPE_CHECKING:
     from executor_core.config.layers import Config
@@ -120,7 +121,7 @@ def exec_(prompt: str, agent: str, cwd: Path, model: str | None, is_json: bool) 
         folder = str(cwd.absolute())
     except FileNotFoundError as error:  # somebody deleted the folder that the caller is in
         raise ExecutorError("folder_missing", path=cwd) from error
-    submission = Submission(prompt=words, agent=agent, folder=folder, model=model)
+    submission = Submission(prompt=words, agent=agent, folder=shown(folder), model=model)
     try:
         outcome = _exec_anywhere(submission, is_json)
     except asyncio.CancelledError:

@@ -120,7 +120,9 @@ async def next_snapshot(
     raw, unsure = await mended(mirror, before.raw, known, until)
     left_out += [LeftOut(path, LeftOutBecause.CONVERTED) for path in unsure]
     known = [path for path in known if path not in unsure]
-    tree_now, raw_now, rest = await _take(mirror, known, holds_secret, until)
+    tree_now, raw_now, rest = before.tree, before.raw, list[LeftOut]()
+    if known:
+        tree_now, raw_now, rest = await _take(mirror, known, holds_secret, until)
     stamps = await asyncio.to_thread(_stamps, mirror.repository.top, before.left_out)
     left_out += [one for one in before.left_out if _may_differ(one.path, before.stamps, stamps)]
     return replace(before, raw=raw), Snapshot(

@@ -20,6 +20,7 @@ from executor_core.model import (
     Workspace,
     new_run_id,
 )
+from executor_core.unicode import UNKNOWN
 from executor_core.workspace.clone import Cloner
 from executor_core.workspace.patches import Recorder
 from executor_core.workspace.skills import PROJECT_FOLDERS, SkillPlace
@@ -167,7 +168,9 @@ class Workspaces:
     def _folder(self, wanted: Folder) -> Path:
         folder = self._absolute(wanted.path)
         if folder is None or not os.path.isdir(folder):  # also where no name is so long
-            raise ExecutorError("folder_missing", path=folder or repr(wanted.path))
+            # A name that is no text came here as one that is not on the disk.
+            code = "folder_not_text" if UNKNOWN in wanted.path else "folder_missing"
+            raise ExecutorError(code, path=folder or repr(wanted.path))
         if not wanted.is_owners_choice and not any(
             folder.is_relative_to(root.resolve()) for root in self._trusted
         ):
