@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -75,9 +76,16 @@ def run(front: Front | None = None) -> None:
         sys.exit(Exit.INTERRUPTED)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            _let_go_of_output()
             click.echo(text("cli.not_written", reason=error.strerror), err=True)
             sys.exit(Exit.FAILED)
         _last_resort(error)
+
+
+def _let_go_of_output() -> None:
+    """Once it failed: what is left in its buffer would fail again at the exit, with code 120."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _last_resort(error: Exception) -> None:

@@ -21,9 +21,9 @@ from executor_core.desk.reach import Load, Reach, status_of, tell_credential_cha
 from executor_core.errors import ExecutorError
 from executor_core.health import ServerLook, look_at_server
 from executor_core.health.network_checks import network, server, tls
-from executor_core.links.device.connection import proxy_for
 from executor_core.links.server import token_for
 from executor_core.model import ErrorInfo
+from executor_core.outbound import proxy_for
 
 
 class AccountRoom:

@@ -38,7 +38,7 @@ from executor_core.health import (
 )
 from executor_core.health.examination import look_once
 from executor_core.health.server_look import LOOK_LIMIT_S
-from executor_core.links.device.connection import proxy_for
+from executor_core.outbound import proxy_for
 from executor_core.process import left_behind, login_shell_path, sweep
 
 _T = TypeVar("_T")

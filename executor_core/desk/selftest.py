@@ -22,9 +22,9 @@ from executor_core.desk.devices import devices_of
 from executor_core.desk.reach import Load, Reach, access_of, status_of
 from executor_core.errors import ExecutorError
 from executor_core.health import look_at_server
-from executor_core.links.device.connection import proxy_for
 from executor_core.links.server import Access, user_ask
 from executor_core.model import ErrorInfo, LinkState, LinkStatus
+from executor_core.outbound import proxy_for
 from executor_core.texts import text
 
 LOOK_AGAIN_S = 0.25

@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core.clock import Clock
+from executor_core.outbound import trust
 
 STEP_LIMIT_S = 6.0
 """For each of five steps."""
@@ -124,7 +125,7 @@ async def _examine_certificate(look: ServerLook, host: str, port: int) -> Server
     problem: tuple[int, str] | None = None
     try:
         try:
-            raw = await _certificate(host, port, ssl.create_default_context())
+            raw = await _certificate(host, port, trust())
         except ssl.SSLCertVerificationError as error:
             problem = (error.verify_code, error.verify_message)
             raw = await _certificate(host, port, _context_without_trust())
@@ -197,8 +198,7 @@ async def _get(
     session: aiohttp.ClientSession, look: ServerLook, proxy: str | None, path: str
 ) -> tuple[int, Mapping[str, str], bytes]:
     url = look.server + path
-    # The library's own context is from when it was imported.
-    trusted = ssl.create_default_context() if look.is_https else True
+    trusted = trust() if look.is_https else True
     async with session.get(url, proxy=proxy, allow_redirects=False, ssl=trusted) as reply:
         return reply.status, reply.headers, await _beginning(reply.content)
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
-from executor_core.links.device.connection import is_loopback
+from executor_core.outbound import client_session
 from executor_core.unicode import encodable
 
 Json = dict[str, Any]
@@ -68,7 +68,7 @@ async def ask(
     limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
     try:
         async with (
-            aiohttp.ClientSession(timeout=limit, trust_env=not is_loopback(server)) as http,
+            client_session(server, timeout=limit) as http,
             # A redirect could carry the token to another host.
             http.request(
                 method, server + path, data=data, headers=headers, allow_redirects=False

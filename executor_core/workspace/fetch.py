@@ -17,7 +17,7 @@ from yarl import URL
 
 from executor_core.clock import Clock
 from executor_core.jobs import is_first
-from executor_core.loopback import is_loopback
+from executor_core.outbound import client_session
 from executor_core.texts import text
 from executor_core.unicode import decode_json
 from executor_core.workspace.unusable import Unusable
@@ -137,11 +137,7 @@ async def server_session(url: str, token: str, clock: Clock) -> AsyncIterator[Se
     limits = aiohttp.ClientTimeout(
         total=None, sock_connect=CONNECT_LIMIT_S, sock_read=SILENCE_LIMIT_S
     )
-    async with aiohttp.ClientSession(
-        timeout=limits,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=not is_loopback(URL(url).host or ""),
-    ) as http:
+    async with client_session(url, timeout=limits, cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield Server(http, url, token, clock)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,18 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="closes streams 
 
 
 def by_shell(home: Path, line: str) -> subprocess.CompletedProcess[str]:
-    """A command line as a POSIX shell runs it; `$W` is the program."""
+    """A command line as a POSIX shell runs it; `w` is the program."""
     environment = dict(os.environ)  # noqa: TID251  the cleaned one of the tests
     environment |= {"WEGENT_EXECUTOR_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    environment |= {"W": f"{sys.executable} -m executor_core", "TMPDIR": str(home)}
+    environment |= {"TMPDIR": str(home)}
     home.mkdir()
+    program = f'w() {{ {shlex.quote(sys.executable)} -m executor_core "$@"; }}'
     return subprocess.run(
-        ["/bin/sh", "-c", line], env=environment, capture_output=True, text=True, check=False
+        ["/bin/sh", "-c", f"{program}; {line}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -38,7 +44,7 @@ main()
 
 
 def test_ctrl_c_while_the_program_still_loads_is_code_130_and_silent(home: Path) -> None:
-    done = by_shell(home, f"{sys.executable} -c '{HASTY}'")
+    done = by_shell(home, f"{shlex.quote(sys.executable)} -c '{HASTY}'")
     assert (done.returncode, done.stderr) == (130, "")
 
 
@@ -47,7 +53,7 @@ def test_ctrl_c_while_the_program_still_loads_is_code_130_and_silent(home: Path)
 def test_an_output_that_takes_nothing_is_a_sentence_and_no_fault_of_ours(
     home: Path, arguments: str
 ) -> None:
-    done = by_shell(home, f"$W {arguments} >/dev/full")
+    done = by_shell(home, f"w {arguments} >/dev/full")
     assert done.returncode == 1
     assert done.stderr == "Not everything could be written: No space left on device.\n"
     assert list(home.iterdir()) == []
@@ -64,5 +70,5 @@ def test_an_output_that_takes_nothing_is_a_sentence_and_no_fault_of_ours(
 def test_a_closed_standard_input_is_an_empty_one(
     home: Path, arguments: str, code: int, said: str
 ) -> None:
-    closed = by_shell(home, f"$W {arguments} <&-")
+    closed = by_shell(home, f"w {arguments} <&-")
     assert (closed.returncode, said in closed.stderr) == (code, True), closed.stderr

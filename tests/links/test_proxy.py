@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from executor_core.links.device.connection import ConnectFailedError, Connection, proxy_for
+from executor_core.links.device.connection import ConnectFailedError, Connection
+from executor_core.outbound import proxy_for
 
 
 def test_a_proxy_is_used_for_others_and_never_for_this_computer(

@@ -43,6 +43,7 @@ LEAVES: dict[str, set[str]] = {
     "clock": set(),
     "jobs": set(),
     "loopback": set(),
+    "outbound": {"loopback"},
     "open_files": set(),
     "resources": set(),
     "unicode": set(),

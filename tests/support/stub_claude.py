@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -32,8 +33,9 @@ class StubClaude:
         self._gates = self.bin / "gates"
         self._gates.mkdir(parents=True)
         self.program = self.bin / "claude"
-        source = Path(__file__).read_text(encoding="utf-8")
-        self.program.write_text(f"#!{sys.executable} -IS\n{source}")
+        (self.bin / "claude.py").write_bytes(Path(__file__).read_bytes())
+        # By a shell: the first line of a script cannot hold a path with a space in it.
+        self.program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS "$0.py" "$@"\n')
         self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
 
     def sign_out(self) -> None:

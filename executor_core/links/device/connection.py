@@ -10,8 +10,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import engineio
@@ -20,7 +18,7 @@ import socketio
 from executor_core.errors import ExecutorError
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
 from executor_core.links.device.supervision import Failure, classify_refusal
-from executor_core.loopback import is_loopback as is_loopback_host
+from executor_core.outbound import client_session, proxy_for
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
@@ -69,9 +67,7 @@ class Connection:
         """Connect. Raises ConnectFailedError."""
         # Session and socket are ours, because the library leaves both open where it fails half-way.
         make_socket: Any = self._make_socket
-        self._http = aiohttp.ClientSession(
-            trust_env=not is_loopback(server), ws_response_class=make_socket
-        )
+        self._http = client_session(server, ws_response_class=make_socket)
         self._client = self._make_client(self._http, proxy_for(server))
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
@@ -195,22 +191,6 @@ class Connection:
 
     async def _dispatch(self, event: str, *args: Any) -> Any:
         return self._on_event(event, args[0] if args else None)
-
-
-def proxy_for(server: str) -> str | None:
-    """The proxy that the system or the environment wants for `server`; never for this computer.
-
-    The library asks for one for `wss:`, which nobody sets.
-    """
-    parts = urlsplit(server)
-    if is_loopback(server) or proxy_bypass(parts.hostname or ""):
-        return None
-    return getproxies().get(parts.scheme)
-
-
-def is_loopback(server: str) -> bool:
-    """True for this computer, where a proxy must never stand in between."""
-    return is_loopback_host(urlsplit(server).hostname or "")
 
 
 def _reason(error: BaseException) -> str:

@@ -23,7 +23,6 @@ from executor_core.links.device.connection import (
     ConnectFailedError,
     Connection,
     LinkLostError,
-    is_loopback,
 )
 from executor_core.links.device.dialects import Dialect, choose_dialect
 from executor_core.links.device.login import Credential, Credentials, ExpiryWatch
@@ -37,6 +36,7 @@ from executor_core.links.device.supervision import (
 )
 from executor_core.links.device.work import DeviceWork
 from executor_core.model import LinkState, LinkStatus, Source
+from executor_core.outbound import client_session
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
@@ -341,9 +341,7 @@ class DeviceLink:
         limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
         try:
             async with (
-                aiohttp.ClientSession(
-                    timeout=limit, trust_env=not is_loopback(self._server)
-                ) as http,
+                client_session(self._server, timeout=limit) as http,
                 http.get(self._server + "/") as reply,
             ):
                 return reply.status < 500

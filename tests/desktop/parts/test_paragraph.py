@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from PySide6.QtGui import QAccessible, QFontInfo, QTextCursor, QTextDocument
+from PySide6.QtGui import QAccessible, QFontMetrics, QTextCursor, QTextDocument
 from PySide6.QtWidgets import QApplication, QLabel
 
 from desktop.parts.commands import plain, rich
@@ -21,7 +21,9 @@ def seen(paragraph: Paragraph) -> str:
 def is_fixed(document: QTextDocument, words: str) -> bool:
     cursor = QTextCursor(document.find(words))
     assert not cursor.isNull()
-    return QFontInfo(cursor.charFormat().font()).fixedPitch()
+    # By its letters: where Chinese fonts are installed, a fixed font has a second width for theirs.
+    metrics = QFontMetrics(cursor.charFormat().font())
+    return metrics.horizontalAdvance("iiii") == metrics.horizontalAdvance("WWWW")
 
 
 def test_a_command_is_shown_in_a_fixed_font_without_its_marks(qapp: QApplication) -> None:
