@@ -57,7 +57,8 @@ async def mended(
         path: one
         for path, one in tracked.items()
         # Nothing as a size is how git marks a file whose bytes it has compared.
-        if one.size not in (0, sizes.get(one.entry.object))
+        # Of a partial clone some objects are not here; then the file is taken for what it was.
+        if one.size not in (0, sizes.get(one.entry.object, one.size))
     }
     if not converted:
         return tree, set()

@@ -156,7 +156,7 @@ class Recorder:
             await self._give_up(begun, text("changes.cut_off"))
             raise
         except (ExecutorError, NotUnderstood, OSError, ValueError) as error:
-            await self._give_up(begun, last_line(error) or type(error).__name__)
+            await self._give_up(begun, _reason(error))
 
     async def _give_up(self, begun: Beginning, reason: str) -> None:
         mirror = begun.mirror
@@ -168,6 +168,12 @@ class Recorder:
             (run_folder / RECORD).unlink(missing_ok=True)
             (run_folder / UNRECORDED).write_text(reason, "utf-8", "replace")
         await asyncio.to_thread(shutil.rmtree, mirror.store, ignore_errors=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ExecutorError):
+        return error.info.title
+    return last_line(error) or text("changes.odd_repository")
 
 
 def _say_left_out(begun: Beginning, after: Snapshot) -> None:

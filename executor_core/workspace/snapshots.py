@@ -18,6 +18,7 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from executor_core.texts import text
 from executor_core.workspace.files import Files, above
 from executor_core.workspace.line_ends import filtered, mended
 from executor_core.workspace.repository import Deadline, Mirror, unquoted
@@ -163,7 +164,7 @@ async def _looked(mirror: Mirror, until: Deadline, ignored: str) -> _Looked:
     # New folders as a whole: the fullest of them are named instead of recorded.
     fewer = await _status(mirror, until, "--untracked-files=normal", ignored)
     if len(fewer) > MAX_SEEN:
-        raise NotUnderstood(f"more than {MAX_SEEN} new, changed or ignored files")
+        raise NotUnderstood(text("changes.endless", most=MAX_SEEN))
     changed, entries, left_now = _sorted(fewer)
     if len(lines) > MAX_SEEN:
         new = entries

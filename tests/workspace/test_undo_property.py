@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from executor_core.agents import AgentHost
@@ -69,7 +69,12 @@ def run_git(top: Path, *arguments: str) -> None:
     subprocess.run([*GIT, *arguments], cwd=top, check=True, capture_output=True)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(
     committed=changes,
     uncommitted=changes,
