@@ -10,7 +10,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow lint types fmt bundle install lock npm browser qt screen
+.PHONY: run test test-slow lint types fmt bundle install lock npm browser qt qt-libraries screen
 
 install:
 	@.ci/install $(PYTHON)
@@ -48,6 +48,9 @@ bundle: qt
 QT_LIBRARIES := libgl1 libegl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0 libbrotli1
 qt: install
 	@$(BIN)/python -c 'import PySide6.QtWidgets' 2>/dev/null || .ci/install --debian $(QT_LIBRARIES)
+
+qt-libraries: # what they are, for those who cannot install them here
+	@echo $(QT_LIBRARIES)
 
 # Without npm the slow tests skip themselves; in CI they must run.
 npm:

@@ -48,7 +48,7 @@ from executor_core.links.device import (
     LinkTiming,
     Registration,
 )
-from executor_core.process import login_shell_path, resources_by_run, sweep
+from executor_core.process import login_shell_path, reap_orphans, resources_by_run, sweep
 from executor_core.web import OWNER, Listener, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
@@ -190,6 +190,7 @@ class Application:
                 undo.push_async_callback(link.stop, FLUSH_S)
         # Last to be started, first to be ended: links report the ends of runs.
         undo.push_async_callback(self._executor.stop, END_RUNS_S)
+        self._jobs.spawn(reap_orphans(self._clock), "reap orphans")
         self._jobs.spawn(self._look_around(), "look around")
         if days := self._config[options.WORKSPACE_KEEP_DAYS]:
             inventory = Inventory(self._config[options.WORKSPACE_ROOT], self._host)
@@ -448,6 +449,16 @@ def check_configured(config: Config, *, standalone: bool) -> None:
         raise ExecutorError("not_configured")
 
 
+def _make_folders(config: Config) -> None:
+    """What people look for in the home is there from the start, as the guides draw it."""
+    for folder in (config[options.WORKSPACE_ROOT], config.home.skills_cache):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            # What needs it says so; the rest of the executor works.
+            _log.warning("cannot make %s: %s", folder, error.strerror)
+
+
 async def serve(
     config: Config,
     *,
@@ -463,6 +474,7 @@ async def serve(
     """
     config.home.create()
     with InstanceLock.acquire(config.home):
+        _make_folders(config)
         application = Application(config, standalone=standalone, own_command=own_command, load=load)
         on_leave(application.leave)
         await application.start()

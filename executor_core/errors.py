@@ -27,11 +27,11 @@ class ExecutorError(Exception):
 
     def in_language(self, language: str | None) -> ErrorInfo:
         """The error in the words of one language; None is that of the process."""
-        part = {
-            name: text(f"error.{self.code}.{name}", language=language, **self.values).strip()
-            for name in ("title", "detail", "hint")
-        }
-        return ErrorInfo(code=self.code, **part)
+        title, detail, hint = (
+            text(f"error.{self.code}.{part}", language=language, **self.values).strip()
+            for part in ("title", "detail", "hint")
+        )
+        return ErrorInfo(code=self.code, title=title, detail=detail, hint=hint)
 
     def __str__(self) -> str:
         info = self.in_language("en")

@@ -300,12 +300,16 @@ def _ended(part: str) -> str:
 
 
 class ErrorInfo(Value, kw_only=True, frozen=True):
-    """An error in words. `code` is stable; the rest is in the user's language."""
+    """An error in words. `code` is stable; the rest is in the user's language.
+
+    `retry_at` is when a limit that was reached is reset, if that is known; the words say it too.
+    """
 
     code: str
     title: str
     detail: str = ""
     hint: str = ""
+    retry_at: datetime | None = None
 
     @property
     def sentence(self) -> str:

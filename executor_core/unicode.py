@@ -14,6 +14,7 @@ import msgspec
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
+_COMPOUND = (b"{", b"[")
 _S = TypeVar("_S", bound=msgspec.Struct | dict[str, Any])
 
 
@@ -41,6 +42,8 @@ def decode_json(line: bytes) -> object:
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if not line.lstrip().startswith(_COMPOUND):
+            raise ValueError("neither an object nor a list") from None  # programs also chat
         return _decode_patiently(line)
 
 

@@ -29,6 +29,8 @@ class Assignment(Struct, kw_only=True, frozen=True):
     `private_home` is where the agent keeps its state when the task brings its own model access;
     None leaves the user's own home and login in force. `session_id` resumes a conversation.
     `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command.
+    `is_awaited` is set once somebody waits for the end of the run: work that goes on behind the
+    answer is not waited for any more.
     """
 
     run_id: str
@@ -43,6 +45,7 @@ class Assignment(Struct, kw_only=True, frozen=True):
     permission: Permission = Permission.UNATTENDED
     mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    is_awaited: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Agent(Protocol):
@@ -84,6 +87,33 @@ class Dialogue(Protocol):
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         """The result of a process that ended without a last word."""
+
+
+class Wait(Struct, kw_only=True, frozen=True):
+    """How long an agent that says nothing is waited for, and what is told then.
+
+    `limit_s` counts from its last line; None is without limit. A wait for what goes on in the
+    background, behind the answer, counts from its own beginning, and is over once the run
+    `is_awaited`. `then` ends with an AgentResult; without it the silence is a failure.
+    """
+
+    limit_s: float | None = None
+    is_background: bool = False
+    then: tuple[AgentEvent, ...] = ()
+
+
+FOR_TOOL = Wait()
+"""A tool is at work: that may take hours."""
+FOR_MODEL = Wait(limit_s=12 * 60.0)
+"""The model is at work. Agents give up a request by themselves after ten minutes at most."""
+
+
+@runtime_checkable
+class KnowsWait(Protocol):
+    """A dialogue that knows what its agent is at."""
+
+    def waits(self) -> Wait:
+        """What the agent is waited for now. Asked for after every line."""
 
 
 @runtime_checkable

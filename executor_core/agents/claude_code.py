@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import msgspec
 
 from executor_core.agents.agent import Agent, Assignment, Emit
-from executor_core.agents.claude_dialogue import TITLE, ClaudeDialogue
+from executor_core.agents.claude_dialogue import PERMISSION_MODES, ClaudeDialogue
+from executor_core.agents.claude_failures import TITLE
 from executor_core.agents.drive import drive
 from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
@@ -22,7 +23,6 @@ from executor_core.model import (
     AgentResult,
     Availability,
     ModelConfig,
-    Permission,
     SessionStarted,
 )
 
@@ -39,17 +39,17 @@ EXTRA_ARGS = {
 _UNFIT = frozenset({"openai-responses", "gemini"})
 """Kinds of model API that it cannot speak. Gateways that call themselves `openai` often can."""
 _VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(USE_|SKIP_|OAUTH_TOKEN)")
-_PERMISSION_MODES = {
-    Permission.UNATTENDED: "bypassPermissions",
-    Permission.WORKSPACE_WRITE: "acceptEdits",
-}
 _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "1",
+    "CLAUDE_CODE_STARTUP_FAILURE_RESULTS": "1",
 }
+_WATCHDOG = {"CLAUDE_ENABLE_BYTE_WATCHDOG": "1", "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "180000"}
+"""An answer in which nothing comes for so long, not even a sign of life, is asked for again. Both
+versions that we test know these; the value is the vendor's own for its own service."""
 MAX_RETRIES = "6"
 """The CLI's own ten take more than three minutes; these take half a minute. A task may say more."""
 
@@ -92,7 +92,7 @@ class ClaudeCode(Agent):
             emit(notice)
         try:
             return await drive(
-                ClaudeDialogue(assignment),
+                ClaudeDialogue(assignment, background_s=self._host.background_wait_s),
                 [str(program), *arguments(assignment, servers)],
                 cwd=assignment.folder,
                 env=self._host.environment(
@@ -103,6 +103,7 @@ class ClaudeCode(Agent):
                 clock=self._host.clock,
                 emit=hear,
                 stop=stop,
+                is_awaited=assignment.is_awaited,
             )
         finally:
             forget_secrets(assignment.scratch)
@@ -115,7 +116,7 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     """
     argv = ["-p", "--input-format", "stream-json", "--output-format", "stream-json"]
     argv += ["--verbose", "--include-partial-messages", "--strict-mcp-config"]
-    argv += ["--permission-mode", _PERMISSION_MODES[assignment.permission]]
+    argv += ["--permission-mode", PERMISSION_MODES[assignment.permission]]
     # A question has nobody to answer it and would hold the run for ever.
     argv += ["--disallowedTools=AskUserQuestion"]
     if assignment.model.model and not assignment.model.brings_access:
@@ -145,7 +146,7 @@ def _mcp_server(server: McpServer) -> Json:
 
 def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
     """The environment of the run on top of the user's own."""
-    env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **assignment.model.env} | _QUIET
+    env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **_WATCHDOG, **assignment.model.env} | _QUIET
     if is_root:
         # Without this the CLI refuses unattended work as root.
         env["IS_SANDBOX"] = "1"

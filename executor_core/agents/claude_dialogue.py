@@ -1,64 +1,88 @@
 """The JSON lines of Claude Code, in both directions.
 
-Facts of the wire are those of the CLI 2.1.x with `--input-format stream-json`.
+Facts of the wire are those of the CLI 2.1.x with `--input-format stream-json`, as recorded with
+2.1.197 and 2.1.332. When the run is over is decided in `claude_turn`.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
+from datetime import datetime
 
 import msgspec
 
-from executor_core.agents.agent import Assignment
-from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_float, as_int, as_str
+from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
+from executor_core.agents.claude_failures import TITLE, claude_failure, refused_key, reset_time
+from executor_core.agents.claude_turn import IllegalMove, State, Task, Told, Turn
+from executor_core.agents.claude_usage import Bill
+from executor_core.agents.failures import failure
+from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
 from executor_core.agents.tool_output import cut_output
-from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
     AgentResult,
     ErrorInfo,
     FileChanged,
     Notice,
+    Permission,
     ReasoningDelta,
     SessionStarted,
     TextDelta,
     ToolFinished,
     ToolStarted,
-    Usage,
 )
 from executor_core.texts import text
 from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 
-TITLE = "Claude Code"
 MAX_REFUSED_RETRIES = 2
 """The CLI tries a refused key ten times in three minutes; this often is enough."""
+BACKGROUND_WAIT_S = 600.0
+MAX_NAME = 80
+"""Characters of a command that name it in a sentence."""
 
+PERMISSION_MODES = {
+    Permission.UNATTENDED: "bypassPermissions",
+    Permission.WORKSPACE_WRITE: "acceptEdits",
+}
 _FILE_TOOLS = {
     "Write": "written",
     "Edit": "edited",
     "MultiEdit": "edited",
     "NotebookEdit": "edited",
 }
-_ERROR_CODES = {401: "model_key_refused", 403: "model_access_denied", 404: "model_unknown"}
-_ERROR_CODES |= {429: "model_rate_limited", 529: "model_overloaded"}
+_DEAD_SERVERS = frozenset({"failed", "needs-auth"})
 
 
 class ClaudeDialogue:
-    """One turn: the prompt goes in as one line, events come out until `result`."""
+    """The prompt goes in as one line; events come out until all that it brought is over.
 
-    def __init__(self, assignment: Assignment) -> None:
+    Shell commands in the background are waited for up to `background_s` behind the answer.
+    """
+
+    def __init__(self, assignment: Assignment, *, background_s: float = BACKGROUND_WAIT_S) -> None:
         self._assignment = assignment
+        self._background_s = background_s
+        self._turn = Turn()
+        self._bill = Bill(is_priced=not assignment.model.base_url)
         self._is_asked = False
         self._session_id: str | None = None
         self._streamed: list[str] = []
         self._has_text = False
         self._synthetic = ""
+        self._final_text = ""
+        self._error: ErrorInfo | None = None
+        self._kind = ""
+        self._resets_at: datetime | None = None
         self._refused_retries = 0
         self._file_tools: dict[str, FileChanged] = {}
+        self._commands: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._denied: set[str] = set()
+        self._is_mode_other = False
+        self._has_worked = False
 
     def outgoing(self) -> bytes:
         """The prompt, once."""
@@ -90,6 +114,8 @@ class ClaudeDialogue:
         )
 
     def feed(self, line: bytes) -> Iterator[AgentEvent]:
+        if self._turn.is_over:
+            return
         try:
             message = decode_json(line)
         except ValueError:
@@ -98,6 +124,14 @@ class ClaudeDialogue:
             return
         if not isinstance(message, dict):
             return
+        try:
+            yield from self._events(message)
+        except IllegalMove as error:
+            _log.warning("Claude Code told %s", error)
+        if self._turn.is_over:
+            yield self._last_word()
+
+    def _events(self, message: Json) -> Iterator[AgentEvent]:
         match message.get("type"):
             case "system":
                 yield from self._system(message)
@@ -108,27 +142,72 @@ class ClaudeDialogue:
             case "user":
                 self._streamed.clear()
                 yield from self._tool_results(as_dict(message.get("message")).get("content"))
+            case "rate_limit_event":
+                self._resets_at = reset_time(message) or self._resets_at
             case "result":
                 yield from self._result(message)
 
+    def waits(self) -> Wait:
+        if self._turn.state is not State.ANSWERED:
+            return FOR_TOOL if self._turn.is_using_tool else FOR_MODEL
+        return Wait(
+            limit_s=self._turn.may_take_s(self._background_s),
+            is_background=True,
+            then=(*self._told_of_left("ended"), self._last_word()),
+        )
+
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
-        return AgentResult(error=_error("agent_ended_early", exit_code=exit_code, stderr=stderr))
+        return AgentResult(error=failure("agent_ended_early", exit_code=exit_code, stderr=stderr))
 
     def _system(self, message: Json) -> Iterator[AgentEvent]:
+        task_id = as_str(message.get("task_id"))
+        match message.get("subtype"):
+            case "init":
+                yield from self._init(message)
+            case "api_retry":
+                yield from self._retry(message)
+            case "task_started":
+                self._turn.task_started(task_id, self._task(message))
+            case "task_notification":
+                task = self._turn.task_ended(task_id)
+                if task and task.is_sub_agent and message.get("status") == "failed":
+                    words = text(
+                        "notice.sub_agent_failed", name=task.words, reason=message.get("summary")
+                    )
+                    yield Notice(code="sub_agent_failed", text=words)
+            case "background_tasks_changed":
+                tasks = as_dicts(message.get("tasks"))
+                self._turn.background_is({as_str(t.get("task_id")): self._task(t) for t in tasks})
+
+    def _task(self, message: Json) -> Task:
+        call_id = as_str(message.get("tool_use_id"))
+        words = self._commands.get(call_id) or as_str(message.get("description"))
+        name = " ".join(words.split())
+        name = name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
+        return Task(as_str(message.get("task_type")), name, call_id)
+
+    def _init(self, message: Json) -> Iterator[AgentEvent]:
         session_id = as_str(message.get("session_id"))
-        if message.get("subtype") == "init" and session_id and session_id != self._session_id:
+        if session_id and session_id != self._session_id:
             self._session_id = session_id
-            model = as_str(message.get("model")) or None
-            yield SessionStarted(session_id=session_id, model=model)
-        elif message.get("subtype") == "api_retry":
-            yield from self._retry(message)
+            yield SessionStarted(session_id=session_id, model=as_str(message.get("model")) or None)
+        wanted, mode = PERMISSION_MODES[self._assignment.permission], message.get("permissionMode")
+        if isinstance(mode, str) and mode != wanted:
+            self._is_mode_other = True
+            words = text("notice.permission_mode", agent=TITLE, mode=mode, wanted=wanted)
+            yield from self._once("permission_mode", words)
+        for server in as_dicts(message.get("mcp_servers")):
+            if server.get("status") in _DEAD_SERVERS:
+                words = text("notice.mcp_dead", name=server.get("name"))
+                yield from self._once("mcp_dead", words)
+        self._turn.began()
 
     def _retry(self, message: Json) -> Iterator[AgentEvent]:
         status = message.get("error_status")
         if status == 401:
             self._refused_retries += 1
             if self._refused_retries >= MAX_REFUSED_RETRIES:
-                yield AgentResult(error=_api_error(401, as_str(message.get("error"))))
+                yield AgentResult(error=refused_key(as_str(message.get("error"))))
                 return
         attempt, attempts = message.get("attempt", "?"), message.get("max_retries", "?")
         key = "notice.model_retry" if status else "notice.model_unreachable"
@@ -157,6 +236,7 @@ class ClaudeDialogue:
 
     def _assistant(self, message: Json) -> Iterator[AgentEvent]:
         body = as_dict(message.get("message"))
+        self._kind = as_str(message.get("error")) or self._kind
         is_sub_agent = bool(message.get("parent_tool_use_id"))
         for block in _blocks(body.get("content")):
             if block.get("type") == "tool_use":
@@ -172,6 +252,8 @@ class ClaudeDialogue:
     def _tool_started(self, block: Json) -> ToolStarted:
         call_id, name = as_str(block.get("id")), as_str(block.get("name"))
         tool_input = as_dict(block.get("input"))
+        self._turn.tool_called(call_id)
+        self._commands[call_id] = as_str(tool_input.get("command"))
         path = as_str(tool_input.get("file_path")) or as_str(tool_input.get("notebook_path"))
         if name in _FILE_TOOLS and path:
             self._file_tools[call_id] = FileChanged(path=path, change=_FILE_TOOLS[name])
@@ -183,6 +265,8 @@ class ClaudeDialogue:
                 continue
             call_id = as_str(block.get("tool_use_id"))
             is_error = bool(block.get("is_error"))
+            self._turn.tool_returned(call_id)
+            self._has_worked = self._has_worked or not is_error
             output = cut_output(_plain(block.get("content")))
             yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
             changed = self._file_tools.pop(call_id, None)
@@ -191,65 +275,69 @@ class ClaudeDialogue:
 
     def _result(self, message: Json) -> Iterator[AgentEvent]:
         words = as_str(message.get("result"))
-        usage = self._usage(message)
-        # Some versions say `error_max_turns` without calling it an error.
-        if message.get("is_error") or message.get("subtype", "success") != "success":
-            yield AgentResult(error=self._failure(message, words), usage=usage)
+        self._bill.add(message)
+        for denied in as_dicts(message.get("permission_denials")):
+            yield from self._denial(denied)
+        told = self._meaning(message)
+        is_of_before = told is Told.REPORT and self._turn.state is State.ASKED
+        queued = message.get("queued_turn_count")
+        self._turn.ended(told, queued if isinstance(queued, int) else None)
+        if is_of_before:
+            return
+        if told is Told.FAILURE:
+            self._error = claude_failure(
+                message,
+                words or self._synthetic,
+                kind=self._kind,
+                resets_at=self._resets_at,
+                session_id=self._assignment.session_id,
+            )
             return
         if self._synthetic and not self._has_text:
             yield from self._say(self._synthetic)
-        yield AgentResult(final_text=words, usage=usage)
+        self._final_text = words or self._final_text
+        yield from self._told_of_left("waits")
 
-    def _failure(self, message: Json, words: str) -> ErrorInfo:
-        words = words or self._synthetic
-        errors = message.get("errors")
-        errors = " ".join(map(as_str, errors)) if isinstance(errors, list) else ""
-        if "No conversation found" in errors + words:
-            return _error("session_not_found", session_id=self._assignment.session_id)
-        if "Please run /login" in words or "Not logged in" in words:
-            return _error("claude_code_not_signed_in")
-        if "Unable to connect to API" in words:
-            return _error("model_unreachable", reason=words)
-        if "usage limit" in words.lower():
-            return _error("model_usage_limit", reason=words)
-        if status := as_int(message.get("api_error_status")):
-            return _api_error(status, words)
-        reason = words or errors or as_str(message.get("subtype"))
-        return _error("agent_failed", agent=TITLE, reason=reason)
+    def _meaning(self, message: Json) -> Told:
+        """What a `result` says to the turn. How the report of an earlier process went is nothing
+        to this run: if the service fails, the prompt's own result tells it."""
+        is_report = as_dict(message.get("origin")).get("kind") == "task-notification"
+        if is_report and self._turn.state is State.ASKED:
+            return Told.REPORT
+        # Some versions say `error_max_turns` without calling it an error.
+        if message.get("is_error") or message.get("subtype", "success") != "success":
+            return Told.FAILURE
+        return Told.REPORT if is_report else Told.ANSWER
 
-    def _usage(self, message: Json) -> Usage:
-        usage = as_dict(message.get("usage"))
-        cached = as_int(usage.get("cache_read_input_tokens"))
-        written = as_int(usage.get("cache_creation_input_tokens"))
-        # For models behind another endpoint the CLI invents a price.
-        is_priced = not self._assignment.model.base_url
-        return Usage(
-            input_tokens=as_int(usage.get("input_tokens")) + cached + written,
-            output_tokens=as_int(usage.get("output_tokens")),
-            cached_tokens=cached,
-            cost_usd=as_float(message.get("total_cost_usd")) if is_priced else None,
-        )
+    def _last_word(self) -> AgentResult:
+        error = self._error
+        if error is None and self._is_mode_other and self._denied and not self._has_worked:
+            reason = text("agents.all_denied", tools=", ".join(sorted(self._denied)))
+            error = failure("agent_forbidden", agent=TITLE, reason=reason)
+        words = "" if error else self._final_text
+        return AgentResult(final_text=words, error=error, usage=self._bill.usage)
 
+    def _denial(self, denied: Json) -> Iterator[AgentEvent]:
+        tool, tool_input = as_str(denied.get("tool_name")), as_dict(denied.get("tool_input"))
+        self._denied.add(tool)
+        what = as_str(tool_input.get("command")) or as_str(tool_input.get("file_path"))
+        words = text("notice.tool_denied", tool=tool, what=" ".join(what.split())[:MAX_NAME])
+        yield from self._once("tool_denied", words)
 
-def _api_error(status: int, words: str) -> ErrorInfo:
-    code = _ERROR_CODES.get(status, "model_failing" if status >= 500 else "model_refused")
-    return _error(code, status=status, reason=_tidy(words))
+    def _told_of_left(self, what: str) -> Iterator[Notice]:
+        """What is still in the background: waited for, or ended with the run."""
+        for kind, is_sub_agent in (("commands", False), ("sub_agents", True)):
+            names = [task.words for task in self._turn.left if task.is_sub_agent is is_sub_agent]
+            if names:
+                key = f"notice.background.{what}.{kind}"
+                words = text(key, count=len(names), names=", ".join(names))
+                yield Notice(code=f"background_{what}", text=words)
 
-
-def _tidy(words: str) -> str:
-    """The vendor's sentence inside `API Error: 400 {"error": {"message": …}}`."""
-    if (found := re.search(r"\{.*\}", words, re.DOTALL)) is not None:
-        try:
-            body = as_dict(msgspec.json.decode(found.group()))
-        except msgspec.DecodeError:
-            return words
-        if isinstance(sentence := as_dict(body.get("error")).get("message"), str):
-            return sentence
-    return words
-
-
-def _error(code: str, /, **values: object) -> ErrorInfo:
-    return ExecutorError(code, retryable=False, **values).info
+    def _once(self, code: str, words: str) -> Iterator[Notice]:
+        """Turns repeat what they tell."""
+        if words not in self._told:
+            self._told.add(words)
+            yield Notice(code=code, text=words)
 
 
 def _line(message: Json) -> bytes:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from executor_core.agents.agent import Dialogue, Emit, ReadsStderr
+from executor_core.agents.hearing import Hearing
 from executor_core.clock import Clock, wait_or
 from executor_core.jobs import Jobs
-from executor_core.model import AgentEvent, AgentResult, Notice
+from executor_core.model import AgentResult
 from executor_core.process import ProcessTree
-from executor_core.texts import text
 
 _log = logging.getLogger("executor.agents")
 
@@ -21,8 +20,6 @@ EXIT_GRACE_S = 10.0
 """How long a process may stay after its last word before it is ended."""
 FAILED_GRACE_S = 1.0
 """The same after a failure: it has nothing left to save, and some go on trying for minutes."""
-LINES_AT_ONCE = 50
-"""So many lines that are there already are read before others get their turn."""
 MAX_STDERR = 4000
 """Characters of stderr that stand in for a last word."""
 
@@ -38,46 +35,26 @@ async def drive(
     emit: Emit,
     stop: asyncio.Event,
     closes_input: bool = False,
+    is_awaited: asyncio.Event | None = None,
 ) -> AgentResult:
     """Start `argv`, hold the dialogue, end the whole tree; returns the agent's last word.
 
-    `closes_input` is for an agent that reads its input to the end before it begins.
+    `closes_input` is for an agent that reads its input to the end before it begins. `is_awaited` is
+    that of the assignment, for an agent that may go on behind its answer.
 
     A process that ends without one gives `dialogue.without_result`. Returns within 8 s of `stop`.
     """
-    over = asyncio.Event()
+    hearing = Hearing(dialogue, emit, clock)
     may_end = asyncio.Event()
-    result: AgentResult | None = None
-
-    def take(events: Iterable[AgentEvent]) -> None:
-        nonlocal result
-        for event in events:
-            if isinstance(event, AgentResult):
-                result = event
-                over.set()
-            emit(event)
-
-    def hear(line: bytes) -> None:
-        if result is None and isinstance(dialogue, ReadsStderr):
-            take(dialogue.feed_stderr(line))
-
     tree = await ProcessTree.spawn(
         argv,
         cwd=cwd,
         env=env,
         marker=marker,
         clock=clock,
-        on_stderr=hear if isinstance(dialogue, ReadsStderr) else None,
+        on_stderr=hearing.hear_stderr if isinstance(dialogue, ReadsStderr) else None,
     )
     jobs = Jobs(f"run {marker}")
-
-    has_told = False
-
-    def tell_of_gaps() -> None:
-        nonlocal has_told
-        if tree.skipped_lines and not has_told:
-            has_told = True
-            emit(Notice(code="line_left_out", text=text("notice.line_left_out")))
 
     async def open_talk() -> None:
         await tree.write(dialogue.outgoing())
@@ -85,19 +62,15 @@ async def drive(
             tree.close_stdin()
 
     async def listen() -> None:
-        count = itertools.count(1)
         try:
-            async for line in tree.lines():
-                if next(count) % LINES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-                if result is not None:
-                    continue
-                tell_of_gaps()
-                take(dialogue.feed(line))
-                if result is None and (answer := dialogue.outgoing()):
-                    await tree.write(answer)
+            async for lines in tree.batches():
+                for line in lines:
+                    hearing.hear(line, tree.skipped_lines)
+                    if hearing.result is None and (answer := dialogue.outgoing()):
+                        await tree.write(answer)
+                await asyncio.sleep(0)  # others get their turn
         finally:
-            over.set()
+            hearing.over.set()
 
     async def interrupt() -> None:
         if (word := dialogue.interrupt()) is not None:
@@ -106,8 +79,18 @@ async def drive(
 
     async def watch_stop() -> None:
         await stop.wait()
-        over.set()
+        hearing.over.set()
         may_end.set()
+
+    async def watch_silence() -> None:
+        while not hearing.over.is_set():
+            hearing.changed.clear()
+            if not await wait_or(hearing.changed, clock, hearing.left_s):
+                hearing.lose_patience()
+
+    async def watch_hurry(is_awaited: asyncio.Event) -> None:
+        await is_awaited.wait()
+        hearing.hurry()
 
     async def watch_exit() -> None:
         await tree.wait()
@@ -116,23 +99,22 @@ async def drive(
     try:
         listening = jobs.spawn(listen(), "listen")
         jobs.spawn(watch_stop(), "watch stop")
+        jobs.spawn(watch_silence(), "watch silence")
+        if is_awaited is not None:
+            jobs.spawn(watch_hurry(is_awaited), "watch hurry")
         jobs.spawn(open_talk(), "open")
-        await over.wait()
+        await hearing.over.wait()
         if stop.is_set():
             await tree.end(interrupt=interrupt)
-            return result or AgentResult()
+            return hearing.result or AgentResult()
         tree.close_stdin()
         jobs.spawn(watch_exit(), "watch exit")
-        has_failed = result is not None and result.error is not None
+        has_failed = hearing.result is not None and hearing.result.error is not None
         if not await wait_or(may_end, clock, FAILED_GRACE_S if has_failed else EXIT_GRACE_S):
             _log.warning("an agent process stayed after its last word and is ended: %s", marker)
         await tree.end()
         await listening
-        if result is None:
-            tell_of_gaps()
-            result = dialogue.without_result(await tree.wait(), tree.stderr_tail[-MAX_STDERR:])
-            emit(result)
-        return result
+        return hearing.end(await tree.wait(), tree.stderr_tail[-MAX_STDERR:])
     finally:
         await tree.end()
         await jobs.close()

@@ -60,6 +60,7 @@ class AgentHost:
 
     `base` is the environment we were started with, `settings` are variables that the user gave us
     for agents (keys from our own configuration), `owner` marks all processes of this <home>.
+    Commands that an agent leaves in the background are waited for up to `background_wait_s`.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class AgentHost:
         is_root: bool,
         folder: Path,
         clock: Clock,
+        background_wait_s: float = 600.0,
     ) -> None:
         self._base = base
         self._settings = settings
@@ -82,6 +84,7 @@ class AgentHost:
         self._folder = folder
         self.is_root = is_root
         self.clock = clock
+        self.background_wait_s = background_wait_s
         self._path_is_final = asyncio.Event()
         self._known: dict[str, tuple[tuple[object, ...], float, Availability]] = {}
         self._locks: dict[str, asyncio.Lock] = {}

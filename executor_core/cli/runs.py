@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -121,7 +122,9 @@ def exec_(prompt: str, agent: str, cwd: Path, model: str | None, is_json: bool) 
         folder = str(cwd.absolute())
     except FileNotFoundError as error:  # somebody deleted the folder that the caller is in
         raise ExecutorError("folder_missing", path=cwd) from error
-    submission = Submission(prompt=words, agent=agent, folder=shown(folder), model=model)
+    submission = Submission(
+        prompt=words, agent=agent, folder=shown(folder), model=model, for_process=os.getpid()
+    )
     try:
         outcome = _exec_anywhere(submission, is_json)
     except asyncio.CancelledError:
@@ -193,10 +196,12 @@ def _alone(question: Callable[[Control], Awaitable[_T]], *, for_exec: bool) -> _
     """Be the executor of this <home> for one run, or one question about earlier ones."""
     from executor_core.cli.start import own_command, set_up_logs
     from executor_core.config.home import InstanceLock
+    from executor_core.desk.will import ends_its_runs
 
     config = invocation().config()
     config.home.create()
-    with InstanceLock.acquire(config.home, for_exec=for_exec):
+    will = ends_its_runs(config, own_command()) if for_exec else nullcontext()
+    with InstanceLock.acquire(config.home, for_exec=for_exec), will:
         close_logs = set_up_logs(config)
         try:
             return asyncio.run(_live_for(question, for_exec, config, own_command()))

@@ -43,7 +43,9 @@ def config_set(name: str, value: str) -> None:
     # A key in a command line could be seen by other users of this computer.
     given = secret_line(text("cli.value_prompt", option=name)) if value == "-" else value
     changed = _change(name, given)
-    click.echo(text("cli.config.set", option=name, value="***" if changed.is_secret else given))
+    click.echo(
+        text("cli.config.set", option=changed.name, value="***" if changed.is_secret else given)
+    )
     if changed.overridden_by is not None:
         click.echo(text("cli.config.overridden", source=changed.overridden_by))
 
@@ -53,6 +55,7 @@ def config_set(name: str, value: str) -> None:
 @speaks_plainly
 def config_unset(name: str) -> None:
     left = _change(name, None)
+    name = left.name
     if left.value:
         click.echo(text("cli.config.unset", option=name, value=left.value, source=left.source))
     else:
@@ -70,14 +73,20 @@ def _change(name: str, value: str | None) -> Setting:
 @speaks_plainly
 def config_explain(name: str) -> None:
     from executor_core.cli import show
-    from executor_core.config.options import option_named
-    from executor_core.desk.settings import chain_of
+    from executor_core.config.options import option_called, other_names
+    from executor_core.desk.settings import chain_of, setting_of
 
     loaded = invocation().config()
-    option = option_named(name)
+    option = option_called(name)
     click.echo(option.help)
     click.echo(text("cli.config.allowed", allowed=option.kind.allowed.text()))
-    steps = chain_of(loaded, name)
+    if others := other_names(option):
+        click.echo(text("cli.config.other_names", names=", ".join((option.name, *others))))
+    if not setting_of(loaded, option).default:
+        click.echo(text("cli.config.no_default"))
+    steps = chain_of(loaded, option.name)
+    if not steps:
+        return
     show.table(
         (("→" if step.winning else "", step.value, step.source) for step in steps),
         ("", text("cli.config.value"), text("cli.config.source")),

@@ -47,6 +47,14 @@ def demo_agent() -> None:
     main()
 
 
+@click.command("sweep", hidden=True)
+@click.argument("owner")
+def sweep(owner: str) -> None:
+    from executor_core.desk.will import carry_out
+
+    asyncio.run(carry_out(owner))
+
+
 ALL = (
     life.status,
     runs.runs,
@@ -69,4 +77,5 @@ ALL = (
     health.bundle,
     health.help_,
     demo_agent,
+    sweep,
 )

@@ -186,6 +186,9 @@ ANTHROPIC_API_KEY = Option[str](
     environment=("ANTHROPIC_API_KEY",),
     sensitive=True,
 )
+AGENTS_BACKGROUND_WAIT = Option[float](
+    name="agents.background_wait", kind=kinds.seconds(0, 86_400), default=600.0
+)
 # What an entry means is known to the agents; here it may hold keys, so it is not shown.
 AGENTS_ACP = Option[tuple[Any, ...]](  # Any: tables as they stand in the file
     name="agents.acp", kind=kinds.tables(), empty=(), sensitive=True
@@ -262,8 +265,22 @@ def option_named(name: str) -> Option[Any]:
     return OPTIONS[name]
 
 
+def option_called(name: str) -> Option[Any]:
+    """The option that a person means: `option_named`, or by a name that it has elsewhere."""
+    for option in OPTIONS.values():
+        if name in other_names(option):
+            return option
+    return option_named(name)
+
+
+def other_names(option: Option[Any]) -> tuple[str, ...]:
+    """The names of an option outside config.toml: in the environment, and on the command line."""
+    return tuple(filter(None, (*option.environment, option.flag)))
+
+
 def advice_on(name: str) -> Phrase:
     """The known option that `name` was probably meant to be, or where all of them are."""
-    for nearest in get_close_matches(name, tuple(OPTIONS), n=1):
+    called = [other for option in OPTIONS.values() for other in other_names(option)]
+    for nearest in get_close_matches(name, (*OPTIONS, *called), n=1):
         return Phrase("advice.nearest_option", {"nearest": nearest})
     return Phrase("advice.all_options")

@@ -111,6 +111,7 @@ class Submission(Struct, kw_only=True, frozen=True):
     """A run asked for on this computer. No `folder` means a fresh one.
 
     `time_limit_s` is more than nothing and at most `LONGEST_RUN_S`, which is also the default.
+    The run is cancelled once the process `for_process` of this computer is gone.
     """
 
     prompt: str
@@ -119,6 +120,7 @@ class Submission(Struct, kw_only=True, frozen=True):
     model: str | None = None
     time_limit_s: float | None = None
     extra_args: tuple[str, ...] = ()
+    for_process: int | None = None
 
 
 class Control(Protocol):

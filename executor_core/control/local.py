@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from executor_core.clock import Clock, wait_or
 from executor_core.control.control import (
@@ -38,6 +41,7 @@ from executor_core.model import (
     Limits,
     LinkStatus,
     ModelConfig,
+    Notice,
     Resources,
     RunRequest,
     RunState,
@@ -46,9 +50,17 @@ from executor_core.model import (
     Workspace,
     new_run_id,
 )
+from executor_core.texts import text
 from executor_core.unicode import encodable
 from executor_core.workspace import RunChanges
 
+if TYPE_CHECKING:
+    import psutil
+
+_log = logging.getLogger("executor.control")
+
+LOOK_EVERY_S = 2.0
+"""How soon it is noticed that the process is gone that asked for a run."""
 _MAX_TITLE = 80
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,199}")
 
@@ -205,7 +217,23 @@ class LocalControl:
         answer = await self._executor.submit(request)
         if isinstance(answer, Refused):
             raise ExecutorError(answer.error.code, limit=self._executor.table.queue_limit)
+        if submission.for_process is not None:
+            watching = self._cancel_without(submission.for_process, run_id)
+            self._jobs.spawn(watching, f"watch who asked for {run_id}")
         return run_id
+
+    async def _cancel_without(self, pid: int, run_id: str) -> None:
+        """Whoever was killed could not cancel what it asked for, and nobody else waits for it."""
+        process = await asyncio.to_thread(_process, pid)
+        while any(run.request.run_id == run_id for run in self._executor.active):
+            if process is None or not await asyncio.to_thread(_lives, process):
+                _log.warning(
+                    "%s is cancelled: process %d, which asked for it, is gone", run_id, pid
+                )
+                words = text("notice.asker_gone")
+                self._executor.cancel(run_id, Notice(code="asker_gone", text=words))
+                return
+            await self._clock.sleep(LOOK_EVERY_S)
 
     async def retry(self, run_id: str) -> str:
         row = await self._executor.recorded(run_id)
@@ -313,8 +341,26 @@ def _title(prompt: str) -> str:
     return line if len(line) <= _MAX_TITLE else f"{line[: _MAX_TITLE - 1].rstrip()}…"
 
 
+def _process(pid: int) -> psutil.Process | None:
+    """That very process, whoever has its number later; None if it is gone."""
+    import psutil
+
+    with suppress(psutil.Error, ValueError, OverflowError):
+        return psutil.Process(pid)
+    return None
+
+
+def _lives(process: psutil.Process) -> bool:
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def _kept(submission: Submission) -> dict[str, Any]:
-    """What `retry` needs, unless it is too long to keep."""
+    """What `retry` needs, unless it is too long to keep. It is for nobody in particular."""
+    submission = replace(submission, for_process=None)
     if len(msgspec.json.encode(submission)) > MAX_KEPT_BYTES:
         return {}
     return {"submission": msgspec.to_builtins(submission)}

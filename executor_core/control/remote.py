@@ -57,10 +57,11 @@ class RemoteError(ExecutorError):
 
     def __init__(self, code: str, words: dict[str, str]) -> None:
         super().__init__(code)
-        self._words = {name: words.get(name, "") for name in ("title", "detail", "hint")}
+        title, detail, hint = (words.get(part, "") for part in ("title", "detail", "hint"))
+        self._info = ErrorInfo(code=code, title=title, detail=detail, hint=hint)
 
     def in_language(self, language: str | None) -> ErrorInfo:
-        return ErrorInfo(code=self.code, **self._words)
+        return self._info
 
 
 class RemoteControl:

@@ -38,11 +38,17 @@ def make_host(config: Config, clock: Clock) -> AgentHost:
         settings=settings,
         path=config.environment.get("PATH", os.defpath),
         platform=sys.platform,
-        owner=hashlib.sha256(str(config.home.path.resolve()).encode()).hexdigest()[:16],
+        owner=owner_of(config),
         is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
         folder=config.home.path,
         clock=clock,
+        background_wait_s=config[options.AGENTS_BACKGROUND_WAIT],
     )
+
+
+def owner_of(config: Config) -> str:
+    """Whose the runs of this home are, in the markers of their processes."""
+    return hashlib.sha256(str(config.home.path.resolve()).encode()).hexdigest()[:16]
 
 
 def _keys_of_user(environment: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from executor_core.config.errors import ConfigError, Phrase
 from executor_core.config.layers import Config, Explanation, Layer, Read
-from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_named
+from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_called
 from executor_core.config.redaction import redact
 from executor_core.config.token import TokenSources
 from executor_core.config.writing import change_options
@@ -29,7 +29,8 @@ class SettingsRoom:
 
 def change(read: Read, name: str, value: str | list[str] | None) -> Setting:
     """What SettingsDesk.change does, where nobody minds that it blocks."""
-    option = option_named(name)
+    option = option_called(name)
+    name = option.name
     home = read().home
     home.create()
     known = _problems(read)

@@ -41,6 +41,7 @@ from executor_core.model import (
     AgentResult,
     Availability,
     ErrorInfo,
+    Notice,
     Outcome,
     RunEnded,
     RunRequest,
@@ -178,13 +179,15 @@ class Executor:
         _log.warning("%s refused: %s", key, error.code)
         await self._save(run, outcome)
 
-    def cancel(self, run_id: str) -> CancelAnswer:
-        """A person wants the run to end."""
+    def cancel(self, run_id: str, remark: Notice | None = None) -> CancelAnswer:
+        """A person wants the run to end, or nobody wants it any more, as `remark` says."""
         entry = self._table.entries.get(run_id)
         if entry is None:
             return CancelAnswer.UNKNOWN
         if entry.is_settled:
             return CancelAnswer.TOO_LATE
+        if remark is not None:
+            self._runs[run_id].emit(remark)
         self._apply(machine.EndAsked(run_id, EndReason.CANCELLED))
         return CancelAnswer.CANCELLING
 
@@ -356,6 +359,8 @@ class Executor:
                 self._jobs.spawn(self._live(self._runs[run_id]), run_id)
             case machine.Interrupt(run_id, reason):
                 self._runs[run_id].end(reason)
+            case machine.Hurry(run_id):
+                self._runs[run_id].hurry()
             case machine.Abandon(run_id, reason):
                 run = self._runs[run_id]
                 run.end(reason)

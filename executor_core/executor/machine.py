@@ -30,7 +30,7 @@ class Entry(Struct, kw_only=True, frozen=True):
     """A run that was accepted and has not ended.
 
     `is_settled`: its outcome is decided (result parsed, or told to end); the other of the two
-    comes too late.
+    comes too late. `is_awaited`: a later turn of its conversation waits for its end.
     """
 
     run_id: str
@@ -40,6 +40,7 @@ class Entry(Struct, kw_only=True, frozen=True):
     awaits_delivery: bool
     state: RunState = RunState.QUEUED
     is_settled: bool = False
+    is_awaited: bool = False
 
     @property
     def holds_slot(self) -> bool:
@@ -177,6 +178,12 @@ class Interrupt(Struct, frozen=True):
     reason: EndReason
 
 
+class Hurry(Struct, frozen=True):
+    """Someone waits for the end of the run: it need not wait for what is in the background."""
+
+    run_id: str
+
+
 class Abandon(Struct, frozen=True):
     """Record the outcome of a run that never started."""
 
@@ -188,7 +195,7 @@ class Leave(Struct, frozen=True):
     """Nothing is left and nothing will come: the executor may end."""
 
 
-Command: TypeAlias = Refuse | Announce | Start | Interrupt | Abandon | Leave
+Command: TypeAlias = Refuse | Announce | Start | Interrupt | Hurry | Abandon | Leave
 
 
 class UnexpectedEventError(Exception):
@@ -202,7 +209,8 @@ def step(table: Table, event: MachineEvent) -> tuple[Table, tuple[Command, ...]]
     """What follows from `event`. Raises UnexpectedEventError if it cannot be."""
     table, commands = _react(table, event)
     table, started = _fill_slots(table)
-    commands += started
+    table, hurried = _hurry(table)
+    commands += started + hurried
     leaving = table.is_draining or table.is_stopping
     if (
         leaving
@@ -285,6 +293,17 @@ def _fill_slots(table: Table) -> tuple[Table, tuple[Command, ...]]:
     while (entry := next(_startable(table), None)) is not None:
         table = _put(table, replace(entry, state=RunState.PREPARING))
         commands += (Start(entry.run_id),)
+    return table, commands
+
+
+def _hurry(table: Table) -> tuple[Table, tuple[Command, ...]]:
+    """Tell each run, once, that the next turn of its conversation is there."""
+    queued = {e.conversation_key for e in table.entries.values() if e.state is RunState.QUEUED}
+    commands: tuple[Command, ...] = ()
+    for entry in table.entries.values():
+        if entry.holds_slot and not entry.is_awaited and entry.conversation_key in queued:
+            table = _put(table, replace(entry, is_awaited=True))
+            commands += (Hurry(entry.run_id),)
     return table, commands
 
 

@@ -13,9 +13,10 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from executor_core.agents import Agent, Agents, Assignment
+from executor_core.agents import Agent, Agents, Assignment, Remedy, remedy, with_usable_images
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
+from executor_core.executor.gathering import Gathering
 from executor_core.executor.machine import EndReason
 from executor_core.executor.repeats import Repeats
 from executor_core.executor.veil import Secrets, Veil
@@ -36,6 +37,8 @@ from executor_core.model import (
     SessionStarted,
     TextDelta,
     Timings,
+    ToolStarted,
+    paragraph,
 )
 from executor_core.texts import text
 from executor_core.workspace import Beginning, Recorder, Site, Workspaces
@@ -85,6 +88,7 @@ class Run:
         self._stop = asyncio.Event()
         self._end_reason: EndReason | None = None
         self._is_awaited = asyncio.Event()
+        self._has_follower = asyncio.Event()
         self._leaves_at = math.inf
         self._artifacts: tuple[Artifact, ...] = ()
         self._text: list[str] = []
@@ -95,9 +99,11 @@ class Run:
         self._result: AgentResult | None = None
         self._repeats = Repeats()
         self._veil = Veil(secrets)
+        self._gathering = Gathering(self._happened)
 
     def end(self, reason: EndReason) -> None:
         """End the agent. The run is decided by the first reason, or by its last word before it."""
+        self._gathering.flush()
         if self._result is None and self._end_reason is None:
             for event in self._veil.rest():
                 self._write(event)
@@ -107,6 +113,10 @@ class Run:
         if reason is not EndReason.TIME_LIMIT:
             self._is_awaited.set()
         self._stop.set()
+
+    def hurry(self) -> None:
+        """The next turn of the conversation is there: behind its answer the agent waits no more."""
+        self._has_follower.set()
 
     async def perform(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> Outcome:
         """Folder, agent, outcome. Raises nothing but the cancellation of its own job."""
@@ -163,6 +173,7 @@ class Run:
             permission=request.permission,
             mcp_servers=request.mcp_servers,
             extra_args=request.extra_args,
+            is_awaited=self._has_follower,
         )
         site = Site(
             folder=folder,
@@ -179,7 +190,12 @@ class Run:
             if self._stop.is_set():
                 return AgentResult()
             self.emit(RunStarted(agent=agent.name, folder=str(folder)))
-            return await self._converse(agent, replace(assignment, prompt=prompt), journal)
+            assignment, notices = await asyncio.to_thread(
+                with_usable_images, replace(assignment, prompt=prompt)
+            )
+            for notice in notices:
+                self.emit(notice)
+            return await self._converse(agent, assignment, journal)
 
     @asynccontextmanager
     async def _recording(self, recorder: Recorder | None, folder: Path) -> AsyncIterator[None]:
@@ -226,24 +242,39 @@ class Run:
     async def _converse(
         self, agent: Agent, assignment: Assignment, journal: Journal
     ) -> AgentResult:
-        """Run the agent; a session that it no longer knows is replaced by a new one, once."""
+        """Run the agent; a session that it cannot go on with is replaced by a new one, once.
+
+        Work that was begun is not done a second time: then only the next turn gets the new session.
+        """
         saving: list[asyncio.Task[None]] = []
         jobs = Jobs(f"{self.request.run_id} session")
+        is_resumed = assignment.session_id is not None
+        has_begun = False
 
         def emit(event: AgentEvent) -> None:
+            nonlocal has_begun
+            has_begun = has_begun or isinstance(event, TextDelta | ToolStarted)
             if isinstance(event, SessionStarted):
                 save = journal.save_session(
                     self.request.conversation_key, agent.name, event.session_id
                 )
                 saving.append(jobs.spawn(save, "save"))
-            if not _is_lost_session(event):
+            if not (may_repeat() and _spoils_session(event)):
                 self.emit(event)
+
+        def may_repeat() -> bool:
+            return is_resumed and not has_begun and not self._stop.is_set()
 
         try:
             result = await agent.run(assignment, emit, self._stop)
-            if _is_lost_session(result) and not self._stop.is_set():
-                self.emit(Notice(code="session_lost", text=text("notice.session_lost")))
-                result = await agent.run(replace(assignment, session_id=None), emit, self._stop)
+            if _spoils_session(result):
+                forget = journal.forget_session(self.request.conversation_key)
+                saving.append(jobs.spawn(forget, "forget"))
+                await asyncio.gather(*saving, return_exceptions=True)
+                if may_repeat():
+                    self.emit(_new_session(result))
+                    is_resumed = False
+                    result = await agent.run(replace(assignment, session_id=None), emit, self._stop)
             return result
         finally:
             await asyncio.gather(*saving, return_exceptions=True)
@@ -266,9 +297,12 @@ class Run:
 
     def emit(self, event: AgentEvent) -> None:
         """Write down what the agent did and pass it on, unless the run is decided already."""
+        self._gathering.take(event)
+
+    def _happened(self, event: AgentEvent) -> None:
         self._last_event_at = self._clock.monotonic()
         self._record(event)
-        if (reason := self._repeats.is_stuck(event)) is not None:
+        if (reason := self._repeats.is_stuck(event, self._last_event_at)) is not None:
             error = ExecutorError("same_error_again", count=self._repeats.count, reason=reason)
             self._record(AgentResult(error=error.info))
             self._stop.set()
@@ -355,9 +389,13 @@ def _in_words(seconds: float) -> str:
     return text("duration.seconds", count=f"{seconds:g}")
 
 
-def _is_lost_session(event: AgentEvent) -> bool:
-    return (
-        isinstance(event, AgentResult)
-        and event.error is not None
-        and event.error.code == "session_not_found"
-    )
+def _spoils_session(event: AgentEvent) -> bool:
+    return isinstance(event, AgentResult) and remedy(event.error) is Remedy.NEW_SESSION
+
+
+def _new_session(result: AgentResult) -> Notice:
+    assert result.error is not None
+    if result.error.code == "session_not_found":
+        return Notice(code="session_lost", text=text("notice.session_lost"))
+    reason = paragraph(result.error.title, result.error.detail)
+    return Notice(code="session_replaced", text=text("notice.session_replaced", reason=reason))

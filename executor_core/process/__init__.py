@@ -11,9 +11,11 @@ from executor_core.process.environment import (
 )
 from executor_core.process.login_path import find_program, login_shell_path
 from executor_core.process.marker import MARKER, marker_of
+from executor_core.process.orphans import reap_orphans
 from executor_core.process.process_table import resources_by_run
 from executor_core.process.sweep import left_behind, sweep
 from executor_core.process.tree import ProcessTree
+from executor_core.process.will import last_will
 
 __all__ = [
     "MARKER",
@@ -21,9 +23,11 @@ __all__ = [
     "TaskVariables",
     "child_environment",
     "find_program",
+    "last_will",
     "left_behind",
     "login_shell_path",
     "marker_of",
+    "reap_orphans",
     "resources_by_run",
     "safe_task_variables",
     "sweep",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from executor_core.process.marker import MARKER
+from executor_core.process.marker import MARKER, is_tag, tag_of
 from executor_core.process.row import Row, rows_by_psutil
 
 if TYPE_CHECKING:
@@ -22,15 +23,22 @@ assert sys.platform != "win32"
 SPAWN_OPTIONS: dict[str, Any] = {"start_new_session": True}
 GENTLE_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXECUTABLE_SUFFIXES = ("",)
+BATCH_SUFFIXES: tuple[str, ...] = ()
 
 _MOST_LISTINGS = 20  # on a machine where something starts all the time
+_RTTIME = 15  # RLIMIT_RTTIME, which `resource` does not name
+_prlimit = getattr(resource, "prlimit", None)  # Linux
 
 
 class Cage:
-    """What holds a tree together; on POSIX only session, ancestry and marker do."""
+    """What holds a tree together: on Linux a tag that none of it can lose."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
+    def __init__(self, pid: int, marker: str) -> None:
+        # Gone already, or where a sandbox forbids it: ancestry and marker remain.
+        with suppress(OSError, ValueError):
+            if _prlimit is not None:
+                _, most = _prlimit(pid, _RTTIME)
+                _prlimit(pid, _RTTIME, (tag_of(marker), most))
 
     def kill(self) -> None:
         """End everything inside."""
@@ -134,7 +142,14 @@ def _row(pid: int) -> Row | None:
             variables = environ.read()
     except OSError:
         variables = b""  # another user's process
-    return Row(pid, int(ppid), _marker_in(variables))
+    return Row(pid, int(ppid), _marker_in(variables), _tag_on(pid))
+
+
+def _tag_on(pid: int) -> int | None:
+    with suppress(OSError):  # gone, or another user's process
+        limit = _prlimit(pid, _RTTIME)[0] if _prlimit is not None else -1
+        return limit if is_tag(limit) else None
+    return None
 
 
 def _marker_in(variables: bytes) -> str | None:

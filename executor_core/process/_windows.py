@@ -28,7 +28,8 @@ SPAWN_OPTIONS: dict[str, Any] = {
     )
 }
 GENTLE_SIGNALS = (signal.CTRL_BREAK_EVENT,)
-EXECUTABLE_SUFFIXES = (".exe", ".com", ".cmd", ".bat")
+BATCH_SUFFIXES = (".cmd", ".bat")
+EXECUTABLE_SUFFIXES = (".exe", ".com", *BATCH_SUFFIXES)
 
 _TERMINATE, _SET_QUOTA, _SUSPEND_RESUME = 0x1, 0x100, 0x800
 _KILL_ON_JOB_CLOSE = 0x2000
@@ -83,9 +84,10 @@ class Cage:
     """A job with kill-on-close around a suspended process, which then runs.
 
     The system closes the job's only handle when we die, which ends everything inside.
+    Raises OSError if the process cannot be made to run: it has to be ended, or stays suspended.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, marker: str) -> None:
         self._job: int | None = _kernel32.CreateJobObjectW(None, None)
         limits = _ExtendedLimits()
         limits.BasicLimitInformation.LimitFlags = _KILL_ON_JOB_CLOSE
@@ -94,12 +96,16 @@ class Cage:
                 self._job, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits)
             )
         process = _kernel32.OpenProcess(_TERMINATE | _SET_QUOTA | _SUSPEND_RESUME, False, pid)
+        # Without a job, marker and ancestry still find the tree.
+        if process and self._job:
+            _kernel32.AssignProcessToJobObject(self._job, process)
+        runs = process and _ntdll.NtResumeProcess(process) >= 0
+        reason = ctypes.get_last_error()
         if process:
-            # Without a job, marker and ancestry still find the tree.
-            if self._job:
-                _kernel32.AssignProcessToJobObject(self._job, process)
-            _ntdll.NtResumeProcess(process)
             _kernel32.CloseHandle(process)
+        if not runs:
+            self.close()
+            raise OSError(reason, f"process {pid} cannot be resumed")
 
     def kill(self) -> None:
         """End everything inside."""
@@ -115,7 +121,9 @@ class Cage:
 
 def signal_group(pid: int, number: signal.Signals) -> None:
     """Send Ctrl-Break to the process group that `pid` leads."""
-    with suppress(OSError):  # gone, or without a console: the next step is force
+    # Gone, or without a console: the next step is force. What the console refuses, Python raises as
+    # a SystemError.
+    with suppress(OSError, SystemError):
         os.kill(pid, number)
 
 

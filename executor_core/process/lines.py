@@ -6,7 +6,8 @@ from __future__ import annotations
 class LineAssembler:
     """Collects chunks and returns whole lines, without their newline.
 
-    A line longer than `max_line` bytes is dropped up to its newline and counted in `skipped`.
+    A line longer than `max_line` bytes is dropped up to its newline and counted in `skipped`; an
+    empty one stands in its place, so that the reader sees when it came.
     Splitting at the byte `\\n` never cuts a UTF-8 character.
     """
 
@@ -29,6 +30,7 @@ class LineAssembler:
                 lines.append(line)
             else:
                 self.skipped += 1
+                lines.append(b"")
         self._extend(last)
         return lines
 
@@ -49,7 +51,7 @@ class LineAssembler:
         if self._skipping:
             self._skipping = False
             self.skipped += 1
-            return []
+            return [b""]
         line = bytes(self._partial)
         self._partial = bytearray()
         return [line]

@@ -14,6 +14,7 @@ MAX_LINE = 16 * 1024 * 1024
 _MAX_STDERR_LINE = 64 * 1024
 _BUFFER = 1024 * 1024
 _PIPE_CAPACITY = 1024 * 1024  # the most that a pipe holds on any of our systems
+_BATCH_LINES, _BATCH_WEIGHT = 200, 64 * 1024
 _LINE_OVERHEAD = 64  # so that a million empty lines also weigh something
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -50,11 +51,14 @@ class Pipes(asyncio.SubprocessProtocol):
         """How many lines of stdout were too long to keep."""
         return self._assembler.skipped
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """The lines of stdout, until it is closed and all of them were taken. For one reader."""
+    async def batches(self, most: int = _BATCH_LINES) -> AsyncIterator[list[bytes]]:
+        """The lines of stdout, as many as are there up to `most` or some 64 KiB. For one reader.
+
+        Ends when stdout is closed and all of them were taken.
+        """
         while True:
             while self._lines:
-                yield self._take()
+                yield self._take(most)
             if _STDOUT not in self._open:
                 return
             self._news.clear()
@@ -134,12 +138,15 @@ class Pipes(asyncio.SubprocessProtocol):
         if self._weight > self._limit:
             self._set_reading(False)
 
-    def _take(self) -> bytes:
-        line = self._lines.popleft()
-        self._weight -= len(line) + _LINE_OVERHEAD
+    def _take(self, most: int) -> list[bytes]:
+        lines, weight = list[bytes](), 0
+        while self._lines and len(lines) < most and weight < _BATCH_WEIGHT:
+            lines.append(self._lines.popleft())
+            weight += len(lines[-1]) + _LINE_OVERHEAD
+        self._weight -= weight
         if self._weight <= self._limit // 2:
             self._set_reading(True)
-        return line
+        return lines
 
     def _set_reading(self, wanted: bool) -> None:
         if wanted is self._is_reading:

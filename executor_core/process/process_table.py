@@ -1,4 +1,4 @@
-"""Finds the processes of a run by ancestry and by marker, and kills them.
+"""Finds the processes of a run by ancestry and by their signs, and kills them.
 
 A process is known by pid *and* start time (`psutil.Process` compares both), never by pid alone.
 Everything here blocks for some milliseconds: call it in a thread.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from executor_core.model import Resources
 from executor_core.process._system import system
-from executor_core.process.marker import run_id_of
+from executor_core.process.marker import Sign, run_id_of
 from executor_core.process.row import Row
 
 if TYPE_CHECKING:
@@ -22,35 +22,34 @@ if TYPE_CHECKING:
 _MOST_LOOKS = 10  # at a tree whose members keep replacing each other
 
 
-def relatives(known: Iterable[psutil.Process], markers: Container[str]) -> set[psutil.Process]:
-    """All that is alive of trees: `known` members, carriers of the markers, their descendants."""
+def relatives(known: Iterable[psutil.Process], signs: Container[Sign]) -> set[psutil.Process]:
+    """All that is alive of trees: `known` members, carriers of the signs, their descendants."""
     members = {process.pid: process for process in known if process.is_running()}
 
     def look() -> set[int]:
         rows = {row.pid: row for row in system.rows()}
         pids = {pid for pid in members if pid in rows}
-        pids |= {
-            row.pid for row in rows.values() if row.marker is not None and row.marker in markers
-        }
+        pids |= {row.pid for row in rows.values() if row.carries(signs)}
         pids -= _lineage(rows)
         return pids | _descendants(rows, pids)
 
     return _opened(look, members)
 
 
-def markers_before_us(is_wanted: Callable[[str], bool]) -> set[str]:
-    """The wanted markers that a process of this user carries which is no younger than this one."""
+def signs_before_us(is_wanted: Callable[[Sign], bool]) -> set[Sign]:
+    """The wanted signs that a process of this user carries which is no younger than this one."""
     import psutil
 
     our_start = psutil.Process().create_time()
-    found: set[str] = set()
+    found: set[Sign] = set()
     for row in system.rows():
-        if row.marker is None or row.marker in found or not is_wanted(row.marker):
+        carried = {sign for sign in (row.marker, row.tag) if sign is not None and is_wanted(sign)}
+        if carried <= found:
             continue
         with suppress(psutil.Error):  # gone since the look
             process = psutil.Process(row.pid)
             if process.create_time() <= our_start and system.is_of_this_user(process):
-                found.add(row.marker)
+                found |= carried
     return found
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
+
+from executor_core.process.marker import MARKER, Sign
 
 
 class Row(NamedTuple):
-    """A living process (no zombie). `marker` is the run marker in its environment, if readable."""
+    """A living process (no zombie), with the marker and the tag that it carries, if readable."""
 
     pid: int
     ppid: int
     marker: str | None
+    tag: int | None = None
+
+    def carries(self, signs: Container[Sign]) -> bool:
+        """Whether one of `signs` is on it."""
+        return self.marker in signs or self.tag in signs
 
 
 def rows_by_psutil() -> list[Row]:
     """The process table where the system has no cheaper way to it."""
     import psutil
-
-    from executor_core.process.marker import MARKER
 
     rows: list[Row] = []
     for pid in psutil.pids():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from executor_core.clock import Clock
 from executor_core.process import process_table
 from executor_core.process._system import system
-from executor_core.process.marker import run_id_of
+from executor_core.process.marker import Sign, is_tag_of, run_id_of
 
 if TYPE_CHECKING:
     import psutil
@@ -67,31 +67,34 @@ async def until_clean(
 
 
 class _Leftovers:
-    """What carries a marker that is older than this process, and all descendants of it.
+    """What carries a sign that is older than this process, and all descendants of it.
 
     They themselves may be of any age: an agent that lives on goes on starting tools. Our own runs
-    and probes have markers that nobody older carries.
+    and probes have signs that nobody older carries.
     """
 
     def __init__(self, owner: str, alive: Container[str]) -> None:
         self._owner = owner
         self._alive = alive
-        self._markers: set[str] = set()
+        self._signs: set[Sign] = set()
         self._known: set[psutil.Process] = set()
 
     def look(self) -> set[psutil.Process]:
         import psutil
 
-        self._markers |= process_table.markers_before_us(self._is_wanted)
-        found = process_table.relatives(self._known, self._markers)
+        self._signs |= process_table.signs_before_us(self._is_wanted)
+        found = process_table.relatives(self._known, self._signs)
         # We may have been started inside such a run, and a child of ours shows our environment
         # until it executes its program.
         found -= set(psutil.Process().children(recursive=True))
         self._known = {process for process in found if _is_of_this_user(process)}
         return self._known
 
-    def _is_wanted(self, marker: str) -> bool:
-        run_id = run_id_of(marker, self._owner)
+    def _is_wanted(self, sign: Sign) -> bool:
+        if isinstance(sign, int):
+            # It does not tell which run. While any is alive, only markers count.
+            return not self._alive and is_tag_of(sign, self._owner)
+        run_id = run_id_of(sign, self._owner)
         return run_id is not None and run_id not in self._alive
 
 

@@ -18,7 +18,8 @@ from executor_core.jobs import Jobs
 from executor_core.model import Resources
 from executor_core.process import process_table
 from executor_core.process._system import system
-from executor_core.process.marker import MARKER
+from executor_core.process.batch import unwrapped
+from executor_core.process.marker import MARKER, signs_of
 from executor_core.process.pipes import Pipes
 from executor_core.process.sweep import until_clean
 
@@ -62,9 +63,9 @@ class ProcessTree:
         self._pipes = pipes
         self._root = root
         self._known: set[psutil.Process] = {root} if root else set()
-        self._marker = marker
+        self._signs = signs_of(marker)
         self._clock = clock
-        self._cage = system.Cage(self.pid)
+        self._cage = system.Cage(self.pid, marker)
         self._looking = asyncio.Lock()
         self._ending: asyncio.Task[None] | None = None
         self._jobs = Jobs(f"process/{self.pid}")
@@ -84,10 +85,12 @@ class ProcessTree:
 
         The child sees exactly `env` and the marker (`<owner>:<run_id>`). `on_stderr` is called with
         each line of stderr as it comes; one over 64 KiB is left out. Raises ExecutorError
-        `spawn_failed` when the system refuses. A cancelled spawn ends first what it started.
+        `spawn_failed` when the system refuses, `batch_file_refused` where a shell would read the
+        arguments. A cancelled spawn ends first what it started.
         """
         if not os.path.isabs(argv[0]):
             raise ValueError(f"{argv[0]!r} is not an absolute path")
+        argv = unwrapped(argv, env)
         pipes = Pipes(on_stderr)
         starting = _starts.spawn(cls._start(argv, cwd, env, marker, clock, pipes), "spawn")
         try:
@@ -118,7 +121,11 @@ class ProcessTree:
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             return error
-        tree = cls(transport, pipes, _identity(transport.get_pid()), marker=marker, clock=clock)
+        try:
+            tree = cls(transport, pipes, _identity(transport.get_pid()), marker=marker, clock=clock)
+        except OSError as error:
+            transport.close()  # which kills
+            return error
         tree._jobs.spawn(tree._close_pipes_after_exit(), "drain")
         return tree
 
@@ -132,13 +139,20 @@ class ProcessTree:
         """Let the program see the end of its input, behind what was written."""
         self._pipes.close_stdin()
 
-    def lines(self) -> AsyncIterator[bytes]:
-        """The lines of stdout without their newline, for one reader.
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The lines of stdout, one by one; see `batches`."""
+        async for [line] in self._pipes.batches(1):
+            yield line
+
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        """The lines of stdout without their newline, for one reader: those that are there at once.
+
+        A batch is small enough to be handled in one turn of the loop (200 lines or some 64 KiB).
 
         Ends when stdout is closed, or 2 s after the program has exited while a descendant keeps it
-        open. Lines over 16 MiB are left out and counted in `skipped_lines`.
+        open. One over 16 MiB is given as an empty one and counted in `skipped_lines`.
         """
-        return self._pipes.lines()
+        return self._pipes.batches()
 
     @property
     def skipped_lines(self) -> int:
@@ -166,9 +180,7 @@ class ProcessTree:
     async def _look(self) -> set[psutil.Process]:
         """Note who belongs to the tree now: later, ancestry may no longer tell."""
         async with self._looking:
-            self._known = await asyncio.to_thread(
-                process_table.relatives, self._known, {self._marker}
-            )
+            self._known = await asyncio.to_thread(process_table.relatives, self._known, self._signs)
             return self._known
 
     async def _close_pipes_after_exit(self) -> None:
@@ -229,7 +241,7 @@ class ProcessTree:
     def _kill(self) -> set[psutil.Process]:
         """One pass: find what is alive and kill it."""
         self._cage.kill()
-        self._known = process_table.relatives(self._known, {self._marker})
+        self._known = process_table.relatives(self._known, self._signs)
         process_table.kill(self._known)
         return self._known
 

@@ -25,9 +25,20 @@ from executor_core.model import TextDelta
 from tests.support import home
 from tests.support.executor_process import ExecutorProcess, until
 from tests.support.hub_server import HubServer
-from tests.support.stub_claude import StubClaude, be_stubborn, gate, say, talk, tell_time, turn
+from tests.support.stub_claude import (
+    StubClaude,
+    be_stubborn,
+    delta,
+    flood,
+    gate,
+    say,
+    talk,
+    tell_time,
+    turn,
+)
 
 REPEATS = 10
+SIZE = 20_000_000
 
 
 @dataclass
@@ -221,6 +232,23 @@ async def local_stream(table: Table) -> None:
     table.add("agent line to API client, p99", p99 * 1000, "{:.1f} ms", "-", 10)
 
 
+async def small_lines(table: Table) -> None:
+    """20 MB of deltas of five characters, as fast as they are read."""
+    words = "word "
+    async with world() as w:
+        w.executor.start()
+        await w.executor.online()
+        count = SIZE // len(delta(words))
+        async with RemoteControl.of_home(w.executor.home / "api.json") as control:
+            run_id = await control.submit(Submission(prompt=turn(flood(count, words))))
+            while (outcome := (await control.run(run_id)).outcome) is None:
+                await asyncio.sleep(0.05)
+        assert outcome.text == words * count
+        began, ended = outcome.timings.first_text_at, outcome.timings.finished_at
+        seconds = (ended - began).total_seconds() if began else 0.0
+        table.add(f"20 MB in {count} small deltas", seconds, "{:.2f} s", "-", 1)
+
+
 async def five_tasks(table: Table) -> None:
     """Five tasks of three seconds at once."""
     async with world() as w:
@@ -252,7 +280,15 @@ async def quit_with_five(table: Table) -> None:
 
 async def main() -> None:
     table = Table()
-    for measure in (start_up, one_task, long_answer, local_stream, five_tasks, quit_with_five):
+    for measure in (
+        start_up,
+        one_task,
+        long_answer,
+        local_stream,
+        small_lines,
+        five_tasks,
+        quit_with_five,
+    ):
         await measure(table)
     table.show()
 

@@ -11,7 +11,7 @@ import keyring
 import pytest
 
 from executor_core.cli import life, root
-from executor_core.config.options import OPTIONS
+from executor_core.config.options import OPTIONS, other_names
 from executor_core.control import Slots, Status
 from executor_core.model import LinkState, LinkStatus
 from tests.cli.conftest import ZH, Cli
@@ -267,6 +267,50 @@ def test_config_explain_marks_what_counts(command: Cli, home: Path) -> None:
         ["WARNING", "config.toml,"],
         ["→", "DEBUG"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [(other, option.name) for option in OPTIONS.values() for other in other_names(option)],
+)
+def test_an_option_is_known_by_the_names_of_the_guides(
+    command: Cli, called: str, name: str
+) -> None:
+    explained = command("config", "explain", "--", called).stdout
+    assert explained == command("config", "explain", name).stdout
+    assert called in explained
+
+
+def test_an_option_without_a_default_says_so(command: Cli) -> None:
+    assert "no default" in command("config", "explain", "device.name").stdout
+
+
+def test_a_value_that_is_set_by_a_name_of_the_guides_lands_in_the_file(
+    command: Cli, home: Path
+) -> None:
+    said = command("config", "set", "LOG_LEVEL", "DEBUG").stdout
+    assert said.startswith("log.level = DEBUG.")
+    assert '[log]\nlevel = "DEBUG"' in (home / "config.toml").read_text()
+    assert command("config", "unset", "LOG_LEVEL").stdout.startswith("log.level ")
+
+
+@pytest.mark.parametrize("variable", ["LOCAL_HEARTBEAT_TIMEOUT", "LOG_LEVEL", "OPENRUNNER_ADDR"])
+def test_a_bad_value_names_the_variable_that_gave_it(command: Cli, variable: str) -> None:
+    result = command("--no-gui", env={variable: "no such value"})
+    assert (result.exit_code, result.stderr.count("\n")) == (6, 1)
+    assert variable in result.stderr
+
+
+def test_a_bad_address_on_the_command_line_is_one_line_and_code_6(command: Cli) -> None:
+    result = command("--no-gui", "--backend-url", "ftp://wegent.example.com")
+    assert (result.exit_code, result.stderr.count("\n")) == (6, 1)
+    assert "--backend-url" in result.stderr
+
+
+def test_without_an_address_the_sentence_names_the_variable_for_it(command: Cli) -> None:
+    result = command("--no-gui")
+    assert (result.exit_code, result.stderr.count("\n")) == (6, 1)
+    assert "WEGENT_BACKEND_URL" in result.stderr
 
 
 def test_config_explain_of_no_option_names_the_nearest(command: Cli) -> None:

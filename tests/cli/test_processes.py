@@ -11,13 +11,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from executor_core.model import LinkState, RunState
 from tests.cli.test_workspaces import repository
+from tests.process.children import until
 from tests.support.executor_process import ROOT, ExecutorProcess
 from tests.support.hub_server import HubServer
-from tests.support.stub_claude import StubClaude, gate, say, turn, write
+from tests.support.stub_claude import StubClaude, be_stubborn, gate, say, turn, write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -101,6 +103,29 @@ async def test_a_signal_to_exec_cancels_the_run_and_leaves_no_process(
     else:
         [run] = await executor.runs()
         assert run.run.state is RunState.CANCELLED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_the_run_of_a_killed_exec_is_ended_and_said(
+    executor: ExecutorProcess, claude: StubClaude, is_alone: bool
+) -> None:
+    if not is_alone:
+        executor.start("--standalone", "--no-gui")
+        await executor.online()
+    # One that listens would leave by itself when it loses its executor.
+    steps = [be_stubborn()] if is_alone else []
+    async with begun(executor, "exec", turn(*steps, gate("in the middle"))) as process:
+        agent = psutil.Process(await claude.reached("in the middle"))
+        process.kill()
+        await process.wait()
+        await until(lambda: not agent.is_running(), limit_s=20)
+    if is_alone:
+        await executor.until_alone()
+    [run] = await executor.json("runs", "--json")
+    assert run["state"] == ("failed" if is_alone else "cancelled")
+    told = (await executor.command("runs", "show" if is_alone else "logs", run["run_id"])).out
+    assert ("interrupted" if is_alone else "was killed") in told
 
 
 @pytest.mark.slow

@@ -16,9 +16,10 @@ from executor_core.control.control import (
     MAX_PROMPT_BYTES,
     STATUS_GAP_S,
 )
+from executor_core.control.local import LOOK_EVERY_S
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
-from executor_core.model import RunEnded, RunState, Source, TextDelta
+from executor_core.model import Notice, RunEnded, RunState, Source, TextDelta
 from tests.support.clock import START, JumpingClock, settle
 from tests.support.office import RICH, Office, outcome, story
 
@@ -220,6 +221,29 @@ async def test_events_come_while_the_run_works(office: Office, control: Control)
     office.playing.finish()
     async with asyncio.timeout(5):
         assert isinstance([event async for event in events][-1], RunEnded)
+
+
+async def test_a_run_ends_when_the_process_is_gone_that_asked_for_it(
+    office: Office, control: Control
+) -> None:
+    asker = await asyncio.create_subprocess_exec("/bin/cat", stdin=asyncio.subprocess.PIPE)
+    submission = Submission(prompt="do it", for_process=asker.pid)
+    wanted, other = await control.submit(submission), await control.submit(Submission(prompt="b"))
+    for _ in range(3):
+        await office.clock.advance(LOOK_EVERY_S)
+    assert (await control.run(wanted)).outcome is None
+
+    asker.kill()
+    await asker.wait()
+    async with asyncio.timeout(20):
+        while (await control.run(wanted)).outcome is None:
+            await office.clock.advance(LOOK_EVERY_S)
+            await asyncio.sleep(0.01)  # a thread looks whether it lives
+
+    assert (await outcome(control, wanted)).state is RunState.CANCELLED
+    notices = [event for event in await story(control, wanted) if isinstance(event, Notice)]
+    assert [notice.code for notice in notices] == ["asker_gone"]
+    assert (await control.run(other)).outcome is None
 
 
 async def test_cancel_ends_a_run_once(office: Office, control: Control) -> None:

@@ -60,6 +60,16 @@ async def console_of(executor: ExecutorProcess) -> Console:
     return Console(found.group())
 
 
+async def test_the_folders_of_the_guides_are_there_after_the_start(
+    executor: ExecutorProcess,
+) -> None:
+    executor.start("--standalone", "--no-gui")
+    await executor.online()
+    found = {path.name for path in executor.home.iterdir()}
+    assert {"workspace", "cache", "logs"} <= found
+    assert (executor.home / "cache" / "skills").is_dir()
+
+
 @pytest.mark.slow
 async def test_without_a_signed_in_agent_the_demo_says_so_and_really_writes_a_file(
     executor: ExecutorProcess, claude: StubClaude

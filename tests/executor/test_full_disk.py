@@ -136,6 +136,7 @@ async def test_a_run_whose_events_find_no_room_goes_on_to_its_outcome(
     await room.submit()
     performance = await room.agent.started()
     performance.say("one")
+    await asyncio.sleep(0)
     real_write = os.write
 
     def full(file: int, data: bytes) -> int:

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from executor_core.executor.repeats import MAX_CALLS, MAX_IDENTICAL_ERRORS, Repeats
+from executor_core.executor.repeats import (
+    FAST_CALL_S,
+    FAST_S,
+    MAX_CALLS,
+    MAX_IDENTICAL_ERRORS,
+    Repeats,
+)
 from executor_core.model import (
     AgentEvent,
     Notice,
@@ -31,10 +37,11 @@ def call(
     ]
 
 
-def stuck_after(events: Iterable[AgentEvent]) -> int | None:
-    """The number of events after which the run is stuck."""
+def stuck_after(events: Iterable[AgentEvent], every_s: float = 0.5) -> int | None:
+    """The number of events after which the run is stuck; one comes every `every_s` seconds."""
     repeats = Repeats()
-    return next((n for n, event in enumerate(events, 1) if repeats.is_stuck(event)), None)
+    moments = enumerate(events, 1)
+    return next((n for n, event in moments if repeats.is_stuck(event, n * every_s)), None)
 
 
 def test_so_many_retries_in_a_row_are_too_many() -> None:
@@ -79,8 +86,17 @@ def test_calls_count_anew_after_anything_else(other: list[AgentEvent]) -> None:
 def test_calls_that_never_finish_are_not_kept_for_ever() -> None:
     repeats = Repeats()
     for number in range(10 * MAX_CALLS):
-        repeats.is_stuck(ToolStarted(call_id=str(number), name="Bash"))
+        repeats.is_stuck(ToolStarted(call_id=str(number), name="Bash"), number)
     assert len(repeats._calls) <= MAX_CALLS
+
+
+def test_a_call_that_waits_before_it_fails_is_no_repetition() -> None:
+    events = [event for _ in range(10 * MANY) for event in call("Exit code 7")]
+    assert stuck_after(events, every_s=FAST_CALL_S) is None
+
+
+def test_failures_that_are_far_apart_are_no_row() -> None:
+    assert stuck_after([RETRY] * 10 * MANY, every_s=FAST_S) is None
 
 
 async def test_the_run_fails_with_a_sentence_and_its_agent_is_stopped(room: Room) -> None:

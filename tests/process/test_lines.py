@@ -30,7 +30,7 @@ def test_any_cut_of_the_stream_gives_the_same_lines(text: str, cuts: list[int]) 
 
 
 @given(st.lists(st.binary(max_size=12).map(lambda b: b.replace(b"\n", b"")), max_size=8), st.data())
-def test_only_lines_over_the_limit_are_skipped_and_counted(
+def test_lines_over_the_limit_are_counted_and_leave_an_empty_one_in_their_place(
     lines: list[bytes], data: st.DataObject
 ) -> None:
     stream = b"".join(line + b"\n" for line in lines)
@@ -39,7 +39,7 @@ def test_only_lines_over_the_limit_are_skipped_and_counted(
 
     got, skipped = assemble(chunks, max_line=5)
 
-    assert got == [line for line in lines if len(line) <= 5]
+    assert got == [line if len(line) <= 5 else b"" for line in lines]
     assert skipped == sum(len(line) > 5 for line in lines)
 
 
@@ -48,7 +48,7 @@ def test_a_last_line_without_newline_is_a_line() -> None:
 
 
 def test_an_unfinished_line_over_the_limit_is_counted_once() -> None:
-    assert assemble([b"ok\n", b"x" * 600, b"x" * 600]) == ([b"ok"], 1)
+    assert assemble([b"ok\n", b"x" * 600, b"x" * 600]) == ([b"ok", b""], 1)
 
 
 def test_an_empty_stream_has_no_lines() -> None:

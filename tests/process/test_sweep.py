@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import psutil
+import pytest
 
 from executor_core.process import MARKER, marker_of, sweep
 from tests.process.children import (
@@ -61,6 +62,11 @@ SHEDDING = """
 import subprocess, time
 subprocess.Popen(["setsid", "env", "-i", "/bin/sleep", "1000"])
 time.sleep(1000)
+"""
+SHEDDING_ORPHAN = """
+import subprocess, sys
+sys.stdin.readline()
+subprocess.run("(env -i setsid nohup sh -c 'echo $$; exec sleep 1000' 2>/dev/null &)", shell=True)
 """
 ONCE_ITS_CHILD_IS_YOUNGER = """
 import psutil, sys, time
@@ -214,4 +220,25 @@ async def test_an_executor_started_inside_a_left_run_does_not_end_its_own_child(
         cwd=REPOSITORY,
     )
     assert [line async for line in tree.lines()] == [b"0", b"None"]
+    await tree.end()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has tags")
+async def test_an_orphan_that_shed_everything_is_swept_unless_somebody_may_have_it() -> None:
+    owner = uuid4().hex
+    tree = await spawn(python(SHEDDING_ORPHAN), marker=marker_of(owner, "1"))
+    await tree.write(b"go\n")
+    orphan = psutil.Process(int(await first_line(tree)))
+    await until(lambda: MARKER not in orphan.environ() and orphan.name() == "sleep")
+
+    running = await start(NEXT_START, owner, "1")
+    stranger = await start(NEXT_START, uuid4().hex)
+    assert [await answer(running), await answer(stranger)] == [b"0", b"0"]
+    assert is_alive(orphan)
+    following = await start(NEXT_START, owner)
+    assert await answer(following) == b"1"
+
+    assert not is_alive(orphan)
+    for process in (running, stranger, following):
+        await close(process)
     await tree.end()

@@ -85,6 +85,11 @@ def talk(count: int, seconds: float, words: str) -> list[Any]:
     return ["talk", count, seconds, words]
 
 
+def flood(count: int, words: str) -> list[Any]:
+    """`count` deltas, as fast as they are read."""
+    return ["flood", count, words]
+
+
 def tell_time() -> list[Any]:
     """Say what the monotonic clock of this computer shows."""
     return ["tell_time"]
@@ -117,15 +122,23 @@ def reveal(file: Path) -> list[Any]:
 
 
 def _emit(**message: Any) -> None:
-    data = json.dumps(message | {"session_id": SESSION_ID}).encode() + b"\n"
-    while data:  # one write per line, as far as the pipe takes it
+    _write_out(_line(**message))  # one write per line
+
+
+def _line(**message: Any) -> bytes:
+    return json.dumps(message | {"session_id": SESSION_ID}).encode() + b"\n"
+
+
+def _write_out(data: bytes) -> None:
+    while data:  # as far as the pipe takes it
         data = data[os.write(1, data) :]
 
 
-def _delta(words: str) -> None:
-    delta = {"type": "text_delta", "text": words}
-    event = {"type": "content_block_delta", "index": 0, "delta": delta}
-    _emit(type="stream_event", event=event, parent_tool_use_id=None)
+def delta(words: str) -> bytes:
+    """The line that says these words."""
+    part = {"type": "text_delta", "text": words}
+    event = {"type": "content_block_delta", "index": 0, "delta": part}
+    return _line(type="stream_event", event=event, parent_tool_use_id=None)
 
 
 def _spellings(word: str) -> list[str]:
@@ -167,7 +180,7 @@ class _Turn:
     def _say(self, *words: str) -> None:
         for part in words:
             self._said += part
-            _delta(part)
+            _write_out(delta(part))
 
     def _tell_time(self) -> None:
         self._say(f"{time.monotonic()} ")
@@ -178,6 +191,14 @@ class _Turn:
             self._say(words)
             wait = began + seconds * (index + 1) / count - time.monotonic()
             time.sleep(max(0.0, wait))  # noqa: TID251  plays a model that takes its time
+
+    def _flood(self, count: int, words: str) -> None:
+        self._said += words * count
+        line, left = delta(words), count
+        while left:
+            part = min(left, 1000)
+            _write_out(line * part)
+            left -= part
 
     def _gate(self, name: str) -> None:
         gates = Path(__file__).parent / "gates"

@@ -92,7 +92,7 @@ def test_undo_and_redo_are_exact(
     attributes: bytes,
     is_checked_out_anew: bool,
 ) -> None:
-    async def live(top: Path, run_folder: Path) -> None:
+    def prepare(top: Path) -> None:
         run_git(top, "init", "-q", "-b", "main")
         (top / ".gitattributes").write_bytes(attributes)
         apply(top, committed)
@@ -105,11 +105,13 @@ def test_undo_and_redo_are_exact(
             top.mkdir(exist_ok=True)
             run_git(top, "checkout", "-q", "HEAD", "--", ".")
         apply(top, uncommitted)
+
+    async def live(top: Path, run_folder: Path) -> None:
         before = tree_of(top)
         recorder = Recorder(host, lambda _: False, [])
         begun = await recorder.begin(top, run_folder)
         assert begun is not None
-        apply(top, done)
+        await asyncio.to_thread(apply, top, done)
         after = tree_of(top)
         await recorder.finish(begun)
         changes = read_changes(run_folder)
@@ -128,6 +130,7 @@ def test_undo_and_redo_are_exact(
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "app").mkdir()
         (Path(place) / "run").mkdir()
+        prepare(Path(place) / "app")
         asyncio.run(live(Path(place) / "app", Path(place) / "run"))
 
 

@@ -1,0 +1,123 @@
+"""Why a turn of Claude Code failed: from what it tells in fields first, from its words last.
+
+Facts of the wire are those of 2.1.197 and 2.1.332; the older one tells fewer of the fields.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import msgspec
+
+from executor_core.agents.failures import code_in, code_of_status, failure
+from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
+from executor_core.model import ErrorInfo
+from executor_core.texts import text
+
+TITLE = "Claude Code"
+
+_STARTS = {
+    "cli_version_too_old": "agent_outdated",
+    "gateway_signin_required": "claude_code_not_signed_in",
+    "session_held_by_background": "session_unusable",
+    "worktree_resume_refused": "session_unusable",
+    **dict.fromkeys(
+        (
+            *("bypass_root", "org_pin_api_key_conflict", "org_pin_mismatch", "org_config_refused"),
+            *("provider_not_allowed", "gateway_access_denied", "managed_settings_invalid"),
+            *("sandbox_required_unavailable", "sideload_flags_disabled"),
+        ),
+        "agent_forbidden",
+    ),
+    **dict.fromkeys(
+        (
+            *("proxy_invalid", "temp_dir_unusable", "cwd_unavailable", "shell_tool_missing"),
+            "config_file_invalid",
+        ),
+        "agent_not_set_up",
+    ),
+}
+"""`startup_failure_reason`; those that are not here may pass by themselves."""
+_KINDS = {
+    "billing_error": "model_credit_used_up",
+    "model_not_found": "model_unknown",
+    "overloaded": "model_overloaded",
+    "max_output_tokens": "agent_stopped_early",
+    "cloud_credential_error": "model_key_refused",
+    **dict.fromkeys(
+        ("oauth_org_not_allowed", "account_on_hold", "verification_required"),
+        "model_access_denied",
+    ),
+}
+"""`assistant.error`, as far as it says more than the status."""
+_VAGUE_KINDS = {
+    "authentication_failed": "model_key_refused",
+    "rate_limit": "model_rate_limited",
+    "server_error": "model_broke_off",
+}
+"""The same, where neither a status nor words say more."""
+_ENDS = {"prompt_too_long": "model_context_full", "image_error": "session_unusable"}
+"""`terminal_reason`"""
+_EARLY_STOPS = {
+    "error_max_turns": "acp.too_many_turns",
+    "error_max_budget_usd": "agents.budget_used",
+}
+"""`subtype`"""
+
+
+def claude_failure(
+    message: Json, words: str, *, kind: str, resets_at: datetime | None, session_id: str | None
+) -> ErrorInfo:
+    """Why `message`, a `result`, is a failure; `words` are its own or those said before it.
+
+    `kind` is the last `assistant.error`, `resets_at` the reset of a limit that was reached.
+    """
+    listed = message.get("errors")
+    errors = " ".join(map(as_str, listed)) if isinstance(listed, list) else ""
+    subtype = as_str(message.get("subtype"))
+    reason = _tidy(words) or errors or subtype
+    status = as_int(message.get("api_error_status"))
+    if code := _STARTS.get(as_str(message.get("startup_failure_reason"))):
+        return failure(code, agent=TITLE, reason=reason)
+    if subtype in _EARLY_STOPS:
+        return failure("agent_stopped_early", agent=TITLE, reason=text(_EARLY_STOPS[subtype]))
+    if resets_at is not None and (kind == "rate_limit" or status == 429):
+        return failure("model_usage_limit", retry_at=resets_at, reason=reason)
+    code = _ENDS.get(as_str(message.get("terminal_reason"))) or _KINDS.get(kind)
+    code = code or _code_in(errors + words, status) or _VAGUE_KINDS.get(kind) or "agent_failed"
+    return failure(code, agent=TITLE, reason=reason, session_id=session_id, status=status)
+
+
+def _code_in(words: str, status: int) -> str | None:
+    if "No conversation found" in words:
+        return "session_not_found"
+    if "Please run /login" in words or "Not logged in" in words:
+        return "claude_code_not_signed_in"
+    return code_of_status(status, words) if status else code_in(words)
+
+
+def refused_key(words: str) -> ErrorInfo:
+    """A key that the service refused while the CLI goes on trying."""
+    return failure("model_key_refused", reason=_tidy(words))
+
+
+def reset_time(message: Json) -> datetime | None:
+    """When the limit passes that `message`, a `rate_limit_event`, calls reached."""
+    info = as_dict(message.get("rate_limit_info"))
+    seconds = as_int(info.get("resetsAt"))
+    if info.get("status") != "rejected" or not 0 < seconds < 2**35:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _tidy(words: str) -> str:
+    """The vendor's sentence inside `API Error: 400 {"error": {"message": …}}`."""
+    if (found := re.search(r"\{.*\}", words, re.DOTALL)) is not None:
+        try:
+            body = as_dict(msgspec.json.decode(found.group()))
+        except msgspec.DecodeError:
+            return words
+        if isinstance(sentence := as_dict(body.get("error")).get("message"), str):
+            return sentence
+    return words
