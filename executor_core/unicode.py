@@ -7,10 +7,13 @@ no text. Python keeps both inside a str; UTF-8, and so JSON and SQLite, refuse t
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any, TypeVar
 
 import msgspec
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 _COMPOUND = (b"{", b"[")
 _S = TypeVar("_S", bound=msgspec.Struct | dict[str, Any])
@@ -25,6 +28,11 @@ def encodable(value: _S) -> _S:
         mended: _S = msgspec.json.decode(text.encode(errors="replace"), type=type(value))
         return mended
     return value
+
+
+def shown(path: str) -> str:
+    """A path as text, with `UNKNOWN` for every byte that is none."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def decode_json(line: bytes) -> object:

@@ -22,10 +22,11 @@ from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.texts import text
+from executor_core.unicode import shown
 
 if TYPE_CHECKING:
     from executor_core.config.layers import Config
-    from executor_core.control import Control, RemoteControl, Submission
+    from executor_core.control import Control, RemoteControl, RunChanges, RunDetail, Submission
     from executor_core.model import Outcome
 
 _T = TypeVar("_T")
@@ -58,8 +59,11 @@ def runs(context: click.Context, is_json: bool, limit: int) -> None:
 def runs_show(run_id: str, is_json: bool) -> None:
     from executor_core.cli import show
 
-    found = _ask_records(lambda control: control.run(run_id))
-    show.as_json(found) if is_json else show.run_detail(found)
+    async def ask(control: Control) -> tuple[RunDetail, RunChanges]:
+        return await control.run(run_id), await control.changes_of(run_id)
+
+    found, changes = _ask_records(ask)
+    show.as_json(found) if is_json else show.run_detail(found, changes)
 
 
 @runs.command("cancel")
@@ -82,7 +86,7 @@ def runs_logs(run_id: str, follow: bool) -> None:
         if follow or detail.outcome is not None:
             await _print_events(control, run_id)
         else:
-            show.run_detail(detail)
+            show.run_detail(detail, await control.changes_of(run_id))
             say(text("cli.runs.still_running", run_id=run_id))
 
     _ask_records(ask)
@@ -99,6 +103,7 @@ def _ask_records(question: Callable[[Control], Awaitable[_T]]) -> _T:
 
 
 runs.add_command(workspaces.runs_undo)
+runs.add_command(workspaces.runs_redo)
 runs.add_command(workspaces.runs_keep)
 
 
@@ -119,7 +124,7 @@ def exec_(prompt: str, agent: str, cwd: Path, model: str | None, is_json: bool) 
     except FileNotFoundError as error:  # somebody deleted the folder that the caller is in
         raise ExecutorError("folder_missing", path=cwd) from error
     submission = Submission(
-        prompt=words, agent=agent, folder=folder, model=model, for_process=os.getpid()
+        prompt=words, agent=agent, folder=shown(folder), model=model, for_process=os.getpid()
     )
     try:
         outcome = _exec_anywhere(submission, is_json)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from executor_core.cli.out import say, say_json
-from executor_core.control import RunDetail, RunSummary, Status
+from executor_core.control import RunChanges, RunDetail, RunSummary, Status
 from executor_core.model import (
     AgentEvent,
     Availability,
@@ -28,6 +28,7 @@ _MARKS = {
     RunState.CANCELLED: "–",
 }
 _MAX_OUTPUT_LINES = 12
+_LISTED = 20
 MIB = 2**20
 
 
@@ -123,8 +124,8 @@ def runs(found: Iterable[RunSummary]) -> None:
     )
 
 
-def run_detail(found: RunDetail) -> None:
-    """One run, its outcome and its text."""
+def run_detail(found: RunDetail, changes: RunChanges) -> None:
+    """One run, its outcome, what is known of its changes, and its text."""
     run = found.run
     say(f"{_MARKS.get(run.state, '…')} {_run_line(run)}")
     say(text("cli.run.times", accepted=local_time(run.accepted_at), took=_took(run) or "–"))
@@ -146,8 +147,24 @@ def run_detail(found: RunDetail) -> None:
     for made in outcome.artifacts:
         words = text("cli.run.artifact", name=made.name, size=made.size_bytes, path=made.path)
         say(words)
+    _changes(changes)
     if outcome.text:
         say("\n" + outcome.text)
+
+
+def _changes(found: RunChanges) -> None:
+    if found.unrecorded:
+        say(text("cli.run.unrecorded", reason=found.unrecorded))
+    if found.files:
+        say(text("cli.run.changed", count=len(found.files)))
+    if found.left_out:
+        named = [
+            f"{one.path} ({text(f'changes.{one.reason}')})" for one in found.left_out[:_LISTED]
+        ]
+        more = ["…"] if len(found.left_out) > _LISTED else []
+        say(text("cli.run.left_out", names=", ".join(named + more)))
+    if found.is_undone:
+        say(text("cli.run.undone"))
 
 
 def agents(found: Iterable[Availability], path: str) -> None:

@@ -1,12 +1,13 @@
-"""The verbs `workspaces`, and `runs undo` and `runs keep`."""
+"""The verbs `workspaces`, and `runs undo`, `runs redo` and `runs keep`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +22,7 @@ from executor_core.texts import text
 from executor_core.unicode import one_line
 
 if TYPE_CHECKING:
-    from executor_core.control import CleanReport, WorkspaceInfo
+    from executor_core.control import CleanReport, Restoration, WorkspaceInfo
     from executor_core.desk.workspaces import WorkspaceRoom
 
 _DAY_S = 24 * 3600
@@ -160,14 +161,68 @@ def _size(count: float) -> str:
 
 @click.command("undo", cls=Verb)
 @click.argument("run_id")
+@click.option("--force", "is_forced", is_flag=True)
+@click.option("--yes", "is_agreed", is_flag=True)
+@click.option("--dry-run", "is_dry", is_flag=True)
 @speaks_plainly
-def runs_undo(run_id: str) -> None:
-    changes = asyncio.run(_room().undo(run_id))
-    say(text("cli.undo.done", count=len(changes.files), folder=changes.folder))
-    _list([file.path for file in changes.files])
-    if changes.left_out:
-        say(text("cli.undo.left_out", count=len(changes.left_out)))
-        _list([one.path for one in changes.left_out])
+def runs_undo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> None:
+    work = partial(_room().undo, run_id, is_forced=is_forced)
+    _restore(work, "cli.undo.done", is_agreed=is_agreed, is_dry=is_dry)
+    if not is_dry:
+        say(text("cli.undo.redo", run_id=run_id))
+
+
+@click.command("redo", cls=Verb)
+@click.argument("run_id")
+@click.option("--force", "is_forced", is_flag=True)
+@click.option("--yes", "is_agreed", is_flag=True)
+@click.option("--dry-run", "is_dry", is_flag=True)
+@speaks_plainly
+def runs_redo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> None:
+    work = partial(_room().redo, run_id, is_forced=is_forced)
+    _restore(work, "cli.undo.redone", is_agreed=is_agreed, is_dry=is_dry)
+
+
+def _restore(
+    work: Callable[..., Coroutine[Any, Any, Restoration]],
+    done_key: str,
+    *,
+    is_agreed: bool,
+    is_dry: bool,
+) -> None:
+    """Show what will be, ask whoever is there, do it, and say what came of it."""
+    planned = asyncio.run(work(is_trial=True))
+    say(text("cli.undo.will", count=len(planned.files), folder=planned.folder))
+    _list(planned.files)
+    _say_what_stays(planned)
+    if is_dry:
+        return
+    # A script cannot be asked; it may take back what was done.
+    is_asked = not is_agreed and sys.stdin.isatty() and bool(planned.files)
+    if is_asked and not agrees(text("cli.undo.ask")):
+        say(text("cli.undo.no"))
+        sys.exit(Exit.FAILED)
+    done = asyncio.run(work())
+    if done.failed:
+        say(text("cli.undo.failed", count=len(done.failed)))
+        _list([f"{one.path}: {one.reason}" for one in done.failed])
+    if not done.files:
+        say(text("cli.undo.none", folder=done.folder))
+        return
+    is_whole = not (done.touched or done.left_out or done.failed)
+    key = done_key if is_whole else "cli.undo.partly"
+    say(text(key, count=len(done.files), folder=done.folder))
+    if done.failed:
+        sys.exit(Exit.FAILED)
+
+
+def _say_what_stays(planned: Restoration) -> None:
+    if planned.touched:
+        say(text("cli.undo.touched", count=len(planned.touched)))
+        _list(planned.touched)
+    if planned.left_out:
+        say(text("cli.undo.left_out", count=len(planned.left_out)))
+        _list([f"{one.path} ({text(f'changes.{one.reason}')})" for one in planned.left_out])
 
 
 @click.command("keep", cls=Verb)

@@ -27,14 +27,16 @@ from executor_core.workspace import (
     GitHost,
     Inventory,
     KeptBecause,
+    Restoration,
     RunChanges,
     WorkspaceInfo,
     keep,
     overlaps,
     read_changes,
+    redo,
     undo,
 )
-from executor_core.workspace.patches import STORE
+from executor_core.workspace.records import STORE
 
 _log = logging.getLogger("executor.workspace")
 
@@ -80,10 +82,21 @@ class WorkspaceRoom:
         async with self._asking(config) as in_use:
             return await inventory.remove(names, in_use=in_use)
 
-    async def undo(self, run_id: str) -> RunChanges:
+    async def undo(
+        self, run_id: str, *, is_forced: bool = False, is_trial: bool = False
+    ) -> Restoration:
         config = await asyncio.to_thread(self._load)
         async with self._alone(config, run_id) as run_folder:
-            return await undo(await self._find_host(config), run_folder)
+            host = await self._find_host(config)
+            return await undo(host, run_folder, is_forced=is_forced, is_trial=is_trial)
+
+    async def redo(
+        self, run_id: str, *, is_forced: bool = False, is_trial: bool = False
+    ) -> Restoration:
+        config = await asyncio.to_thread(self._load)
+        async with self._alone(config, run_id) as run_folder:
+            host = await self._find_host(config)
+            return await redo(host, run_folder, is_forced=is_forced, is_trial=is_trial)
 
     async def keep(self, run_id: str, branch: str) -> RunChanges:
         config = await asyncio.to_thread(self._load)
@@ -126,8 +139,10 @@ class WorkspaceRoom:
     async def _alone(self, config: Config, run_id: str) -> AsyncIterator[Path]:
         """The folder of a run's record, if no run works where that run did as the block begins."""
         run_folder = config.home.runs / checked_run_id(run_id)
-        folder = (await asyncio.to_thread(read_changes, run_folder)).folder
-        if folder is None:
+        changes = await asyncio.to_thread(read_changes, run_folder)
+        if changes.unrecorded:
+            raise ExecutorError("changes_unrecorded", run_id=run_id, reason=changes.unrecorded)
+        if (folder := changes.folder) is None:
             raise ExecutorError("no_changes", run_id=run_id)
         if not (run_folder / STORE).is_dir():
             raise ExecutorError("changes_too_old", run_id=run_id)

@@ -222,7 +222,7 @@ class Run:
 
         async def begin() -> None:
             nonlocal begun
-            begun = await recorder.begin(folder, self._folder)
+            begun = await recorder.begin(folder, self._folder, self.emit)
 
         async def finish(begun: Beginning) -> None:
             self._artifacts = await recorder.finish(begun)
