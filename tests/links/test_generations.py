@@ -71,6 +71,27 @@ async def told_everything(server: DeviceServer, device: Device) -> None:
     await server.until_seen("device:upgrade_status")
 
 
+async def test_servers_before_v1_7_12_find_the_result_of_a_tool_where_they_look_for_it(
+    make_server: MakeServer, make_device: MakeDevice
+) -> None:
+    """They end its card with the first word that its arguments are complete."""
+    server = await make_server("R")
+    server.is_v2 = False
+    turn = await begin(server, await make_device(server.url))
+    use_tool(turn)
+    turn.finish()
+    await server.until_ended(2)
+    [complete] = server.events("response.function_call_arguments.done")
+    assert complete.data["data"] == {
+        "type": "response.function_call_arguments.done",
+        "call_id": "t1",
+        "item_id": "t1",
+        "arguments": '{"command":"ls"}',
+        "output": "a.txt",
+    }
+    assert server.blocks.story(2) == ["tool Bash done"]
+
+
 # --- names and shapes --------------------------------------------------------------------------
 
 
