@@ -60,6 +60,8 @@ async def told_everything(server: DeviceServer, device: Device) -> None:
         turn.emit(ReasoningDelta(text="Let me see."))
         use_tool(turn)
         turn.say("Words.")
+        turn.emit(ToolStarted(call_id="t2", name="Bash", input={"command": "sleep 9"}))
+    await server.until(lambda: "sleep 9" in str(server.seen))
     turns[0].finish()
     await server.send("task:cancel", {"task_id": 2, "subtask_id": 2})
     await server.send("device:upgrade", {})

@@ -66,6 +66,7 @@ class ResponsesEncoder:
         self._offset = 0
         self._sent_at: float | None = None
         self._tools: dict[str, tuple[str, str]] = {}
+        self._complete: dict[str, Frame] = {}
         self._note = NoteBlock(reply_to["subtask_id"])
 
     @property
@@ -98,12 +99,10 @@ class ResponsesEncoder:
             case ToolStarted() if not self._is_full:
                 self._close_batch()
                 self.note("")
-                name, arguments = event.name[:MAX_NAME], _arguments(event.input)
-                self._tools[event.call_id] = (name, arguments)
-                self._waiting_chars += len(arguments)
-                self._ready.extend(self._tool_begun(call_id_of(event), name, arguments))
+                self._tool_begun(event)
             case ToolFinished() if event.call_id in self._tools:
                 self._close_batch()
+                self._complete.pop(event.call_id, None)
                 self._ready.append(self._tool_done(event))
 
     def due_at(self) -> float | None:
@@ -125,9 +124,10 @@ class ResponsesEncoder:
         # Before the words that replace it, which it would part; behind the word that the run is
         # there, at which pages begin the message anew.
         frames += [self._frame(event, **data) for event, data in self._note.take()]
-        frames += self._ready
+        frames += [*self._ready, *self._complete.values()]
         self._begun = []
         self._ready.clear()
+        self._complete.clear()
         self._waiting_chars = self._pending_chars
         return frames
 
@@ -168,18 +168,17 @@ class ResponsesEncoder:
         part = {"type": "reasoning", "text": words}
         return self._frame("response.reasoning_summary_part.added", part=part)
 
-    def _tool_begun(self, call_id: str, name: str, arguments: str) -> list[Frame]:
-        """Its arguments are complete at once; said any later, that would reset the card."""
+    def _tool_begun(self, event: ToolStarted) -> None:
+        """Its arguments are complete at once; said any later, that would reset the card. Of a tool
+        that has ended before anything was sent it need not be said."""
+        call_id, name, arguments = call_id_of(event), event.name[:MAX_NAME], _arguments(event.input)
+        self._tools[event.call_id] = (name, arguments)
+        self._waiting_chars += len(arguments)
         item = _call_item(call_id, name, arguments, status="in_progress")
-        return [
-            self._frame("response.output_item.added", item=item),
-            self._frame(
-                _ARGUMENTS_COMPLETE,
-                call_id=call_id,
-                item_id=call_id,
-                arguments=arguments,
-            ),
-        ]
+        self._ready.append(self._frame("response.output_item.added", item=item))
+        self._complete[event.call_id] = self._frame(
+            _ARGUMENTS_COMPLETE, call_id=call_id, item_id=call_id, arguments=arguments
+        )
 
     def _tool_done(self, event: ToolFinished) -> Frame:
         """The result, where servers from v1.7.12 look for it; see `as_before_v2`."""
