@@ -314,10 +314,10 @@ class DeviceLink:
             progress_handled=await _handles(connection, "task:progress"),
             responses_handled=await _handles(connection, "response.created"),
         )
-        if dialect is Dialect.RESPONSES:
-            connection.is_v2 = await _handles(connection, "terminal:output")
         if dialect is Dialect.BOTH and self._is_dialect_known:
             dialect = self._work.dialect
+        if dialect is Dialect.RESPONSES:
+            connection.is_v2 = await _handles(connection, "terminal:output")
         self._is_dialect_known = True
         return dialect
 
