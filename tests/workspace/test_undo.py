@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from executor_core.agents import AgentHost
+from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.workspace import Recorder, redo, undo
 from executor_core.workspace.files import PLAIN, Files
+from executor_core.workspace.line_ends import filtered
+from executor_core.workspace.repository import Deadline
 from tests.support.git_server import git
 from tests.workspace.changes import FILES, Recorded, change_everything, tree_of, write
 
@@ -99,6 +102,20 @@ async def test_what_a_filter_made_is_given_back_and_no_filter_runs(
     await git(app, "config", "filter.rot.smudge", f"touch {tmp_path}/sprung")
     await given_back(recorded, lambda: (app / "README.md").write_bytes(b"changed\n"))
     assert not (tmp_path / "sprung").exists()
+
+
+async def test_files_with_any_of_the_attributes_that_make_other_bytes_are_found(
+    recorded: Recorded, app: Path
+) -> None:
+    attributes = b"*.a filter=x\n*.b ident\n*.c working-tree-encoding=UTF-16\n*.d text=auto\n"
+    write(app, {".gitattributes": attributes, "1.a": b"1", "2.b": b"2", "4.d": b"4"})
+    (app / "3.c").write_text("3", "utf-16")
+    await git(app, "add", "-A")
+    begun = await recorded.recorder.begin(app, recorded.run_folder)
+    assert begun is not None
+    until = Deadline(SystemClock(), 30)
+    assert await filtered(begun.mirror, until) == ["1.a", "2.b", "3.c"]
+    await recorded.recorder.finish(begun)
 
 
 async def test_keep_has_the_line_ends_of_the_repository(
