@@ -14,11 +14,11 @@ import pytest
 from executor_core.agents import AgentHost
 from executor_core.agents.install import (
     LEFTOVER_AGE_S,
-    PACKAGES,
     Installer,
     clear_leftovers,
     reason_of,
 )
+from executor_core.agents.packages import PACKAGES
 from executor_core.errors import ExecutorError
 from tests.process.children import HurriedClock, until
 from tests.support.home import outer_environment

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor_core.agents.packages import PACKAGES
+from executor_core.agents.tested import TESTED
 from tests.support.home import outer_environment
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "agents"
@@ -38,10 +40,10 @@ class Pin:
 
 
 PINS = {
-    "claude_code": Pin("@anthropic-ai/claude-code", "2.1.197", "claude", "2.1.332", "install.cjs"),
-    "codex": Pin("@openai/codex", "0.169.0", "codex", "0.171.0"),
-    "opencode": Pin("opencode-ai", "1.18.33", "opencode", "1.18.33", "postinstall.mjs"),
+    name: Pin(one.name, TESTED[name].oldest, one.program, TESTED[name].newest, one.repair)
+    for name, one in PACKAGES.items()
 }
+"""The versions are those of the product's own table."""
 
 
 class CannotInstall(Exception):
