@@ -48,7 +48,7 @@ from executor_core.links.device import (
     LinkTiming,
     Registration,
 )
-from executor_core.process import login_shell_path, reap_orphans, resources_by_run, sweep
+from executor_core.process import reap_orphans, resources_by_run, sweep
 from executor_core.web import OWNER, Listener, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
@@ -118,6 +118,7 @@ class Application:
                     clock=self._clock,
                 ),
                 self._recorder(),
+                self._is_trusted,
             ),
             runs_folder=self._home.runs,
             slots=config[options.DEVICE_MAX_CONCURRENT_TASKS],
@@ -146,6 +147,7 @@ class Application:
             console=self.console_url,
             measure=partial(resources_by_run, self._host.owner),
             program_path=lambda: self._host.path,
+            ask_login_shell=partial(self._host.ready, anew=True),
             clock=self._clock,
         )
 
@@ -327,20 +329,23 @@ class Application:
         secrets = known_secrets()
         return Recorder(self._host, secrets.holds_one, (home, self._config[options.WORKSPACE_ROOT]))
 
+    def _is_trusted(self, folder: Path) -> bool:
+        """Whether the settings of `folder` count, by what the owner says now. Blocks."""
+        try:
+            trusted = self._load()[options.AGENTS_TRUSTED_FOLDERS]
+        except ExecutorError:  # what is wrong in the file is told elsewhere
+            trusted = ()
+        place = folder.resolve()
+        return any(place.is_relative_to(root.resolve()) for root in trusted)
+
     def _make_agents(self, own_command: Sequence[str]) -> Agents:
         demo = DemoAgent(self._host, [*own_command, "demo-agent"]) if self._standalone else None
         return agents_here(self._host, self._config[options.AGENTS_ACP], stand_in=demo)
 
     async def _look_around(self) -> None:
         """What the first run may need and the start must not wait for."""
-        environment = self._config.environment
-        path = environment.get("PATH", os.defpath)
-        try:
-            await sweep(self._host.owner, alive=(), clock=self._clock)
-            path = await login_shell_path(environment, self._clock)
-        finally:
-            # Runs wait for this where a program is not on our own PATH.
-            self._host.use_path(path)
+        await sweep(self._host.owner, alive=(), clock=self._clock)
+        await self._host.ready()
         await asyncio.to_thread(_clear_leftovers, self._host)
         for agent in await self.control.agents():
             problem = f"cannot be used: {agent.problem.code}" if agent.problem else "can be used"

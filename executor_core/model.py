@@ -17,6 +17,15 @@ _SECRET_NAME = re.compile(
     "AUTH(?!OR(?!I[SZ]))|COOKIE|CREDENTIAL|KEY|PASSWORD|SECRET|TOKEN",  # authors are no secret
     re.IGNORECASE,
 )
+_PLAIN_HEADERS = frozenset(
+    f"{group}{name}"
+    for group, names in {
+        "": ("accept", "accept-encoding", "accept-language", "content-type", "user-agent"),
+        "anthropic-": ("beta", "version"),
+        "openai-": ("beta",),
+    }.items()
+    for name in names
+)
 _HAN = re.compile("[\u4e00-\u9fff]")
 _ENDS = tuple(".!?:…。！？：")
 _CLOSING = "\"')”’）"
@@ -58,11 +67,12 @@ def new_run_id() -> str:
 # --- what is asked -----------------------------------------------------------------------------
 
 
-_ACCESS_VARIABLES = frozenset(
-    f"{vendor}_{name}"
-    for vendor in ("ANTHROPIC", "OPENAI")
-    for name in ("API_KEY", "AUTH_TOKEN", "BASE_URL")
+_ACCESS_VARIABLE = re.compile(
+    r"(ANTHROPIC|AWS|AZURE|CLAUDE_CODE|CODEX|OPENAI|VERTEX)_(\w+_)?"
+    r"(API_KEY|(AUTH|OAUTH|BEARER)_TOKEN\w*|BASE_URL|API_BASE|API_HOST|API_URL|ENDPOINT|CUSTOM_HEADERS)",
+    re.IGNORECASE,
 )
+"""A key for a model, or where it is asked: in whatever spelling an agent or a library reads it."""
 
 
 class ModelConfig(Value, kw_only=True, frozen=True):
@@ -84,7 +94,9 @@ class ModelConfig(Value, kw_only=True, frozen=True):
     @property
     def brings_access(self) -> bool:
         """True if the task pays for the model itself, so that the user's login must not be used."""
-        named_in_env = any(self.env.get(name) for name in _ACCESS_VARIABLES)
+        named_in_env = any(
+            value and _ACCESS_VARIABLE.fullmatch(name) for name, value in self.env.items()
+        )
         return bool(self.api_key or self.base_url or named_in_env)
 
     def __repr__(self) -> str:
@@ -283,7 +295,11 @@ class RunRequest(Value, kw_only=True, frozen=True):
     def secrets(self) -> tuple[str, ...]:
         """What must never be seen of this request: keys, tokens, and what servers of tools want."""
         found = [self.model.api_key or "", self.materials.token, *self.other_secrets]
-        named: list[object] = [self.model.env, self.model.headers]
+        for name, value in self.model.headers.items():
+            # Gateways take keys under any name but those that say how to speak.
+            if name.lower() not in _PLAIN_HEADERS:
+                found += _seen_alone(name, value)
+        named: list[object] = [self.model.env]
         if isinstance(self.workspace, GitClone) and self.workspace.credential is not None:
             found.append(self.workspace.credential.token)
         for server in self.mcp_servers.values():
@@ -301,11 +317,16 @@ def secret_values(values: object) -> list[str]:
     found = []
     for name, value in values.items() if isinstance(values, dict) else ():
         if isinstance(value, str) and is_secret_name(str(name)):
-            found.append(value.strip())
-            if "cookie" in str(name).lower():
-                found += [pair.partition("=")[2].strip(' "') for pair in value.split(";")]
-            elif len(words := value.split()) == 2:
-                found.append(words[1])  # behind a scheme, such as Bearer
+            found += _seen_alone(str(name), value)
+    return found
+
+
+def _seen_alone(name: str, value: str) -> list[str]:
+    found = [value.strip()]
+    if "cookie" in name.lower():
+        found += [pair.partition("=")[2].strip(' "') for pair in value.split(";")]
+    elif len(words := value.split()) == 2:
+        found.append(words[1])  # behind a scheme, such as Bearer
     return found
 
 
@@ -396,7 +417,8 @@ class Availability(Value, kw_only=True, frozen=True):
     """Whether an agent can work on this computer, and if not, why and what to do.
 
     `login` names the login or key that is in use, never the key itself. `remark` is a word about
-    one that is used all the same.
+    one that is used all the same. `variables` are the names of what it gets of the owner's
+    environment, beyond what every program gets.
     """
 
     name: str
@@ -408,6 +430,7 @@ class Availability(Value, kw_only=True, frozen=True):
     minimum_version: str | None = None
     problem: ErrorInfo | None = None
     remark: str | None = None
+    variables: tuple[str, ...] = ()
 
 
 class AgentOffer(Value, kw_only=True, frozen=True, omit_defaults=False):

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ from executor_core.agents.catalog import AcpDefinition, KnownAgent, successor_of
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost
 from executor_core.agents.mcp import ToolServers, mcp_servers
+from executor_core.agents.repository import found, refuse
 from executor_core.errors import ExecutorError
 from executor_core.model import AgentOffer, AgentResult, Availability, Notice
+from executor_core.process import worth_telling
 from executor_core.texts import text
 
 if TYPE_CHECKING:
@@ -28,6 +30,35 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _BUILT_IN = frozenset({"claude_code", "codex", "codex_exec", "demo", "opencode"})
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "auggie": (".augment/settings.json", ".augment/settings.local.json"),
+    "cline": (".cline", ".clinerules/hooks"),
+    "copilot": (".github/hooks", ".github/copilot", ".mcp.json", ".vscode/mcp.json"),
+    "cursor": (
+        ".cursor/cli.json",
+        ".cursor/hooks.json",
+        ".cursor/mcp.json",
+        ".cursor/sandbox.json",
+    ),
+    "gemini": (".gemini", ".env"),
+    "goose": (".goose", ".env"),
+    "kimi": (".kimi", ".kimi.toml", ".mcp.json", ".env"),
+    "mistral_vibe": (".vibe", ".env"),
+    "qwen_code": (".qwen", ".env"),
+    "claude_acp": (".claude", ".mcp.json"),
+    "codebuddy": (".codebuddy", ".mcp.json"),
+    "codex_acp": (".codex",),
+    "dirac": (".dirac", ".clinerules/hooks"),
+    "droid": (".factory",),
+    "grok": (".grok",),
+    "junie": (".junie",),
+    "kilo": (".kilo", ".kilocode", ".opencode", "kilo.json", "opencode.json"),
+    "pi": (".pi",),
+    "qoder": (".qoder", ".mcp.json"),
+    "vtcode": (".vtcode", "vtcode.toml"),
+}
+"""What in a folder configures an agent: nothing in the protocol keeps it from obeying that."""
+_ANY = tuple(sorted({name for names in SETTINGS.values() for name in names}))
 _KEYS = frozenset({"name", "title", "command", "env"})
 
 
@@ -54,6 +85,7 @@ class AcpAgent(Agent):
             path=str(program) if program else None,
             problem=problem,
             remark=self._remark,
+            variables=worth_telling({*self._host.variables, *wanted.env}),
         )
 
     async def offer(self, folder: Path) -> AgentOffer:
@@ -74,6 +106,10 @@ class AcpAgent(Agent):
         program = await self._host.find(definition.command[0])
         if program is None:
             raise missing(definition)
+        files = await asyncio.to_thread(
+            found, assignment.folder, SETTINGS.get(definition.name, _ANY)
+        )
+        refuse(assignment, definition.title, files)
         if model.model or model.brings_access:
             # Where a model is named differs from agent to agent, and so do its names.
             words = text("notice.model_not_passed", agent=definition.title)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
+from executor_core.agents import claude_repository, task_variables
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.claude_dialogue import ClaudeDialogue
 from executor_core.agents.claude_failures import TITLE
@@ -18,7 +19,8 @@ from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.instructions import unread_instructions
 from executor_core.agents.loose_json import Json
-from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
+from executor_core.agents.repository import withheld
 from executor_core.agents.scratch import MCP_FILE, forget_secrets, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -31,7 +33,8 @@ from executor_core.model import (
 )
 
 NAME = "claude_code"
-MINIMUM_VERSION = (2, 0, 0)
+MINIMUM_VERSION = (2, 1, 20)
+"""Older ones cannot take instructions of a folder without its settings."""
 
 EXTRA_ARGS = {
     "--max-turns": Extra(r"[1-9]\d{0,3}", "N"),
@@ -42,8 +45,14 @@ EXTRA_ARGS = {
 
 _UNFIT = frozenset({"openai-responses", "gemini"})
 """Kinds of model API that it cannot speak. Gateways that call themselves `openai` often can."""
-_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(USE_|SKIP_|OAUTH_TOKEN)")
 _CHANGING = ("Bash", "PowerShell", "Edit", "MultiEdit", "Write", "NotebookEdit")
+_VENDOR_VARIABLES = re.compile(
+    r"ANTHROPIC_|AWS_BEARER_TOKEN_BEDROCK|MAX_THINKING_TOKENS"
+    r"|CLAUDE_CODE_(USE_|SKIP_|OAUTH_|API_KEY|CLIENT_|EXTRA_BODY|MAX_OUTPUT_|SUBAGENT_MODEL)",
+    re.IGNORECASE,
+)
+_EXPANDED = re.compile(r"\$\{")
+"""What it replaces by a variable in the settings of tool servers, in headers even twice."""
 _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -71,6 +80,7 @@ class ClaudeCode(Agent):
     extra_args = EXTRA_ARGS
     enforces = frozenset(PERMISSION_MODES)
     takes_members = True
+    task_variables = task_variables.CLAUDE_CODE
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -105,18 +115,21 @@ class ClaudeCode(Agent):
                 forget_secrets(assignment.scratch)
             emit(event)
 
-        servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE)
-        for notice in notices:
+        servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE, expands=_EXPANDED)
+        for notice in (*notices, *withheld(assignment, TITLE, claude_repository.SETTINGS)):
             emit(notice)
+        env = self._host.environment(
+            variables(assignment, is_root=self._host.is_root),
+            without=_VENDOR_VARIABLES if assignment.brings_access else None,
+        )
+        servers = [without_keys(server, env) for server in servers]
+        argv = await asyncio.to_thread(arguments, assignment, servers)
         try:
             return await drive(
                 ClaudeDialogue(assignment, background_s=self._host.background_wait_s),
-                [str(program), *arguments(assignment, servers)],
+                [str(program), *argv],
                 cwd=assignment.folder,
-                env=self._host.environment(
-                    variables(assignment, is_root=self._host.is_root),
-                    without=_VENDOR_VARIABLES if assignment.model.brings_access else None,
-                ),
+                env=env,
                 marker=self._host.marker(assignment.run_id),
                 clock=self._host.clock,
                 emit=hear,
@@ -139,7 +152,9 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     unwanted = ["AskUserQuestion"]
     unwanted += _CHANGING if assignment.permission is Permission.READ_ONLY else ()
     argv += ["--disallowedTools=" + ",".join(unwanted)]
-    if assignment.model.model and not assignment.model.brings_access:
+    if not assignment.is_trusted:
+        argv += claude_repository.arguments(assignment)
+    if assignment.model.model and not assignment.brings_access:
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:
         argv += [f"--resume={assignment.session_id}"]
@@ -169,12 +184,14 @@ def _mcp_server(server: McpServer) -> Json:
 def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
     """The environment of the run on top of the user's own."""
     env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **_WATCHDOG, **assignment.model.env} | _QUIET
+    if not assignment.is_trusted:
+        env |= claude_repository.VARIABLES
     if is_root:
         # Without this the CLI refuses unattended work as root.
         env["IS_SANDBOX"] = "1"
     if assignment.private_home is not None:
         env["CLAUDE_CONFIG_DIR"] = str(assignment.private_home)
-    if assignment.model.brings_access:
+    if assignment.brings_access:
         env |= _access(assignment.model)
     return env
 

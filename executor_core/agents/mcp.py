@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import field
+from msgspec.structs import replace
 
 from executor_core.agents.loose_json import as_dict, as_str
-from executor_core.model import Notice, Value
+from executor_core.model import Notice, Value, is_secret_name
 from executor_core.texts import text
 
 ALL_KINDS = frozenset({"stdio", "http", "sse"})
@@ -42,15 +43,22 @@ class McpServer(Value, kw_only=True, frozen=True):
 
 
 def mcp_servers(
-    configured: Mapping[str, Mapping[str, Any]], *, agent: str, takes: Collection[str] = ALL_KINDS
+    configured: Mapping[str, Mapping[str, Any]],
+    *,
+    agent: str,
+    takes: Collection[str] = ALL_KINDS,
+    expands: re.Pattern[str] | None = None,
 ) -> tuple[list[McpServer], list[Notice]]:
     """Those that `agent` (its title) can use, and a notice for each that it cannot.
 
-    `takes` are the kinds that it understands. `configured` is as in a RunRequest; one that names
-    neither a command nor an address is of no kind.
+    `takes` are the kinds that it understands. `expands` finds what it would replace by a variable
+    of the owner's, which could so be sent to any host. `configured` is as in a RunRequest; one that
+    names neither a command nor an address is of no kind.
     """
     names = distinct_names(configured)
     found = [_server(names[title], title, config) for title, config in configured.items()]
+    readers = [server for server in found if expands and any(map(expands.search, _texts(server)))]
+    found = [server for server in found if server not in readers]
     left_out = [server for server in found if server.kind not in takes]
     notices = [
         Notice(
@@ -58,6 +66,9 @@ def mcp_servers(
             text=text("notice.mcp_left_out", agent=agent, name=one.title, kind=one.kind or "?"),
         )
         for one in left_out
+    ] + [
+        Notice(code="mcp_left_out", text=text("notice.mcp_reads", agent=agent, name=one.title))
+        for one in readers
     ]
     return [server for server in found if server.kind in takes], notices
 
@@ -114,6 +125,20 @@ def distinct_names(titles: Iterable[str]) -> dict[str, str]:
 def _tidy(title: str) -> str:
     name = _NOT_IN_NAMES.sub("_", title)[:MAX_NAME]
     return name if name.strip("_") else "server"
+
+
+def without_keys(server: McpServer, env: Mapping[str, str]) -> McpServer:
+    """`server` for an agent that hands its whole environment `env` on to the programs it starts.
+
+    A task's program gets what the task gives it, and none of the owner's keys.
+    """
+    hidden = {name: "" for name in env if is_secret_name(name) and name != "SSH_AUTH_SOCK"}
+    return replace(server, env=hidden | server.env) if server.kind == "stdio" else server
+
+
+def _texts(server: McpServer) -> Iterator[str]:
+    yield from (server.command, *server.args, *server.env.values())
+    yield from (server.url, *server.headers.values())
 
 
 def _server(name: str, title: str, config: Mapping[str, Any]) -> McpServer:

@@ -15,12 +15,20 @@ from typing import Any
 
 import msgspec
 
+from executor_core.agents import task_variables
 from executor_core.agents.acp import load_dialogue
 from executor_core.agents.agent import UNATTENDED_ONLY, Agent, Assignment, Emit
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe, too_new
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.opencode_dialogue import TITLE, ModelCheck, OpenCodeDialogue
+from executor_core.agents.opencode_repository import (
+    SETTINGS,
+    instructions_in,
+    plugins_in,
+    skills_in,
+)
+from executor_core.agents.repository import refuse, withheld
 from executor_core.agents.scratch import write_secret
 from executor_core.agents.tested import parts_of
 from executor_core.errors import ExecutorError
@@ -64,7 +72,7 @@ _VENDOR_URLS = {
     "openai-responses": "https://api.openai.com/v1",
     "gemini": "https://generativelanguage.googleapis.com/v1beta",
 }
-_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|OPENAI_|OPENCODE_")
+_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|(AZURE_)?OPENAI_|OPENCODE_", re.IGNORECASE)
 _HOMES = ("CONFIG", "DATA", "STATE", "CACHE")
 _QUIET = {
     "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -94,11 +102,13 @@ class OpenCode(Agent):
 
     name = NAME
     enforces = UNATTENDED_ONLY | _RULES.keys()
+    task_variables = task_variables.OPENCODE
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
 
     async def availability(self) -> Availability:
+        await self._host.ready()
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         config = {"disabled_providers": disabled}
         found = await self._host.availability(
@@ -127,8 +137,12 @@ class OpenCode(Agent):
         version = await self._host.version_of(NAME, program)
         if parts_of(version or "0") >= BELOW_VERSION:
             raise too_new(TITLE, version or "")
-        if assignment.model.brings_access and not assignment.model.model:
+        if assignment.brings_access and not assignment.model.model:
             raise ExecutorError("opencode_not_signed_in")
+        plugins = await asyncio.to_thread(plugins_in, assignment.folder)
+        refuse(assignment, TITLE, plugins)
+        for notice in withheld(assignment, TITLE, SETTINGS):
+            emit(notice)
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         make_dialogue = await asyncio.to_thread(load_dialogue)
         dialogue = make_dialogue(
@@ -141,7 +155,7 @@ class OpenCode(Agent):
             cwd=assignment.folder,
             env=self._host.environment(
                 variables(assignment, disabled),
-                without=_VENDOR_VARIABLES if assignment.model.brings_access else None,
+                without=_VENDOR_VARIABLES if assignment.brings_access else None,
             ),
             marker=self._host.marker(assignment.run_id),
             clock=self._host.clock,
@@ -176,28 +190,32 @@ def disabled_providers(env: Mapping[str, str]) -> list[str]:
 def variables(assignment: Assignment, disabled: list[str]) -> dict[str, str]:
     """The environment of the run on top of the user's own; makes the folders and files it names."""
     env = dict(assignment.model.env) | _QUIET
-    if assignment.model.brings_access:
+    if assignment.brings_access:
         # Its provider is configured by us; what else names one must not reach it.
         env = {
             name: value for name, value in env.items() if not re.match("ANTHROPIC_|OPENAI_", name)
         }
         env |= _NO_PLUGINS
-    if assignment.permission in _RULES:
-        # A configuration inside the folder could permit more than the folder.
+    if _is_alone(assignment):
         env["OPENCODE_DISABLE_PROJECT_CONFIG"] = "1"
     if assignment.private_home is not None:
         for name in _HOMES:
             env[f"XDG_{name}_HOME"] = str(assignment.private_home / name.lower())
         _seed(assignment.private_home / "config" / "opencode")
-    env["OPENCODE_CONFIG_CONTENT"] = json.dumps(configuration(assignment, disabled))
+    env["OPENCODE_CONFIG_CONTENT"] = _as_it_stands(configuration(assignment, disabled))
     return env
+
+
+def _as_it_stands(config: _Json) -> str:
+    """JSON in which it finds no variable and no file of the owner's to put in."""
+    return re.sub(r"\{(?=env:|file:)", r"\\u007b", json.dumps(config))
 
 
 def configuration(assignment: Assignment, disabled: list[str]) -> _Json:
     """OpenCode's configuration for this run, over the user's own. It holds a task's key."""
     model = assignment.model
     config: _Json = {"share": "disabled", "autoupdate": False}
-    if model.brings_access and model.model:
+    if assignment.brings_access and model.model:
         small = model.small_model or model.model
         traits = _LIMIT | _SEES if assignment.images else _LIMIT
         config["provider"] = {_TASK_PROVIDER: _provider(model, traits)}
@@ -210,11 +228,22 @@ def configuration(assignment: Assignment, disabled: list[str]) -> _Json:
             config["model"] = wanted
     if (rules := _RULES.get(assignment.permission)) is not None:
         config["permission"] = rules
+    read: list[str] = []
+    if _is_alone(assignment):
+        read += instructions_in(assignment.folder)
+        config["skills"] = {"paths": skills_in(assignment.folder)}
     if assignment.system_prompt:
         path = assignment.scratch / "system_prompt.md"
         path.write_text(assignment.system_prompt, encoding="utf-8")
-        config["instructions"] = [str(path)]
+        read.append(str(path))
+    if read:
+        config["instructions"] = read
     return config
+
+
+def _is_alone(assignment: Assignment) -> bool:
+    """Whether the folder configures nothing: it could permit more than itself, or is foreign."""
+    return assignment.permission in _RULES or not assignment.is_trusted
 
 
 def _own_model(model: ModelConfig) -> str | None:
@@ -277,5 +306,5 @@ def _read(file: Path) -> _Json:
 
 def _check_model(assignment: Assignment) -> ModelCheck:
     model = assignment.model
-    own = f"{_TASK_PROVIDER}/{model.model}" if model.brings_access else _own_model(model)
+    own = f"{_TASK_PROVIDER}/{model.model}" if assignment.brings_access else _own_model(model)
     return ModelCheck(own)

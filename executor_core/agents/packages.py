@@ -23,7 +23,9 @@ SHORT_LIMIT_S = 60.0
 
 # Scripts of packages run meanwhile; they need none of the user's keys.
 _SECRETS = re.compile(
-    r".*_(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)|ANTHROPIC_|OPENAI_|AWS_|AZURE_|GOOGLE_", re.I
+    r"(?!npm_config_|pip_|uv_)"  # their own settings, which name their registry
+    r"(.*_(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)|ANTHROPIC_|OPENAI_|AWS_|AZURE_|GOOGLE_)",
+    re.I,
 )
 
 
@@ -102,10 +104,7 @@ async def starts_rightly(host: AgentHost, definition: AcpDefinition, program: Pa
 
 def install_environment(host: AgentHost) -> dict[str, str]:
     """The user's own, with the settings of what installs, and without keys."""
-    settings: dict[str, str] = {}
-    for prefix in ("npm_config_", "pip_", "uv_"):
-        settings |= host.inherited(prefix)
-    return host.environment({}, without=_SECRETS) | settings
+    return host.environment({}, without=_SECRETS)
 
 
 def install_failed(package: Package, reason: str) -> ExecutorError:

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from executor_core.cli.out import say
 from executor_core.errors import ExecutorError
 
 _P = ParamSpec("_P")
@@ -69,7 +70,7 @@ def say_error(error: ExecutorError) -> None:
     """One line on stderr."""
     from executor_core.config.redaction import redact
 
-    click.echo(redact(" ".join(error.info.sentence.split())), err=True)
+    say(redact(" ".join(error.info.sentence.split())), err=True)
 
 
 def speaks_plainly(command: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -83,7 +84,7 @@ def speaks_plainly(command: Callable[_P, _T]) -> Callable[_P, _T]:
             say_error(error)
             sys.exit(exit_code(error))
         except (KeyboardInterrupt, click.Abort):
-            click.echo(err=True)
+            say(err=True)
             sys.exit(Exit.INTERRUPTED)
 
     return wrapper

@@ -10,6 +10,7 @@ import click
 from msgspec import Struct
 
 from executor_core.cli.context import invocation
+from executor_core.cli.out import say
 from executor_core.cli.outcome import Exit, exit_of, speaks_plainly
 from executor_core.cli.words import Verb, as_json
 from executor_core.clock import SystemClock
@@ -66,7 +67,7 @@ def selftest(
     if is_json:
         show.as_json(_Report(ok=error is None, seconds=seconds, steps=steps))
     elif error is None:
-        click.echo(text("selftest.good", seconds=f"{seconds:.1f}"))
+        say(text("selftest.good", seconds=f"{seconds:.1f}"))
     sys.exit(Exit.OK if error is None else exit_of(error.code))
 
 
@@ -83,6 +84,6 @@ def _say(step: Step) -> None:
     note = " ".join(step.note.split())
     note = note if len(note) <= _MAX_NOTE else f"{note[:_MAX_NOTE]}…"
     line = f"{_SIGNS[step.mark]} {step.seconds:7.2f} s  {step.title}"
-    click.echo(f"{line}: {note}" if note else line)
+    say(f"{line}: {note}" if note else line)
     if step.error is not None:
-        click.echo(f"    {step.error.sentence}")
+        say(f"    {step.error.sentence}")

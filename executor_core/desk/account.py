@@ -25,7 +25,7 @@ from executor_core.health.network_checks import network, server, tls
 from executor_core.links.dispatch import check_token
 from executor_core.links.server import Access, token_for
 from executor_core.model import ErrorInfo
-from executor_core.outbound import proxy_for
+from executor_core.proxies import proxy_for
 
 LOOK_AGAIN_S = 0.5
 

@@ -25,7 +25,7 @@ from executor_core.health import look_at_server
 from executor_core.links.dispatch import send_task, team_for_devices
 from executor_core.links.server import Access, user_ask
 from executor_core.model import TWIN, ErrorInfo, LinkState, LinkStatus, Outcome, RunState
-from executor_core.outbound import proxy_for
+from executor_core.proxies import proxy_for
 from executor_core.texts import text
 
 LOOK_AGAIN_S = 0.25

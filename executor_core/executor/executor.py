@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from executor_core.agents import Agents, forget_secrets
 from executor_core.changes import Changes
@@ -380,6 +381,8 @@ class Executor:
     def _new_run(self, request: RunRequest) -> Run:
         folder = self._runs_folder / request.run_id
         self._secrets.hold(request.secrets)
+        # It goes to disk and to lists, and nobody reads it before.
+        request = replace(request, title=self._secrets.hide(request.title))
         return Run(request, folder=folder, clock=self._clock, owner=self, secrets=self._secrets)
 
     async def _accept(self, run: Run) -> None:

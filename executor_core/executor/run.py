@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from executor_core.agents import Agent, Agents, Assignment, Remedy, remedy, with_usable_images
+from executor_core.agents.task_variables import named, task_variables
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.executor.gathering import Gathering
@@ -28,6 +29,7 @@ from executor_core.model import (
     Artifact,
     Folder,
     GitClone,
+    ModelConfig,
     Notice,
     Outcome,
     RunEnded,
@@ -166,6 +168,7 @@ class Run:
         if request.members and not agent.takes_members:
             words = text("notice.members_ignored", count=len(request.members))
             self.emit(Notice(code="members_ignored", text=words))
+        model = self._model_for(agent)
         assignment = Assignment(
             run_id=request.run_id,
             prompt=request.prompt,
@@ -176,11 +179,12 @@ class Run:
             session_id=session_id or inherited,
             is_fork=inherited is not None,
             members=request.members,
-            model=replace(request.model, env=request.variables | request.model.env),
+            model=replace(model, env=request.variables | model.env),
             system_prompt=request.system_prompt,
             permission=request.permission,
             mcp_servers=request.mcp_servers,
             extra_args=request.extra_args,
+            is_trusted=await asyncio.to_thread(workspaces.is_trusted, folder),
             is_awaited=self._has_follower,
         )
         site = Site(
@@ -218,7 +222,7 @@ class Run:
 
         async def begin() -> None:
             nonlocal begun
-            begun = await recorder.begin(folder, self._folder)
+            begun = await recorder.begin(folder, self._folder, self.emit)
 
         async def finish(begun: Beginning) -> None:
             self._artifacts = await recorder.finish(begun)
@@ -246,6 +250,19 @@ class Run:
         words = text("notice.stand_in", agent=missing.title, reason=reason)
         self.emit(Notice(code="stand_in", text=words))
         return chosen
+
+    def _model_for(self, agent: Agent) -> ModelConfig:
+        """What the task says of its model, with those of its variables that it may set."""
+        # Agents of other packages need not have a list.
+        names: Collection[str] = getattr(agent, "task_variables", ())
+        found = task_variables(names, self.request.model.env)
+        if found.refused:
+            values = {"names": named(found.refused), "agent": agent.name}
+            words = text("notice.variables_refused", **values)
+            if not names:
+                words = text("notice.variables_refused_all", **values)
+            self.emit(Notice(code="variables_refused", text=words))
+        return replace(self.request.model, env=found.kept)
 
     async def _converse(
         self, agent: Agent, assignment: Assignment, journal: Journal

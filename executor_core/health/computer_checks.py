@@ -13,6 +13,7 @@ from executor_core.control import Status
 from executor_core.control.desk import Check, Verdict
 from executor_core.health.words import check
 from executor_core.model import TWIN, Availability, LinkState, LinkStatus
+from executor_core.texts import text
 
 GIB = 2**30
 FREE_WARNING_BYTES = 5 * GIB
@@ -105,6 +106,20 @@ def _agent(found: Availability, worse: Verdict, *, is_installable: bool) -> Chec
 
 def _only_lacks_login(found: Availability) -> bool:
     return found.problem is not None and found.problem.code.endswith("not_signed_in")
+
+
+def environment(names: Sequence[str], withheld: Sequence[str], silent: str | None) -> Check:
+    """What agents get of the owner's environment, by name; `silent` is a shell without answer."""
+    if silent is not None:
+        return check("environment", Verdict.WARNING, "environment.silent", shell=silent)
+    if withheld:
+        case, kept = "environment.withheld", ", ".join(withheld)
+        return check("environment", Verdict.OK, case, names=_listed(names), withheld=kept)
+    return check("environment", Verdict.OK, "environment.ok", names=_listed(names))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or text("check.environment.none")
 
 
 def git(version: str | None, path: Path | None) -> Check:

@@ -33,6 +33,7 @@ MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
 MAX_SESSIONS = 10_000
 MAX_TITLE = 120
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 _FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError, msgspec.MsgspecError)
 """The disk does not take it, or SQLite has no form for it; to the run both are the same."""
@@ -382,7 +383,7 @@ class Journal:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600))
     db = sqlite3.connect(path, check_same_thread=False, timeout=5)
     # One text with a broken letter must not make all of them unreadable.
     db.text_factory = lambda letters: letters.decode(errors="replace")

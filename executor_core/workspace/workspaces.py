@@ -20,6 +20,7 @@ from executor_core.model import (
     Workspace,
     new_run_id,
 )
+from executor_core.unicode import UNKNOWN
 from executor_core.workspace.clone import Cloner
 from executor_core.workspace.patches import Recorder
 from executor_core.workspace.skills import PROJECT_FOLDERS, SkillPlace
@@ -46,6 +47,7 @@ class Workspaces:
         cloner: Cloner | None = None,
         supplies: Supplies | None = None,
         recorder: Recorder | None = None,
+        is_trusted: Callable[[Path], bool] = lambda _: False,
     ) -> None:
         self._root = root
         self._trusted = (root, *trusted)
@@ -53,6 +55,8 @@ class Workspaces:
         self._supplies = supplies
         self.recorder = recorder
         """Records what runs change; None where nothing is recorded."""
+        self.is_trusted = is_trusted
+        """Whether what a folder configures in an agent counts. Blocks."""
 
     def directory_key(self, workspace: Workspace) -> str:
         """Equal for two requests that would work in the same folder."""
@@ -162,7 +166,9 @@ class Workspaces:
 
     def _own_folder(self, folder: Path) -> Path:
         try:
-            if folder.resolve() != self._root.resolve() / folder.relative_to(self._root):
+            # Since Python 3.13 a loop of links resolves to itself.
+            is_link = folder.is_symlink()
+            if is_link or folder.resolve() != self._root.resolve() / folder.relative_to(self._root):
                 # A link that an agent left behind must not lead the next run out of the workspace.
                 raise ExecutorError("folder_is_link", path=folder)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -175,7 +181,9 @@ class Workspaces:
     def _folder(self, wanted: Folder) -> Path:
         folder = self._absolute(wanted.path)
         if folder is None or not os.path.isdir(folder):  # also where no name is so long
-            raise ExecutorError("folder_missing", path=folder or repr(wanted.path))
+            # A name that is no text came here as one that is not on the disk.
+            code = "folder_not_text" if UNKNOWN in wanted.path else "folder_missing"
+            raise ExecutorError(code, path=folder or repr(wanted.path))
         if not wanted.is_owners_choice:
             self._check_trusted(folder)
         return folder

@@ -40,7 +40,7 @@ def environment(tmp_path: Path, *, is_root: bool = False, **fields: Any) -> dict
         folder=tmp_path, clock=JumpingClock(),
     )  # fmt: skip
     wanted = assignment(tmp_path, **fields)
-    without = _VENDOR_VARIABLES if wanted.model.brings_access else None
+    without = _VENDOR_VARIABLES if wanted.brings_access else None
     return host.environment(variables(wanted, is_root=is_root), without=without)
 
 
@@ -209,11 +209,35 @@ def test_other_variables_of_a_task_leave_the_users_login_in_force(
     )
 
 
-def test_a_task_cannot_change_what_programs_load_nor_our_switches(tmp_path: Path) -> None:
-    env = {"LD_PRELOAD": "x", "PATH": "/evil", "DISABLE_AUTOUPDATER": "0", "FINE": "1"}
+def test_a_task_cannot_change_our_switches_but_its_limits(tmp_path: Path) -> None:
+    env = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "0", "CLAUDE_CODE_MAX_RETRIES": "2"}
     seen = environment(tmp_path, model=ModelConfig(env=env))
-    assert (seen["PATH"], seen["DISABLE_AUTOUPDATER"], seen["FINE"]) == ("/bin", "1", "1")
-    assert "LD_PRELOAD" not in seen
+    assert seen["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] == "1"
+    assert seen["CLAUDE_CODE_MAX_RETRIES"] == "2"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ANTHROPIC_BEDROCK_BASE_URL",
+        "ANTHROPIC_VERTEX_BASE_URL",
+        "ANTHROPIC_FOUNDRY_BASE_URL",
+        "ANTHROPIC_CUSTOM_HEADERS",
+        "anthropic_base_url",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "OPENAI_API_BASE",
+        "OPENAI_BASE_URL",
+        "AZURE_OPENAI_ENDPOINT",
+    ],
+)
+def test_who_names_an_address_or_a_key_in_any_spelling_does_not_get_the_users(
+    tmp_path: Path, name: str
+) -> None:
+    """Also where none of what it named is passed on."""
+    assert ModelConfig(env={name: "x"}).brings_access
+    seen = environment(tmp_path, private_home=tmp_path / "own")
+    assert vendor(seen) == {}
 
 
 @pytest.mark.parametrize("is_root", [True, False])

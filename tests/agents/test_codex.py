@@ -698,8 +698,15 @@ def test_where_the_model_of_a_task_is(
 
 
 def test_the_command_line_holds_neither_prompt_nor_key() -> None:
-    assert arguments(task(prompt="Hello", system_prompt="Be brief.")) == ["app-server"]
+    trusted = task(prompt="Hello", system_prompt="Be brief.", is_trusted=True)
+    assert arguments(trusted) == ["app-server"]
     assert arguments(own())[:2] == ["app-server", "-c"]
+
+
+def test_a_folder_that_is_not_trusted_is_named_to_codex_as_such() -> None:
+    odd = Path('/home/me/a "b".c\\d')
+    setting = arguments(task(folder=odd))[2]
+    assert tomllib.loads(setting) == {"projects": {str(odd): {"trust_level": "untrusted"}}}
 
 
 def test_the_users_own_plugins_stay_on() -> None:

@@ -77,7 +77,7 @@ async def tasks(git_host: GitServer, prompt: str) -> list[Any]:
     other_url = await git_host.add("acme/lib", token=SEALED_GIT)
     user = {"id": 17, "git_domain": git_host.host, "git_login": "alice"}
     model: dict[str, Any] = {"model": "m", "model_id": "m", "api_key": KEY}
-    model |= {"base_url": "http://127.0.0.1:9", "default_headers": {"X-Api-Key": HEADER}}
+    model |= {"base_url": "http://127.0.0.1:9", "default_headers": {"X-Tenant": HEADER}}
     env = {"model": "m", "EXTRA_API_KEY": VARIABLE}
     bot = {"id": 9, "shell_type": "ClaudeCode", "agent_config": {"env": env}}
     servers = [
@@ -98,6 +98,7 @@ async def tasks(git_host: GitServer, prompt: str) -> list[Any]:
         git_url=public_url,
         bot=[bot],
         model_config=model,
+        task_title=f"Deploy with {KEY}",
         mcp_servers=servers,
         auth_token=TASK,
         task_token=OLD_TASK,

@@ -163,6 +163,11 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
         yield port(holder=holder), warning, word
         yield port(holder=holder, is_fixed=True), failed, word
         yield port(holder=holder, is_fixed=True, in_use="http://127.0.0.1:1"), warning, word
+    environment = computer_checks.environment
+    yield environment(["A_KEY", "B"], [], None), ok, "these variables of yours: A_KEY, B."
+    yield environment([], [], None), ok, "only what every program gets"
+    yield environment(["A"], ["GH_TOKEN", "AWS_*"], None), ok, "Withheld: GH_TOKEN, AWS_*"
+    yield environment(["A"], [], "/bin/zsh"), warning, "/bin/zsh gave no answer"
     yield computer_checks.config(Path("/home/config.toml")), ok, "have no errors"
     yield computer_checks.leftovers([]), ok, "None"
     yield computer_checks.leftovers(None), skipped, "Not looked at"

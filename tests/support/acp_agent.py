@@ -171,7 +171,8 @@ class ScriptedAgent:
         """Tell all that it was given, and the words in that file, in every way that there is."""
         words = json.loads(Path(file).read_text(encoding="utf-8"))
         everything = [*os.environ.values(), *sys.argv, *words]  # noqa: TID251  what an agent sees
-        for form in (form for word in everything for form in _spellings(word)):
+        forms = [form for word in everything for form in _spellings(word)]
+        for form in [*forms, *(word.encode().hex() for word in words)]:
             half = len(form) // 2
             for part in (form[:half], form[half:] + "\n"):
                 await self._tell(acp.update_agent_message_text(part))

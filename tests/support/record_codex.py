@@ -70,7 +70,6 @@ def agent_host(folder: Path, program: Path | None = None, **base: str) -> AgentH
         folder=folder,
         clock=SystemClock(),
     )
-    host.use_path(path)
     return host
 
 

@@ -20,6 +20,7 @@ from executor_core.agents import AgentHost
 from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.model import Folder, GitAuthor, GitClone, GitCredential, Notice
+from executor_core.process import Login
 from executor_core.workspace import Cloner, GitAccess, Workspaces, clone
 from tests.process.children import told_by
 from tests.support.git_server import GitServer, git, git_server
@@ -259,7 +260,7 @@ async def test_a_link_in_place_of_the_repository_is_not_followed(
 
 
 async def test_without_git_the_user_is_told(host: AgentHost, root: Path, access: GitAccess) -> None:
-    host.use_path("")
+    host.use_login(Login(""))
     workspaces = Workspaces(root, (), Cloner(host, access))
     error = await failure(workspaces, GitClone(task_folder="1", url="https://example.com/a.git"))
     assert error.code == "git_missing"
@@ -489,7 +490,7 @@ async def test_nothing_that_an_earlier_agent_left_around_a_clone_is_run(
     assert not proof.exists()
 
 
-async def test_hooks_and_helpers_of_the_users_settings_are_not_run(
+async def test_hooks_and_filters_of_the_users_settings_are_not_run(
     server: GitServer, workspaces: Workspaces, home: Path, tmp_path: Path
 ) -> None:
     proof = tmp_path / "proof"
@@ -500,7 +501,6 @@ async def test_hooks_and_helpers_of_the_users_settings_are_not_run(
     for name, value in {
         "core.hooksPath": str(hook.parent),
         "core.askPass": str(hook),
-        "credential.helper": f"!touch {proof} #",
         "filter.lfs.smudge": f"touch {proof}; cat",
         "filter.lfs.required": "true",
     }.items():
@@ -512,19 +512,3 @@ async def test_hooks_and_helpers_of_the_users_settings_are_not_run(
     assert (folder / "a.bin").read_bytes() == b"pointer"
     await failure(workspaces, GitClone(task_folder="2", url=await server.add("shut", token=CANARY)))
     assert not proof.exists()
-
-
-async def test_submodules_are_not_fetched(
-    server: GitServer, workspaces: Workspaces, tmp_path: Path
-) -> None:
-    inner = await server.add("inner")
-    outer = await server.add("outer")
-    work = tmp_path / "work"
-    await git(tmp_path, "clone", "-q", outer, str(work))
-    await git(work, "submodule", "add", "-q", inner, "part")
-    await git(work, "commit", "-q", "-m", "with a submodule")
-    await git(work, "push", "-q", "origin", "main")
-    server.requests.clear()
-    folder = await workspaces.prepare(GitClone(task_folder="1", url=outer))
-    assert list((folder / "part").iterdir()) == []
-    assert not [request for request in server.requests if request.path.startswith("inner")]

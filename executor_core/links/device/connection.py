@@ -18,7 +18,8 @@ import socketio
 from executor_core.errors import ExecutorError
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
 from executor_core.links.device.supervision import Failure, classify_refusal
-from executor_core.outbound import client_session, proxy_for
+from executor_core.outbound import client_session
+from executor_core.proxies import proxy_for
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
@@ -73,8 +74,13 @@ class Connection:
         """Connect. Raises ConnectFailedError."""
         # Session and socket are ours, because the library leaves both open where it fails half-way.
         make_socket: Any = self._make_socket
-        self._http = client_session(server, ws_response_class=make_socket)
-        self._client = self._make_client(self._http, proxy_for(server))
+        try:
+            self._http = client_session(server, ws_response_class=make_socket)
+            # The library asks for the proxy of `wss:`, which nobody sets.
+            self._client = self._make_client(self._http, proxy_for(server))
+        except ExecutorError as error:
+            self._lose(error.info.sentence)
+            raise ConnectFailedError(Failure.UNREACHABLE, self.lost_reason) from error
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self._client.connect(

@@ -378,7 +378,7 @@ class DeviceLink:
                 http.get(self._server + "/") as reply,
             ):
                 return reply.status < 500
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except (aiohttp.ClientError, OSError, TimeoutError, ExecutorError):
             return False
 
     def _become(self, state: LinkState, reason: str | None = None, code: str | None = None) -> None:

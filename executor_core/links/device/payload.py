@@ -35,7 +35,13 @@ from executor_core.model import (
 
 SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode", "demo": "demo"}
 """`bot[].shell_type`, in lower case, and the agent that answers for it."""
-_MODEL_FIELDS = frozenset({"model", "model_id", "api_key", "base_url", "small_model"})
+_MODEL_FIELDS = frozenset(
+    {
+        *("model", "model_id", "api_key", "base_url", "small_model"),
+        *("protocol", "api_format", "wire_api", "provider", "max_output_tokens", "context_window"),
+    }
+)
+"""What stands beside variables in a bot's `env` and is none."""
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,(.+)", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _MAX_NAME = 100
