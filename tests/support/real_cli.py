@@ -36,6 +36,8 @@ class Pin:
     command: str
     newest: str
     repair: str | None = None
+    has_version: bool = True
+    """Whether it answers `--version`; else it counts as installed when npm says so."""
     """The package's own script that turns the launcher from a stub into the program, if any."""
 
 
@@ -55,8 +57,16 @@ def real_cli(name: str, version: str | None = None) -> Path:
 
     Raises CannotInstall. Parallel callers install it once.
     """
-    pin = PINS[name]
-    version = version or pin.version
+    return installed(name, PINS[name], version or PINS[name].version)
+
+
+def newest_version(package: str) -> str:
+    """The version of npm's `latest`. Raises CannotInstall."""
+    return _run([_npm(package), "view", package, "version"]).strip()
+
+
+def installed(name: str, pin: Pin, version: str) -> Path:
+    """The program of `pin` in this version, in the cache under `name`; see `real_cli`."""
     home = CACHE / f"{name}-{version}"
     program = home / "node_modules" / ".bin" / pin.command
     if program.exists():
@@ -68,10 +78,15 @@ def real_cli(name: str, version: str | None = None) -> Path:
     return program
 
 
-def _install(pin: Pin, version: str, home: Path) -> None:
+def _npm(package: str) -> str:
     npm = shutil.which("npm")
     if npm is None:
-        raise CannotInstall(f"npm is not installed, so {pin.package} cannot be fetched")
+        raise CannotInstall(f"npm is not installed, so {package} cannot be fetched")
+    return npm
+
+
+def _install(pin: Pin, version: str, home: Path) -> None:
+    npm = _npm(pin.package)
     folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="partial-"))
     try:
         _run([npm, "install", "--no-save", "--prefix", str(folder), f"{pin.package}@{version}"])
@@ -79,7 +94,7 @@ def _install(pin: Pin, version: str, home: Path) -> None:
         if pin.repair and not _answers(program):
             # Where npm runs no scripts, the launcher is a stub that only explains itself.
             _run(["node", str(folder / "node_modules" / pin.package / pin.repair)])
-        if not _answers(program):
+        if pin.has_version and not _answers(program):
             raise CannotInstall(f"{pin.package} {version} was installed but does not start")
         shutil.rmtree(home, ignore_errors=True)  # what an interrupted removal left
         folder.rename(home)
@@ -87,7 +102,7 @@ def _install(pin: Pin, version: str, home: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str]) -> str:
     try:
         done = subprocess.run(
             argv,
@@ -102,6 +117,7 @@ def _run(argv: list[str]) -> None:
         raise CannotInstall(f"{argv[0]} failed: {error}") from error
     if done.returncode:
         raise CannotInstall(f"{argv[0]} failed ({done.returncode}): {done.stderr[-2000:]}")
+    return done.stdout
 
 
 def _answers(program: Path) -> bool:
