@@ -114,4 +114,5 @@ def nearest_names(name: str, known: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
-    return name.lower().replace("-", "_").replace(" ", "_")
+    """A name without what people vary; of a package of npm, what stands behind its scope."""
+    return name.lower().rpartition("/")[2].replace("-", "_").replace(" ", "_")

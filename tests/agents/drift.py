@@ -57,7 +57,7 @@ def pinned(name: str) -> bool:
     if parts_of(newest) <= parts_of(pin.newest):
         print(f"{name}: {newest} is the newest, and tested")
         return True
-    print(f"{name}: {newest} is newer than the last that was tested, {pin.newest}")
+    print(f"{name}: {newest} is newer than the last that was tested, {pin.newest}", flush=True)
     before = _tried(ours(name, installed(name, pin, pin.newest)))
     now = _tried(ours(name, installed(name, pin, newest)))
     is_good = _told(before, now)

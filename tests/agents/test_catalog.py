@@ -83,6 +83,7 @@ def test_the_registrys_own_names_lead_to_ours(name: str, found: str | None, tmp_
         ("gemni", "gemini"),
         ("claude", "claude_code"),
         ("claude-code-acp", "claude_acp"),
+        ("@zed-industries/claude-code-acp", "claude_acp"),
         ("quen code", "qwen_code"),
         ("opencod", "opencode"),
     ],
