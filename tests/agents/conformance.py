@@ -51,7 +51,8 @@ Script = Sequence[Any]
 class Model:
     """A scripted model: how it is served, how an agent is led to it, and what it may say.
 
-    `variables` and `config` get its address; `writes` is the turn in which a file is written.
+    `variables` and `config` get its address, and `variables` a folder for what else is needed;
+    `writes` is the turn in which a file is written.
     """
 
     serve: Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -59,7 +60,7 @@ class Model:
     says: Callable[[str], Any] = say
     hangs: Callable[[], Any] = Hang
     config: Callable[[str], ModelConfig] = lambda url: ModelConfig()
-    variables: Callable[[str], Mapping[str, str]] = lambda url: {}
+    variables: Callable[[str, Path], Mapping[str, str]] = lambda url, folder: {}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ class Stage:
     def __post_init__(self) -> None:
         model = self.subject.model
         self.host = agent_host(self.folder, self.subject.program)
-        self.agent = self.subject.make(self.host, model.variables(self.url) if model else {})
+        self.agent = self.subject.make(
+            self.host, model.variables(self.url, self.folder) if model else {}
+        )
 
     def run(self, prompt: str = "Say hello.", **more: Any) -> AbstractAsyncContextManager[Run]:
         model = self.subject.model
@@ -203,13 +206,14 @@ async def _images(subject: Subject, folder: Path) -> str:
 
 
 async def _handshake(subject: Subject, folder: Path) -> str:
-    stage = Stage(subject, folder)
-    if not isinstance(stage.agent, AcpAgent):
-        found = await stage.agent.availability()
-        return YES if found.version else NO
-    (folder / "ws").mkdir()
-    offer = await stage.agent.offer(folder / "ws")
-    return LOGIN if offer.needs_login else YES
+    async with _api(subject) as api:
+        stage = Stage(subject, folder, api.url if api else "")
+        if not isinstance(stage.agent, AcpAgent):
+            found = await stage.agent.availability()
+            return YES if found.version else NO
+        (folder / "ws").mkdir()
+        offer = await stage.agent.offer(folder / "ws")
+        return LOGIN if offer.needs_login else YES
 
 
 SCENARIOS = {
@@ -273,17 +277,35 @@ def of_catalogue(name: str, program: Path, model: Model | None = None) -> Subjec
     return Subject(program, make, model)
 
 
+def _codex_home(url: str, folder: Path) -> dict[str, str]:
+    """A configuration that names the model at `url`."""
+    home = folder / "codex"
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(
+        'model = "gpt-5.5"\nmodel_provider = "task"\n[model_providers.task]\nname = "Task"\n'
+        f'base_url = "{url}"\nenv_key = "TASK_KEY"\nwire_api = "responses"\n'
+        "requires_openai_auth = false\n"
+    )
+    return {"CODEX_HOME": str(home), "TASK_KEY": KEY}
+
+
 # How those are led to a model that take an address for it from their environment.
 LED: dict[str, Model] = {
     "claude_acp": Model(
         serve=model_api,
         writes=_write("Write", "file_path", "content"),
-        variables=lambda url: {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": KEY},
+        variables=lambda url, _: {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": KEY},
+    ),
+    "codex_acp": Model(
+        serve=openai_api,
+        says=openai_say,
+        writes=lambda file: shell(f"echo hi > {file}"),
+        variables=_codex_home,
     ),
     "qwen_code": Model(
         serve=chat_api,
         writes=_write("write_file", "file_path", "content"),
-        variables=lambda url: {
+        variables=lambda url, _: {
             "OPENAI_BASE_URL": url,
             "OPENAI_API_KEY": KEY,
             "OPENAI_MODEL": "m1",
