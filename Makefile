@@ -1,16 +1,18 @@
 # make run        start the executor with its own hub and console, on this computer only
 # make test       lint, types and tests: what every change must pass
 # make test-slow  tests with the real agent CLIs (needs npm)
+# make drift      try the newest release of each agent CLI, and print what changed (needs npm)
 # make fmt        put the code into its standard form
 # make bundle     put the program and all it needs into dist/, with PyInstaller
 # make lock       resolve the dependencies anew, after a change in pyproject.toml
 #
-# PYTHON=python3.12 chooses the interpreter of .venv; ARGS='…' is passed on by run, test and test-slow.
+# PYTHON=python3.12 chooses the interpreter of .venv; ARGS='…' is passed on by run, test, test-slow
+# and drift.
 
 BIN := .venv/bin
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow lint types fmt bundle install lock npm browser qt qt-libraries screen
+.PHONY: run test test-slow drift lint types fmt bundle install lock npm browser qt qt-libraries screen
 
 install:
 	@.ci/install $(PYTHON)
@@ -23,6 +25,9 @@ test: lint types qt
 
 test-slow: install npm browser qt screen
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+drift: install npm
+	@$(BIN)/python -m tests.agents.drift $(ARGS)
 
 lint: install
 	@$(BIN)/ruff check --quiet .

@@ -416,8 +416,9 @@ class Outcome(Value, kw_only=True, frozen=True):
 class Availability(Value, kw_only=True, frozen=True):
     """Whether an agent can work on this computer, and if not, why and what to do.
 
-    `login` names the login or key that is in use, never the key itself. `variables` are the names
-    of what it gets of the owner's environment, beyond what every program gets.
+    `login` names the login or key that is in use, never the key itself. `remark` is a word about
+    one that is used all the same. `variables` are the names of what it gets of the owner's
+    environment, beyond what every program gets.
     """
 
     name: str
@@ -428,7 +429,24 @@ class Availability(Value, kw_only=True, frozen=True):
     login: str | None = None
     minimum_version: str | None = None
     problem: ErrorInfo | None = None
+    remark: str | None = None
     variables: tuple[str, ...] = ()
+
+
+class AgentOffer(Value, kw_only=True, frozen=True, omit_defaults=False):
+    """What an agent says of itself when it is asked.
+
+    `modes` are the ids of what it may be allowed, `logins` the names of its ways to sign in.
+    `needs_login` is None where no session could be tried; `refusal` is then what it answered.
+    """
+
+    version: str | None = None
+    resumes: bool = False
+    takes_images: bool = False
+    modes: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
+    needs_login: bool | None = None
+    refusal: str | None = None
 
 
 class Resources(Value, kw_only=True, frozen=True, omit_defaults=False):

@@ -25,6 +25,14 @@ _commands = canaries.StartedCommands()
 _patch = pytest.MonkeyPatch()
 
 
+_chosen: dict[str, str] = {}
+"""Versions of real CLIs that are tried in place of the pinned ones."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cli", action="append", default=[], metavar="NAME=VERSION")
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays for ever: looking through it takes the collector half a second."""
     gc.collect()
@@ -39,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("tests")
     folder = Path(tempfile.mkdtemp(prefix="wegent-tests-")).resolve()
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    _chosen.update(one.split("=", 1) for one in config.getoption("--cli"))
     home.move_into(folder, _patch)
     config.add_cleanup(_patch.undo)
     _watchdog.install()
@@ -150,7 +159,7 @@ def each_codex_cli(request: pytest.FixtureRequest) -> Path:
 
 def _installed(name: str, version: str | None = None) -> Path:
     try:
-        return real_cli(name, version)
+        return real_cli(name, _chosen.get(name, version))
     except CannotInstall as error:
         if home.outer_environment().get("CI") == "true":
             pytest.fail(str(error), pytrace=False)

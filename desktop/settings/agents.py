@@ -48,7 +48,8 @@ class AgentRow(QFrame):
         """The agent as it was found."""
         self.title.setText(agent.title)
         if agent.is_usable:
-            facts = [part for part in (agent.version, agent.login, agent.path) if part]
+            known = (agent.version, agent.remark, agent.login, agent.path)
+            facts = [part for part in known if part]
             self.state.say(text("settings.agent_usable"), Tone.GOOD)
             self.hint.say(" · ".join(facts))
         else:

@@ -10,21 +10,19 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from msgspec import field
-
 from executor_core.agents.agent import Agent, Assignment, Emit
+from executor_core.agents.catalog import AcpDefinition, KnownAgent, successor_of
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.repository import found, refuse
 from executor_core.errors import ExecutorError
-from executor_core.model import AgentResult, Availability, Notice, Value
+from executor_core.model import AgentOffer, AgentResult, Availability, Notice
 from executor_core.process import worth_telling
-from executor_core.resources import resource_path
 from executor_core.texts import text
 
 if TYPE_CHECKING:
@@ -47,22 +45,21 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "kimi": (".kimi", ".kimi.toml", ".mcp.json", ".env"),
     "mistral_vibe": (".vibe", ".env"),
     "qwen_code": (".qwen", ".env"),
+    "claude_acp": (".claude", ".mcp.json"),
+    "codebuddy": (".codebuddy", ".mcp.json"),
+    "codex_acp": (".codex",),
+    "dirac": (".dirac", ".clinerules/hooks"),
+    "droid": (".factory",),
+    "grok": (".grok",),
+    "junie": (".junie",),
+    "kilo": (".kilo", ".kilocode", ".opencode", "kilo.json", "opencode.json"),
+    "pi": (".pi",),
+    "qoder": (".qoder", ".mcp.json"),
+    "vtcode": (".vtcode", "vtcode.toml"),
 }
 """What in a folder configures an agent: nothing in the protocol keeps it from obeying that."""
 _ANY = tuple(sorted({name for names in SETTINGS.values() for name in names}))
 _KEYS = frozenset({"name", "title", "command", "env"})
-
-
-class AcpDefinition(Value, kw_only=True, frozen=True):
-    """An agent as three lines define it. `env` comes on top of the user's own variables."""
-
-    name: str
-    title: str
-    command: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return f"AcpDefinition({self.name!r}, {self.command[0]!r})"
 
 
 class AcpAgent(Agent):
@@ -80,21 +77,35 @@ class AcpAgent(Agent):
         """Whether its program is there. Whether it is signed in only a run can tell."""
         wanted = self._definition
         program = await self._host.find(wanted.command[0])
-        problem = None if program else self._missing().info
+        problem = None if program else missing(wanted).info
         return Availability(
             name=wanted.name,
             title=wanted.title,
             is_usable=program is not None,
             path=str(program) if program else None,
             problem=problem,
+            remark=self._remark,
             variables=worth_telling({*self._host.variables, *wanted.env}),
         )
+
+    async def offer(self, folder: Path) -> AgentOffer:
+        """What it says of itself when it is asked; its empty session works in `folder`.
+
+        Raises ExecutorError where it is not there or does not speak the protocol.
+        """
+        definition = self._definition
+        program = await self._host.find(definition.command[0])
+        if program is None:
+            raise missing(definition)
+        offer_of = await asyncio.to_thread(load_check)
+        argv = [str(program), *definition.command[1:]]
+        return await offer_of(self._host, definition.title, argv, definition.env, folder)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
         definition, model = self._definition, assignment.model
         program = await self._host.find(definition.command[0])
         if program is None:
-            raise self._missing()
+            raise missing(definition)
         files = await asyncio.to_thread(
             found, assignment.folder, SETTINGS.get(definition.name, _ANY)
         )
@@ -133,11 +144,22 @@ class AcpAgent(Agent):
                 for notice in states.told(server.name, "failed", reason):
                     emit(notice)
 
-    def _missing(self) -> ExecutorError:
-        definition = self._definition
-        return ExecutorError(
-            "acp_agent_missing", agent=definition.title, program=definition.command[0]
-        )
+    @property
+    def _remark(self) -> str | None:
+        """What took its place, where it is not kept up any more."""
+        program = PurePath(self._definition.command[0]).stem
+        newer = successor_of(program)
+        if newer is None:
+            return None
+        return text("agents.superseded", program=program, name=newer.name, title=newer.title)
+
+
+def missing(definition: AcpDefinition) -> ExecutorError:
+    """Its program was not found; with what gets it, where we know that."""
+    title, program = definition.title, definition.command[0]
+    if not isinstance(definition, KnownAgent):
+        return ExecutorError("acp_agent_missing", agent=title, program=program)
+    return ExecutorError("agent_not_installed", agent=title, program=program, name=definition.name)
 
 
 def load_dialogue() -> type[AcpDialogue]:
@@ -147,17 +169,18 @@ def load_dialogue() -> type[AcpDialogue]:
     return AcpDialogue
 
 
-def known_definitions() -> tuple[AcpDefinition, ...]:
-    """Agents that are known to speak the protocol, whether they are installed or not."""
-    raw = resource_path("acp_agents.json").read_bytes()
-    return msgspec.json.decode(raw, type=tuple[AcpDefinition, ...])
+def load_check() -> Callable[..., Awaitable[AgentOffer]]:
+    """The same for the handshake alone."""
+    from executor_core.agents.acp_check import offer_of
+
+    return offer_of
 
 
 def definitions_from(tables: object) -> tuple[AcpDefinition, ...]:
     """The agents that the user configured: a list of tables with `name`, `command`, maybe `env`.
 
     `command` is a command line or a list of arguments; its first part is a program on the user's
-    PATH or an absolute path. A name of the built-in agents is refused; one of `known_definitions`
+    PATH or an absolute path. A name of the built-in agents is refused; one of the catalogue
     is meant to replace it. Raises ExecutorError("acp_agent_invalid") naming the entry, from 1.
     """
     found: dict[str, AcpDefinition] = {}

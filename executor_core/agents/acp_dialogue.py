@@ -74,6 +74,8 @@ class AcpDialogue:
         self._takes_images = False
         self._notices: list[Notice] = []
         self._session_id = assignment.session_id
+        self._load: schema.LoadSessionRequest | None = None
+        """What is tried where the agent does not know how to resume, though it said so."""
         self._is_prompted = False
         self._answer = Answer()
         self._calls = Calls(assignment.folder, assignment.permission)
@@ -153,6 +155,10 @@ class AcpDialogue:
             yield from self._on_answer(message.get("result"))
         elif self._is_prompted:
             yield from self._turn_over(AgentResult(error=refusal(error, self._title)))
+        elif self._load is not None and error.get("code") == _METHOD_NOT_FOUND:
+            # Qwen Code 0.15 says that it resumes sessions, and knows only how to load them.
+            load, self._load = self._load, None
+            self._request("session/load", load, self._session_opened)
         elif self._is_resuming and error.get("code") != AUTH_REQUIRED:
             _log.info("%s cannot take up a session: %s", self._title, error.get("message"))
             yield self._lost_session()
@@ -187,11 +193,13 @@ class AcpDialogue:
         if known is None:
             new = schema.NewSessionRequest(cwd=folder, mcp_servers=servers)
             self._request("session/new", new, self._session_opened)
-        elif sessions is not None and sessions.resume is not None:
+            return
+        load = schema.LoadSessionRequest(cwd=folder, mcp_servers=servers, session_id=known)
+        if sessions is not None and sessions.resume is not None:
             resume = schema.ResumeSessionRequest(cwd=folder, mcp_servers=servers, session_id=known)
+            self._load = load if abilities.load_session else None
             self._request("session/resume", resume, self._session_opened)
         elif abilities.load_session:
-            load = schema.LoadSessionRequest(cwd=folder, mcp_servers=servers, session_id=known)
             self._request("session/load", load, self._session_opened)
         else:
             yield self._lost_session()

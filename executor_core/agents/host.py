@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from executor_core.agents.tested import TESTED, is_newer_than_tested, parts_of
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
@@ -26,7 +27,7 @@ from executor_core.process import (
     owners_environment,
     worth_telling,
 )
-from executor_core.texts import has_text
+from executor_core.texts import has_text, text
 
 _log = logging.getLogger("executor.agents")
 
@@ -42,7 +43,8 @@ class Probe(Struct, kw_only=True, frozen=True):
     """How to find out whether a CLI can work; `login_command` exits 0 if somebody is signed in.
 
     With `must_answer` it also has to print something. It sees `login_variables` on top. One without
-    arguments is not asked: whether somebody is signed in, only a run can tell.
+    arguments is not asked: whether somebody is signed in, only a run can tell. `below_version` is
+    the first that works in another way than we know.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Probe(Struct, kw_only=True, frozen=True):
     login_command: tuple[str, ...] = ()
     login_variables: Mapping[str, str] = {}
     must_answer: bool = False
+    below_version: tuple[int, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -209,7 +212,14 @@ class AgentHost:
         """The version of an agent when it was last looked at; empty where it never was."""
         known = self._known.get(name)
         version = known[2].version if known else None
-        return tuple(map(int, version.split("."))) if version else ()
+        return parts_of(version) if version else ()
+
+    async def version_of(self, name: str, program: Path) -> str | None:
+        """The version of an agent: as it was last looked at, else as its program tells it now."""
+        if known := self.known_version(name):
+            return ".".join(map(str, known))
+        answer = await self._ask(program, "--version")
+        return version_in(answer.output) if answer.code == 0 else None
 
     async def _look(self, probe: Probe, program: Path) -> Availability:
         found = msgspec.structs.replace(_unseen(probe), path=str(program))
@@ -222,7 +232,12 @@ class AgentHost:
             problem = ExecutorError("agent_broken", agent=probe.title, path=program).info
             return msgspec.structs.replace(found, problem=problem)
         found = msgspec.structs.replace(found, version=version)
-        if tuple(map(int, version.split("."))) < probe.minimum_version:
+        if probe.below_version and parts_of(version) >= probe.below_version:
+            return msgspec.structs.replace(found, problem=too_new(probe.title, version).info)
+        if is_newer_than_tested(probe.name, version):
+            words = text("agents.newer_than_tested", tested=TESTED[probe.name].newest)
+            found = msgspec.structs.replace(found, remark=words)
+        if parts_of(version) < probe.minimum_version:
             error = ExecutorError(
                 "agent_too_old", agent=probe.title, version=version, needed=found.minimum_version
             )
@@ -284,6 +299,11 @@ def version_in(output: str) -> str | None:
     """The first version number in what a program printed."""
     found = re.search(r"\d+(\.\d+)+", output)
     return found.group() if found else None
+
+
+def too_new(title: str, version: str) -> ExecutorError:
+    """Of an agent whose newer generation we do not know how to lead."""
+    return ExecutorError("agent_too_new", agent=title, version=version)
 
 
 def _unseen(probe: Probe) -> Availability:

@@ -11,23 +11,27 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from executor_core.agents.host import AgentHost, Answer, version_in
+from executor_core.agents.packages import (
+    INSTALL_LIMIT_S,
+    SHORT_LIMIT_S,
+    Package,
+    Say,
+    install_environment,
+    install_failed,
+    starts_rightly,
+)
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.texts import text
 
-Say: TypeAlias = Callable[[str], None]
-
-INSTALL_LIMIT_S = 15 * 60.0
-SHORT_LIMIT_S = 60.0
 PROGRESS_EVERY_S = 5.0
 LEFTOVER_AGE_S = 2 * INSTALL_LIMIT_S
 """What is younger may belong to an installation that is at work."""
@@ -38,12 +42,6 @@ _BEFORE, _PLACES = "before", "places.json"
 """Inside such a folder: what was replaced, by number, and where it belongs."""
 
 _NPM = ("install", "--global", "--no-audit", "--no-fund", "--no-update-notifier")
-# Scripts of packages run meanwhile; they need none of the user's keys.
-_SECRETS = re.compile(
-    r"(?!npm_config_)"  # npm's own settings, which name its registry
-    r"(.*_(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)|ANTHROPIC_|OPENAI_|AWS_|AZURE_|GOOGLE_)",
-    re.I,
-)
 _REASONS = (
     (r"\bE404\b", "missing"),
     (r"\bENOSPC\b", "full"),
@@ -54,43 +52,6 @@ _REASONS = (
 )
 # What npm says before and behind the sentence that counts.
 _NO_REASON = ("code ", "errno ", "syscall ", "path ", "A complete log ")
-
-
-class Package(Struct, kw_only=True, frozen=True):
-    """An agent as npm knows it. `repair` completes it where npm ran no scripts."""
-
-    agent: str
-    title: str
-    name: str
-    program: str
-    repair: str | None = None
-
-    @property
-    def wanted(self) -> str:
-        """What npm is asked for."""
-        return f"{self.name}@latest"
-
-
-PACKAGES = {
-    package.agent: package
-    for package in (
-        Package(
-            agent="claude_code",
-            title="Claude Code",
-            name="@anthropic-ai/claude-code",
-            program="claude",
-            repair="install.cjs",
-        ),
-        Package(agent="codex", title="Codex", name="@openai/codex", program="codex"),
-        Package(
-            agent="opencode",
-            title="OpenCode",
-            name="opencode-ai",
-            program="opencode",
-            repair="postinstall.mjs",
-        ),
-    )
-}
 
 
 class Prefix(Struct, frozen=True):
@@ -136,13 +97,21 @@ class Installer:
         npm = await host.find("npm")
         if npm is None:
             raise ExecutorError("npm_missing")
-        env = _environment(host)
+        env = install_environment(host)
         answer = await host.ask([str(npm), "prefix", "--global"], env, SHORT_LIMIT_S)
         own = answer.output.strip().splitlines()[-1:] if answer.code == 0 else []
         is_windows = host.platform == "win32"
         return cls(
             host, npm, _chosen([Prefix(Path(line), is_windows) for line in own], env, is_windows)
         )
+
+    @property
+    def folder(self) -> Path:
+        return self.prefix.folder
+
+    def program(self, package: Package) -> Path:
+        """What is started, where it is looked for."""
+        return self.prefix.program(package)
 
     def command(self, package: Package) -> str:
         """What will be run, for people."""
@@ -168,7 +137,7 @@ class Installer:
             )
             return version, await self._host.find(package.program) or self.prefix.program(package)
         except OSError as error:
-            raise _failed(package, error.strerror or str(error)) from error
+            raise install_failed(package, error.strerror or str(error)) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
             if version is None:
@@ -191,10 +160,10 @@ class Installer:
         say(text("install.fetching", package=package.wanted))
         await self._fetch(package, fresh, say)
         say(text("install.checking"))
-        if await self._version(fresh.program(package)) is None:
+        if await self._version(package, fresh) is None:
             await self._repair(package, fresh)
-            if await self._version(fresh.program(package)) is None:
-                raise _failed(package, text("install.reason.no_answer"))
+            if await self._version(package, fresh) is None:
+                raise install_failed(package, text("install.reason.no_answer"))
         say(text("install.placing", folder=self.prefix.folder))
         return await self._replace(package, fresh, made)
 
@@ -218,7 +187,7 @@ class Installer:
         finally:
             await jobs.close()
         if answer.code != 0:
-            raise _failed(package, reason_of(answer.errors))
+            raise install_failed(package, reason_of(answer.errors))
 
     async def _repair(self, package: Package, prefix: Prefix) -> None:
         """Without its script the program is a stub that only explains itself."""
@@ -228,7 +197,12 @@ class Installer:
         script = prefix.package(package) / package.repair
         await self._run([str(node), str(script)], INSTALL_LIMIT_S)
 
-    async def _version(self, program: Path) -> str | None:
+    async def _version(self, package: Package, prefix: Prefix) -> str | None:
+        program = prefix.program(package)
+        if package.definition is not None:
+            manifest = prefix.package(package) / "package.json"
+            starts = await starts_rightly(self._host, package.definition, program)
+            return await asyncio.to_thread(_version_in, manifest) if starts else None
         answer = await self._run([str(program), "--version"], SHORT_LIMIT_S)
         return version_in(answer.output) if answer.code == 0 else None
 
@@ -253,22 +227,32 @@ class Installer:
                 if os.path.lexists(place):
                     place.rename(old)
                 new.rename(place)
-            version = await self._version(target.program(package))
+            version = await self._version(package, target)
         finally:
             # Also when this is cancelled: better the old one than half of the new one.
             if version is None:
                 _put_back(done, fresh.folder / "withdrawn")
         if version is None:
-            raise _failed(package, text("install.reason.no_answer"))
+            raise install_failed(package, text("install.reason.no_answer"))
         return version
 
     async def _run(self, argv: Sequence[str], limit_s: float) -> Answer:
-        return await self._host.ask(argv, _environment(self._host), limit_s)
+        return await self._host.ask(argv, install_environment(self._host), limit_s)
+
+
+def _version_in(manifest: Path) -> str | None:
+    """The version in a package's own description."""
+    try:
+        found = msgspec.json.decode(manifest.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    version = found.get("version") if isinstance(found, dict) else None
+    return version if isinstance(version, str) else None
 
 
 def clear_leftovers(host: AgentHost) -> None:
     """Put right what installations left that were killed, wherever ours may have been. Blocks."""
-    env = _environment(host)
+    env = install_environment(host)
     home = Path(env.get("USERPROFILE") or env.get("HOME") or Path.home())
     folders = {home / ".local"}
     for place in map(Path, env["PATH"].split(os.pathsep)):
@@ -306,11 +290,6 @@ def _put_back(done: Sequence[tuple[Path, Path]], withdrawn: Path) -> None:
             place.rename(withdrawn / str(number))
         if os.path.lexists(old):
             old.rename(place)
-
-
-def _environment(host: AgentHost) -> dict[str, str]:
-    """The user's own, with npm's settings and without keys."""
-    return host.environment({}, without=_SECRETS)
 
 
 def _chosen(own: Sequence[Prefix], env: Mapping[str, str], is_windows: bool) -> Prefix:
@@ -358,7 +337,3 @@ def reason_of(output: str) -> str:
     told = [line for line in errors if not line.startswith(_NO_REASON)]
     last = output.strip().splitlines()[-1:]
     return (told or errors or last or [text("install.reason.silent")])[0][:300]
-
-
-def _failed(package: Package, reason: str) -> ExecutorError:
-    return ExecutorError("install_failed", agent=package.title, reason=reason)

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from executor_core.agents import task_variables
 from executor_core.agents.acp import load_dialogue
 from executor_core.agents.agent import UNATTENDED_ONLY, Agent, Assignment, Emit
 from executor_core.agents.drive import drive
-from executor_core.agents.host import AgentHost, Probe
+from executor_core.agents.host import AgentHost, Probe, too_new
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.opencode_dialogue import TITLE, ModelCheck, OpenCodeDialogue
 from executor_core.agents.opencode_repository import (
@@ -28,6 +30,7 @@ from executor_core.agents.opencode_repository import (
 )
 from executor_core.agents.repository import refuse, withheld
 from executor_core.agents.scratch import write_secret
+from executor_core.agents.tested import parts_of
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentResult,
@@ -40,6 +43,10 @@ _Json = dict[str, Any]
 
 NAME = "opencode"
 MINIMUM_VERSION = (1, 0, 0)
+BELOW_VERSION = (2,)
+"""Version 2 reads other keys (`providers`, with `package` for `npm`): a task's access, and what it
+may do, would not reach it. Its program is `opencode` too, or this one from npm's package."""
+NEWER_PROGRAM = "opencode2"
 ARGUMENTS = ("acp", "--print-logs", "--log-level", "INFO")
 
 _TASK_PROVIDER = "task"
@@ -104,23 +111,32 @@ class OpenCode(Agent):
         await self._host.ready()
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
         config = {"disabled_providers": disabled}
-        return await self._host.availability(
+        found = await self._host.availability(
             Probe(
                 name=NAME,
                 title=TITLE,
                 program="opencode",
                 minimum_version=MINIMUM_VERSION,
+                below_version=BELOW_VERSION,
                 # It lists what a login, a key or the configuration gives access to.
                 login_command=("models",),
                 login_variables={**_QUIET, "OPENCODE_CONFIG_CONTENT": json.dumps(config)},
                 must_answer=True,
             )
         )
+        newer = None if found.path else await self._host.find(NEWER_PROGRAM)
+        if newer is None:
+            return found
+        problem = too_new(TITLE, ".".join(map(str, BELOW_VERSION[:1]))).info
+        return msgspec.structs.replace(found, path=str(newer), problem=problem)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
         program = await self._host.find("opencode")
         if program is None:
             raise ExecutorError("opencode_missing")
+        version = await self._host.version_of(NAME, program)
+        if parts_of(version or "0") >= BELOW_VERSION:
+            raise too_new(TITLE, version or "")
         if assignment.brings_access and not assignment.model.model:
             raise ExecutorError("opencode_not_signed_in")
         plugins = await asyncio.to_thread(plugins_in, assignment.folder)

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from executor_core.agents.acp import AcpAgent, definitions_from, known_definitions
+from executor_core.agents.acp import AcpAgent, definitions_from
 from executor_core.agents.agent import UNATTENDED_ONLY, Agent
+from executor_core.agents.catalog import known_agent, known_agents, nearest_names
 from executor_core.agents.claude_code import ClaudeCode
 from executor_core.agents.codex import EXEC_NAME, Codex, CodexExec
 from executor_core.agents.extra_args import checked_extra_args
@@ -58,10 +59,19 @@ class Agents:
     def get(self, name: str) -> Agent:
         """The agent `name`, usable or not. Raises ExecutorError("agent_unknown")."""
         if name not in self._agents:
-            unnamed = self._only_if_found | self._hidden
-            known = (known for known in self._agents if known not in unnamed)
-            raise ExecutorError("agent_unknown", agent=name, known=", ".join(known))
+            # The names of the protocol's registry differ a little from ours.
+            known = known_agent(name)
+            if known is None or known.name not in self._agents:
+                raise self._unknown(name)
+            name = known.name
         return self._agents[name]
+
+    def _unknown(self, name: str) -> ExecutorError:
+        unnamed = self._only_if_found | self._hidden
+        named = [known for known in self._agents if known not in unnamed]
+        nearest = [one for one in nearest_names(name, named) if one in self._agents]
+        guess = text("agents.did_you_mean", names=", ".join(nearest)) if nearest else ""
+        return ExecutorError("agent_unknown", agent=name, known=", ".join(named), guess=guess)
 
     def check_extra_args(self, name: str, given: Sequence[str]) -> None:
         """Raises ExecutorError("agent_unknown") or ("extra_arg_refused")."""
@@ -122,7 +132,7 @@ def agents_here(
     """
     own = definitions_from(list(configured))
     replaced = {definition.name for definition in own}
-    known = [definition for definition in known_definitions() if definition.name not in replaced]
+    known = [agent for agent in known_agents() if agent.name not in replaced]
     agents: list[Agent] = [ClaudeCode(host), Codex(host), OpenCode(host), CodexExec(host)]
     agents += [AcpAgent(host, definition) for definition in own]
     if stand_in is not None:

@@ -1,4 +1,4 @@
-"""Which agents can work here, and installing them."""
+"""Which agents can work here, what each offers, and installing them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
 if TYPE_CHECKING:
+    from executor_core.agents.catalog import KnownAgent
     from executor_core.control import Control
     from executor_core.control.desk import InstallDesk, InstallPlan
     from executor_core.model import Availability
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 @click.group(cls=Verbs, invoke_without_command=True)
 @as_json
+@click.option("--all", "is_all", is_flag=True)
 @click.pass_context
 @speaks_plainly
-def agents(context: click.Context, is_json: bool) -> None:
+def agents(context: click.Context, is_json: bool, is_all: bool) -> None:
     if context.invoked_subcommand is not None:
         return
     from executor_core.cli import show
@@ -43,7 +45,38 @@ def agents(context: click.Context, is_json: bool) -> None:
         from executor_core.desk.computer import look_for_agents
 
         found, path = asyncio.run(look_for_agents(invocation().config()))
-    show.as_json(found) if is_json else show.agents(found, path)
+    from executor_core.agents.catalog import known_agents
+
+    listed = {agent.name for agent in found}
+    others = [agent for agent in known_agents() if agent.name not in listed]
+    if is_json:
+        show.as_json((*found, *map(_not_installed, others)) if is_all else found)
+        return
+    if is_all:
+        show.agents_not_installed(others)
+    show.agents(found, path, more=0 if is_all else len(others))
+
+
+def _not_installed(known: KnownAgent) -> Availability:
+    from executor_core.agents.acp import missing
+    from executor_core.model import Availability
+
+    problem = missing(known).info
+    return Availability(name=known.name, title=known.title, is_usable=False, problem=problem)
+
+
+@agents.command("check")
+@click.argument("name", metavar="NAME")
+@as_json
+@speaks_plainly
+def agents_check(name: str, is_json: bool) -> None:
+    from executor_core.cli import show
+    from executor_core.desk.computer import check_agent
+
+    found = asyncio.run(check_agent(invocation().config(), name))
+    show.as_json(found) if is_json else show.checked_agent(found)
+    if not found.agent.is_usable or found.offer.needs_login or found.offer.refusal:
+        sys.exit(Exit.FAILED)
 
 
 @agents.command("install")
@@ -55,13 +88,14 @@ def agents(context: click.Context, is_json: bool) -> None:
 def agents_install(
     context: click.Context, names: tuple[str, ...], is_all: bool, is_agreed: bool
 ) -> None:
-    from executor_core.desk.computer import find_installer
+    from executor_core.desk.computer import find_installer, find_python_installer
     from executor_core.desk.install import InstallRoom
 
     if not names and not is_all:
         missing = click.MissingParameter(ctx=context, param=context.command.params[0])
         raise Misuse(str(missing), context) from missing
-    room = InstallRoom(partial(find_installer, invocation().config()))
+    config = invocation().config()
+    room = InstallRoom(partial(find_installer, config), partial(find_python_installer, config))
     wanted = dict.fromkeys(room.installable() if is_all else names)
     plans = asyncio.run(_plans(room, wanted))
     for plan in plans:

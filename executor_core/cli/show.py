@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from executor_core.cli.out import say, say_json
 from executor_core.control import RunChanges, RunDetail, RunSummary, Status
@@ -21,6 +22,10 @@ from executor_core.model import (
 )
 from executor_core.texts import text
 from executor_core.unicode import one_line
+
+if TYPE_CHECKING:
+    from executor_core.agents.catalog import KnownAgent
+    from executor_core.agents.checked import CheckedAgent
 
 _MARKS = {
     RunState.COMPLETED: "✓",
@@ -167,19 +172,56 @@ def _changes(found: RunChanges) -> None:
         say(text("cli.run.undone"))
 
 
-def agents(found: Iterable[Availability], path: str) -> None:
+def agents(found: Iterable[Availability], path: str, more: int = 0) -> None:
     """Each agent: whether it can work, and what to do if not; then what they get and where they
-    are looked up."""
+    are looked up. `more` is how many others are known that are not installed."""
     found = tuple(found)
     for agent in found:
         mark = "✓" if agent.is_usable else "✗"
-        facts = (agent.version, agent.path, agent.login)
+        facts = (agent.version, agent.path, agent.login, agent.remark)
         say(f"{mark} {agent.name}  " + "  ".join(fact for fact in facts if fact))
         if agent.problem is not None:
             say(f"    {agent.problem.sentence}")
+    if more:
+        say(text("cli.agents.more", count=more))
     if names := {name for agent in found for name in agent.variables}:
         say(text("cli.agents.variables", names=", ".join(sorted(names))), dim=True)
     say(text("cli.agents.path", path=path), dim=True)
+
+
+def agents_not_installed(known: Iterable[KnownAgent]) -> None:
+    """The others of the protocol's registry, with where each comes from."""
+    for agent in known:
+        source = agent.install
+        page = source.binary.page if source.binary else ""
+        where = f"npm: {source.npm}" if source.npm else f"PyPI: {source.pypi}"
+        shown = where if agent.is_installable else page
+        seen = text("cli.agents.seen", version=agent.seen.version) if agent.seen else ""
+        say(f"· {agent.name}  {agent.title}  {shown}  {seen}".rstrip())
+
+
+def checked_agent(found: CheckedAgent) -> None:
+    """What one agent offers, a line each."""
+    agent, offer = found.agent, found.offer
+    facts = (offer.version or agent.version, agent.path, agent.login, agent.remark)
+    say(f"{agent.name}  {agent.title}  " + "  ".join(fact for fact in facts if fact))
+    answers = {True: text("cli.yes"), False: text("cli.no"), None: "?"}
+    say(text("cli.check.resumes", answer=answers[offer.resumes]))
+    say(text("cli.check.images", answer=answers[offer.takes_images]))
+    if offer.modes:
+        say(text("cli.check.modes", names=", ".join(offer.modes)))
+    say(text("cli.check.login", answer=answers[offer.needs_login]))
+    if offer.logins:
+        say(text("cli.check.logins", names=", ".join(offer.logins)))
+    way = found.sign_in
+    if way and offer.needs_login is not False:
+        if way.command:
+            say(text("cli.check.sign_in", command=way.command))
+        if way.variables:
+            say(text("cli.check.variables", names=", ".join(way.variables)))
+    problem = agent.problem.sentence if agent.problem else offer.refusal
+    if problem:
+        say(problem)
 
 
 def event(found: AgentEvent) -> None:

@@ -6,10 +6,15 @@ import hashlib
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from executor_core.agents import AgentHost, agents_here
+from executor_core.agents.checked import CheckedAgent, checked_agent
 from executor_core.clock import Clock, SystemClock
 from executor_core.config import options
 from executor_core.config.layers import Config
@@ -19,6 +24,7 @@ from executor_core.process import Login, ask_login_shell
 
 if TYPE_CHECKING:
     from executor_core.agents.install import Installer
+    from executor_core.agents.install_python import PythonInstaller
 
 _KEY_VARIABLE = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
@@ -82,6 +88,28 @@ async def find_installer(config: Config) -> Installer:
     from executor_core.agents.install import Installer
 
     return await Installer.find(await host_of_user(config))
+
+
+async def find_python_installer(config: Config) -> PythonInstaller:
+    """The same for agents that PyPI has. Raises ExecutorError("python_missing")."""
+    from executor_core.agents.install_python import PythonInstaller
+
+    return await PythonInstaller.find(await host_of_user(config))
+
+
+async def check_agent(config: Config, name: str) -> CheckedAgent:
+    """Start the agent `name` and ask it what it offers; no model is asked.
+
+    Raises ExecutorError where it is unknown, not installed, or does not answer.
+    """
+    from executor_core.agents.catalog import known_agent
+
+    host = await host_of_user(config)
+    agent = agents_here(host, config[options.AGENTS_ACP]).get(name)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        checked = await checked_agent(agent, Path(folder))
+    known = known_agent(checked.agent.name)
+    return replace(checked, sign_in=known.sign_in if known else None)
 
 
 async def host_of_user(config: Config) -> AgentHost:

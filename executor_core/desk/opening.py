@@ -10,7 +10,12 @@ from executor_core.config import options
 from executor_core.control import Control
 from executor_core.control.desk import Desk
 from executor_core.desk.account import AccountRoom
-from executor_core.desk.computer import find_installer, host_of_user, make_host
+from executor_core.desk.computer import (
+    find_installer,
+    find_python_installer,
+    host_of_user,
+    make_host,
+)
 from executor_core.desk.devices import DeviceRoom
 from executor_core.desk.health import Doctor
 from executor_core.desk.install import InstallRoom
@@ -39,7 +44,9 @@ def open_desk(
         devices=DeviceRoom(load, reach),
         settings=SettingsRoom(config.reread),
         workspaces=WorkspaceRoom(load, reach, host_of_user),
-        install=InstallRoom(partial(find_installer, config)),
+        install=InstallRoom(
+            partial(find_installer, config), partial(find_python_installer, config)
+        ),
         health=Doctor(config, make_host(config, clock), clock, control=control, has_tray=has_tray),
         log=LogFiles(log, clock),
     )

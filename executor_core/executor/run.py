@@ -154,6 +154,7 @@ class Run:
             raise self.unrecorded
         for remark in request.remarks:
             self.emit(remark)
+        agents.get(request.agent)  # nothing is fetched for one that is not there
         folder = await workspaces.prepare(
             request.workspace, run_id=request.run_id, emit=self.emit, stop=self._stop
         )

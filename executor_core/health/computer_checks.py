@@ -90,7 +90,9 @@ def agents(found: Sequence[Availability], installable: Sequence[str]) -> tuple[C
 def _agent(found: Availability, worse: Verdict, *, is_installable: bool) -> Check:
     name = f"agent.{found.name}"
     if found.is_usable or found.problem is None:
-        facts = ", ".join(fact for fact in (found.version, found.path, found.login) if fact)
+        facts = ", ".join(
+            fact for fact in (found.version, found.path, found.login, found.remark) if fact
+        )
         return check(name, Verdict.OK, "agent.ok", facts=facts)
     if found.path is None and is_installable:
         return check(name, worse, "agent.missing", agent=found.name)

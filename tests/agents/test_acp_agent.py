@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from executor_core.agents.acp import AcpAgent, AcpDefinition
+from executor_core.agents.acp import AcpAgent
+from executor_core.agents.catalog import AcpDefinition
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     FileChanged,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from executor_core.agents.acp import AcpAgent, AcpDefinition, definitions_from, known_definitions
+from executor_core.agents.acp import AcpAgent, definitions_from
+from executor_core.agents.catalog import AcpDefinition, known_agents
 from executor_core.errors import ExecutorError
 from tests.support.agent_stage import agent_host
 
@@ -69,7 +70,10 @@ def test_keys_of_a_definition_are_not_shown_where_it_is_printed() -> None:
 
 
 def test_the_known_agents_are_complete_and_do_not_hide_ours() -> None:
-    known = known_definitions()
+    known = tuple(
+        AcpDefinition(name=one.name, title=one.title, command=one.command, env=one.env)
+        for one in known_agents()
+    )
     assert {"gemini", "goose", "qwen_code"} <= {definition.name for definition in known}
     as_configured: list[Any] = [
         {"name": one.name, "title": one.title, "command": list(one.command), "env": one.env}

@@ -169,6 +169,17 @@ def test_a_session_is_taken_up_in_the_way_the_agent_knows(
     assert (request["method"], request["params"]["sessionId"]) == (method, "s")
 
 
+def test_one_that_only_says_that_it_resumes_is_asked_to_load() -> None:
+    talk = Talk(session_id="s")
+    abilities = {"loadSession": True, "sessionCapabilities": {"resume": {}}}
+    talk.answer({"protocolVersion": 1, "agentCapabilities": abilities})
+    assert talk.say({"id": 2, "error": {"code": -32601, "message": "Method not found"}}) == []
+    (_resume, load) = talk.written()
+    assert (load["method"], load["params"]["sessionId"]) == ("session/load", "s")
+    refused = talk.say({"id": 3, "error": {"code": -32601, "message": "Method not found"}})
+    assert code_of(only_result(refused)) == "session_not_found"
+
+
 def test_an_agent_that_keeps_no_sessions_has_lost_it() -> None:
     assert code_of(Talk(session_id="s").answer({"protocolVersion": 1})[0]) == "session_not_found"
 

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from executor_core.agents import AgentHost, Agents, Assignment, ClaudeCode, registry
 from executor_core.agents.host import LOGIN_TTL_S
+from executor_core.agents.opencode import OpenCode
+from executor_core.agents.tested import TESTED
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
 from executor_core.process import Login
@@ -247,3 +249,48 @@ async def test_nobody_stands_in_for_an_agent_of_which_nothing_is_known(
     assert [found.problem.code for found in await agents.availability() if found.problem] == [
         "agent_late"
     ]
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+async def test_a_newer_version_than_tested_is_used_and_said(computer: Computer) -> None:
+    computer.install(GOOD.replace("2.1.197", "2.999.0"))
+    found = await computer.look()
+    assert (found.is_usable, found.version) == (True, "2.999.0")
+    assert found.remark == f"newer than tested (last tested: {TESTED['claude_code'].newest})"
+
+
+async def test_the_newest_that_was_tested_needs_no_remark(computer: Computer) -> None:
+    computer.install(GOOD.replace("2.1.197", TESTED["claude_code"].newest))
+    assert (await computer.look()).remark is None
+
+
+@pytest.mark.parametrize("program", ["opencode", "opencode2"])
+async def test_opencode_2_is_refused_in_words_whatever_its_program_is_called(
+    computer: Computer, program: str
+) -> None:
+    computer.install("echo 2.0.23")
+    (computer.bin / "claude").rename(computer.bin / program)
+    found = await OpenCode(computer.host).availability()
+    assert found.problem is not None
+    assert (found.is_usable, found.problem.code) == (False, "agent_too_new")
+    assert found.path == str(computer.bin / program)
+    assert "opencode-ai@1" in found.problem.hint
+
+
+async def test_opencode_2_gets_no_task_even_where_nobody_looked_at_it(tmp_path: Path) -> None:
+    computer = Computer(tmp_path)
+    computer.install("echo 2.0.23")
+    (computer.bin / "claude").rename(computer.bin / "opencode")
+    assignment = Assignment(run_id="r", prompt="p", folder=tmp_path, scratch=tmp_path)
+    with pytest.raises(ExecutorError, match="agent_too_new"):
+        await OpenCode(computer.host).run(assignment, lambda _: None, asyncio.Event())
+
+
+async def test_opencode_1_beside_opencode_2_is_used(computer: Computer) -> None:
+    computer.install("case $1 in models) echo a/b;; *) echo 1.18.33;; esac")
+    (computer.bin / "claude").rename(computer.bin / "opencode")
+    computer.install("echo 2.0.23")
+    (computer.bin / "claude").rename(computer.bin / "opencode2")
+    assert (await OpenCode(computer.host).availability()).is_usable

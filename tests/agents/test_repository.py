@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from executor_core.agents import claude_repository
-from executor_core.agents.acp import AcpAgent, AcpDefinition
+from executor_core.agents.acp import AcpAgent
+from executor_core.agents.catalog import AcpDefinition
 from executor_core.agents.opencode_repository import instructions_in, plugins_in
 from executor_core.agents.repository import instructions, places, read, withheld
 from executor_core.errors import ExecutorError

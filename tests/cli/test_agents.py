@@ -12,6 +12,9 @@ from executor_core.config.redaction import redact
 from tests.agents.test_install import Computer
 from tests.cli.conftest import ZH, Cli
 
+SHAKES_HANDS = '{"id":1,"result":{"protocolVersion":1,"agentCapabilities":{}}}'
+NEEDS_LOGIN = '{"id":2,"error":{"code":-32000,"message":"sign in"}}'
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in of npm is a script")
 
 
@@ -108,13 +111,66 @@ def test_one_that_comes_first_on_the_path_is_said(command: Cli, computer: Comput
     assert f"But {computer.bin / 'codex'} comes first" in done.output
 
 
-def test_an_agent_that_npm_does_not_have_is_refused_with_those_it_has(
+def test_what_only_its_makers_offer_is_said_with_where_and_with_those_that_can_be_installed(
     command: Cli, computer: Computer
 ) -> None:
     done = command("agents", "install", "goose", env=ZH)
     assert done.exit_code == 1
+    assert "/block/goose/releases" in done.output
     assert "claude_code, codex, opencode" in done.output
     assert "无法从这里安装" in done.output
+
+
+def test_a_misspelt_agent_is_refused_with_the_nearest_names(
+    command: Cli, computer: Computer
+) -> None:
+    for verb in ("install", "check"):
+        done = command("agents", verb, "gemni")
+        assert done.exit_code == 1
+        assert "Did you mean gemini?" in done.output
+
+
+def test_an_agent_of_the_protocol_is_installed_where_it_shakes_hands(
+    command: Cli, computer: Computer
+) -> None:
+    agent = "\n".join(f"read line; echo '{answer}'" for answer in (SHAKES_HANDS, NEEDS_LOGIN))
+    manifest = 'echo \'{"version": "7.7.7"}\' > "$home/package.json"; exit 0'
+    computer.npm(program=agent, command="gemini", end=manifest)
+    done = command("agents", "install", "gemini", "--yes")
+    assert done.exit_code == 0
+    assert f"Gemini CLI 7.7.7 is installed: {computer.local / 'bin' / 'gemini'}" in done.output
+    checked = command("agents", "check", "gemini")
+    assert checked.exit_code == 1
+    assert "Needs a login first: yes" in checked.output
+    assert "GEMINI_API_KEY" in checked.output
+    found = json.loads(command("agents", "check", "gemini", "--json").output)
+    assert (found["agent"]["name"], found["offer"]["needs_login"]) == ("gemini", True)
+
+
+def test_one_that_does_not_shake_hands_is_not_put_anywhere(
+    command: Cli, computer: Computer
+) -> None:
+    computer.npm(program="echo 1.2.3", command="gemini")
+    done = command("agents", "install", "gemini", "--yes")
+    assert done.exit_code == 1
+    assert "does not start" in done.output
+    assert not (computer.local / "bin" / "gemini").exists()
+
+
+def test_those_that_are_not_installed_are_one_line_or_with_all_a_line_each(
+    command: Cli, computer: Computer
+) -> None:
+    short, whole = command("agents").output, command("agents", "--all").output
+    assert "38 more are known" in short
+    assert len(whole.splitlines()) - len(short.splitlines()) == 37
+    assert "· gemini  Gemini CLI  npm: @google/gemini-cli" in whole
+    assert "· kimi  Kimi CLI  PyPI: kimi-cli" in whole
+    assert len(json.loads(command("agents", "--json").output)) == 3
+    everything = json.loads(command("agents", "--all", "--json").output)
+    assert len(everything) == 41
+    assert (
+        "agents install gemini" in {a["name"]: a for a in everything}["gemini"]["problem"]["hint"]
+    )
 
 
 def test_without_a_name_it_is_a_usage_error(command: Cli, computer: Computer) -> None:

@@ -259,7 +259,7 @@ async def test_what_cannot_be_done_is_refused_in_words_and_without_ids_dropped(
     await server.send("task:execute", execute(1, 2, bot=[{"shell_type": "Dify"}]))
     await server.send("chat:message", execute(1, 3, prompt=""))
     refusals = [(await server.until_ended(2)).data["data"], (await server.until_ended(3)).data]
-    assert refusals[0]["code"] == "shell_unknown"
+    assert refusals[0]["code"] == "agent_unknown"
     assert refusals[1]["data"]["code"] == "prompt_empty"
     assert device.agent.begun == []
 

@@ -120,7 +120,9 @@ class StillDesk:
 
     async def plan(self, name: str) -> InstallPlan:
         if name != "codex":
-            raise ExecutorError("agent_not_installable", agent=name, known="codex")
+            raise ExecutorError(
+                "agent_not_installable", agent=name, how="", known="codex", others=0
+            )
         return InstallPlan(name=name, title="Codex", folder="/x", command="npm install codex")
 
     async def install(self, name: str, say: Callable[[str], None]) -> Installed:

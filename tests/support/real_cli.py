@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor_core.agents.packages import PACKAGES
+from executor_core.agents.tested import TESTED
 from tests.support.home import outer_environment
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "agents"
@@ -34,14 +36,16 @@ class Pin:
     command: str
     newest: str
     repair: str | None = None
+    has_version: bool = True
+    """Whether it answers `--version`; else it counts as installed when npm says so."""
     """The package's own script that turns the launcher from a stub into the program, if any."""
 
 
 PINS = {
-    "claude_code": Pin("@anthropic-ai/claude-code", "2.1.197", "claude", "2.1.332", "install.cjs"),
-    "codex": Pin("@openai/codex", "0.169.0", "codex", "0.171.0"),
-    "opencode": Pin("opencode-ai", "1.18.33", "opencode", "1.18.33", "postinstall.mjs"),
+    name: Pin(one.name, TESTED[name].oldest, one.program, TESTED[name].newest, one.repair)
+    for name, one in PACKAGES.items()
 }
+"""The versions are those of the product's own table."""
 
 
 class CannotInstall(Exception):
@@ -53,8 +57,16 @@ def real_cli(name: str, version: str | None = None) -> Path:
 
     Raises CannotInstall. Parallel callers install it once.
     """
-    pin = PINS[name]
-    version = version or pin.version
+    return installed(name, PINS[name], version or PINS[name].version)
+
+
+def newest_version(package: str) -> str:
+    """The version of npm's `latest`. Raises CannotInstall."""
+    return _run([_npm(package), "view", package, "version"]).strip()
+
+
+def installed(name: str, pin: Pin, version: str) -> Path:
+    """The program of `pin` in this version, in the cache under `name`; see `real_cli`."""
     home = CACHE / f"{name}-{version}"
     program = home / "node_modules" / ".bin" / pin.command
     if program.exists():
@@ -66,10 +78,15 @@ def real_cli(name: str, version: str | None = None) -> Path:
     return program
 
 
-def _install(pin: Pin, version: str, home: Path) -> None:
+def _npm(package: str) -> str:
     npm = shutil.which("npm")
     if npm is None:
-        raise CannotInstall(f"npm is not installed, so {pin.package} cannot be fetched")
+        raise CannotInstall(f"npm is not installed, so {package} cannot be fetched")
+    return npm
+
+
+def _install(pin: Pin, version: str, home: Path) -> None:
+    npm = _npm(pin.package)
     folder = Path(tempfile.mkdtemp(dir=CACHE, prefix="partial-"))
     try:
         _run([npm, "install", "--no-save", "--prefix", str(folder), f"{pin.package}@{version}"])
@@ -77,7 +94,7 @@ def _install(pin: Pin, version: str, home: Path) -> None:
         if pin.repair and not _answers(program):
             # Where npm runs no scripts, the launcher is a stub that only explains itself.
             _run(["node", str(folder / "node_modules" / pin.package / pin.repair)])
-        if not _answers(program):
+        if pin.has_version and not _answers(program):
             raise CannotInstall(f"{pin.package} {version} was installed but does not start")
         shutil.rmtree(home, ignore_errors=True)  # what an interrupted removal left
         folder.rename(home)
@@ -85,7 +102,7 @@ def _install(pin: Pin, version: str, home: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str]) -> str:
     try:
         done = subprocess.run(
             argv,
@@ -100,6 +117,7 @@ def _run(argv: list[str]) -> None:
         raise CannotInstall(f"{argv[0]} failed: {error}") from error
     if done.returncode:
         raise CannotInstall(f"{argv[0]} failed ({done.returncode}): {done.stderr[-2000:]}")
+    return done.stdout
 
 
 def _answers(program: Path) -> bool:

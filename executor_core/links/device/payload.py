@@ -34,7 +34,11 @@ from executor_core.model import (
 )
 
 SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode", "demo": "demo"}
-"""`bot[].shell_type`, in lower case, and the agent that answers for it."""
+"""`bot[].shell_type`, in lower case, and the agent that answers for it where it has another name.
+
+What stands in no table here is taken for the name of an agent: which of them there are, the
+executor knows, and refuses the others in words.
+"""
 _MODEL_FIELDS = frozenset(
     {
         *("model", "model_id", "api_key", "base_url", "small_model"),
@@ -112,8 +116,6 @@ def parse_execute(
     profile, unknown_profile = read_profile(body)
     problem = problem or unknown_profile
     asked = SHELLS.get(shell.lower(), shell.lower())
-    if problem is None and agent is None and shell.lower() not in SHELLS:
-        problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode, CodeX, OpenCode")
     if problem is None and not words.strip() and not images:
         problem = ExecutorError("prompt_empty")
     user = fields_of(body.get("user"))

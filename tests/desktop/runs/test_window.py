@@ -142,7 +142,7 @@ async def test_what_was_refused_stays_in_the_prompt_and_is_explained(
 async def test_an_agent_that_cannot_work_says_why_and_cannot_be_chosen(
     window: RunsWindow, office: Office
 ) -> None:
-    office.agent.missing = problem = ExecutorError("agent_unknown", agent="x", known="y")
+    office.agent.missing = problem = ExecutorError("agent_unknown", agent="x", known="y", guess="")
     window.prompt_box.offer(await office.local.agents())
     box = window.prompt_box.agent
     assert problem.info.title in box.itemText(0)
@@ -159,7 +159,7 @@ async def test_agents_are_asked_for_again_in_another_language(
 ) -> None:
     change_language("zh_CN")
     await settle()
-    problem = ExecutorError("agent_unknown", agent="x", known="y")
+    problem = ExecutorError("agent_unknown", agent="x", known="y", guess="")
     office.agent.missing = problem
     assert problem.info.title not in window.prompt_box.agent.itemText(0)
     change_language("en")
@@ -240,7 +240,7 @@ async def test_the_end_of_a_run_lists_its_files_and_says_what_went_wrong(
     window: RunsWindow, office: Office, clock: JumpingClock
 ) -> None:
     run_id = await office.begin()
-    error = ExecutorError("agent_unknown", agent="x", known="y").info
+    error = ExecutorError("agent_unknown", agent="x", known="y", guess="").info
     office.playing.emit(Notice(code="model_retry", text="Once more."))
     for path in ("b.txt", "a.txt", "b.txt"):
         office.playing.emit(FileChanged(path=path, change="written"))
