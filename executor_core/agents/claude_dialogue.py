@@ -41,6 +41,7 @@ _log = logging.getLogger("executor.agents")
 MAX_REFUSED_RETRIES = 2
 """The CLI tries a refused key ten times in three minutes; this often is enough."""
 BACKGROUND_WAIT_S = 600.0
+_STOPPED = frozenset({"completed", "failed", "killed", "stopped"})
 _FILE_TOOLS = {
     "Write": "written",
     "Edit": "edited",
@@ -174,6 +175,9 @@ class ClaudeDialogue:
                 yield from self._retry(message)
             case "task_started":
                 self._turn.task_started(task_id, self._task(message))
+            case "task_updated":
+                if as_dict(message.get("patch")).get("status") in _STOPPED:
+                    self._turn.task_stopped(task_id)
             case "task_notification":
                 task = self._turn.task_ended(task_id)
                 yield from self._remarks.on_task_end(task, message)
