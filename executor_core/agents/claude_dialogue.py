@@ -63,7 +63,7 @@ class ClaudeDialogue:
         servers, _ = mcp_servers(assignment.mcp_servers, agent=TITLE)
         self._remarks = Remarks(assignment.permission, ToolServers(servers, TITLE))
         self._bill = Bill(is_priced=not assignment.model.base_url)
-        self._is_asked = False
+        self._pending = self._introduction() + self._prompt()
         self._session_id: str | None = None
         self._streamed: list[str] = []
         self._has_text = False
@@ -77,10 +77,11 @@ class ClaudeDialogue:
         self._commands: dict[str, str] = {}
 
     def outgoing(self) -> bytes:
-        """The prompt, once."""
-        if self._is_asked:
-            return b""
-        self._is_asked = True
+        """The prompt, then questions."""
+        pending, self._pending = self._pending, b""
+        return pending
+
+    def _prompt(self) -> bytes:
         prompt = self._assignment.prompt
         if prompt.startswith("/"):
             # A leading slash would be taken as a command of the CLI; a line break makes it text.
@@ -94,8 +95,7 @@ class ClaudeDialogue:
             for image in self._assignment.images
         ]
         message = {"role": "user", "content": content}
-        asked = _line({"type": "user", "message": message, "parent_tool_use_id": None})
-        return self._introduction() + asked
+        return _line({"type": "user", "message": message, "parent_tool_use_id": None})
 
     def _introduction(self) -> bytes:
         """The agents that it may hand work to; in a file or an argument others would see them."""
@@ -107,18 +107,10 @@ class ClaudeDialogue:
             }
             for member in self._assignment.members
         }
-        request = {"subtype": "initialize", "agents": members}
-        asked = {"type": "control_request", "request_id": "initialize", "request": request}
-        return _line(asked) if members else b""
+        return _request("initialize", agents=members) if members else b""
 
     def interrupt(self) -> bytes:
-        return _line(
-            {
-                "type": "control_request",
-                "request_id": "interrupt",
-                "request": {"subtype": "interrupt"},
-            }
-        )
+        return _request("interrupt")
 
     def feed(self, line: bytes) -> Iterator[AgentEvent]:
         if self._turn.is_over:
@@ -149,6 +141,10 @@ class ClaudeDialogue:
             case "user":
                 self._streamed.clear()
                 yield from self._tool_results(as_dict(message.get("message")).get("content"))
+                self._ask_for_servers()
+            case "control_response":
+                answer = as_dict(as_dict(message.get("response")).get("response"))
+                yield from self._remarks.on_servers(answer.get("mcpServers"))
             case "rate_limit_event":
                 self._resets_at = reset_time(message) or self._resets_at
             case "result":
@@ -196,7 +192,13 @@ class ClaudeDialogue:
             self._session_id = session_id
             yield SessionStarted(session_id=session_id, model=as_str(message.get("model")) or None)
         yield from self._remarks.on_init(message)
+        self._ask_for_servers()
         self._turn.began()
+
+    def _ask_for_servers(self) -> None:
+        """Of one that does not start it says nothing by itself once a turn has begun."""
+        if self._remarks.servers.are_starting:
+            self._pending += _request("mcp_status")
 
     def _retry(self, message: Json) -> Iterator[AgentEvent]:
         status = message.get("error_status")
@@ -296,6 +298,7 @@ class ClaudeDialogue:
         if self._synthetic and not self._has_text:
             yield from self._say(self._synthetic)
         self._final_text = words or self._final_text
+        yield from self._remarks.servers.still_missing()
         yield from of_background(self._turn, "waits")
 
     def _meaning(self, message: Json) -> Told:
@@ -316,6 +319,11 @@ class ClaudeDialogue:
 
 def _line(message: Json) -> bytes:
     return msgspec.json.encode(message) + b"\n"
+
+
+def _request(kind: str, /, **more: object) -> bytes:
+    request = {"subtype": kind, **more}
+    return _line({"type": "control_request", "request_id": kind, "request": request})
 
 
 def _blocks(content: object) -> list[Json]:

@@ -254,3 +254,17 @@ async def test_a_tool_server_that_does_not_start_is_named(
     ):
         assert run.text == "Added."
         assert "todo-list" in notices(run)[0]
+
+
+async def test_a_tool_server_that_ends_behind_the_beginning_is_named(
+    claude_cli: Path, tmp_path: Path
+) -> None:
+    ends = {"type": "stdio", "command": "sh", "args": ["-c", "sleep 4; exit 3"]}
+    script = [use("Bash", command="python3 -c 'import time; time.sleep(6)'"), say("Done.")]
+    async with (
+        conversation(tmp_path, claude_cli, script) as talk,
+        talk.turn("Go", mcp_servers={"todo-list": ends}) as run,
+    ):
+        assert run.text == "Done."
+        [words] = notices(run)
+        assert "todo-list" in words
