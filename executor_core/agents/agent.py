@@ -71,6 +71,8 @@ class Agent(Protocol):
     """The further arguments that its command takes."""
     enforces: ClassVar[frozenset[Permission]] = UNATTENDED_ONLY
     """What it can be held to. A run that allows less than all of these is refused."""
+    can_fork: ClassVar[bool] = False
+    """Whether it can begin a conversation that goes on from another and leaves that as it is."""
     takes_members: ClassVar[bool] = False
     """Whether it knows agents that it may hand work to."""
     task_variables: ClassVar[Collection[str]] = frozenset()

@@ -20,6 +20,7 @@ class Answer:
         self._id: object = None
         self._growing = ""
         self._has_spoken = False
+        self._goes_on = False
         self._is_as_told = True
 
     @property
@@ -34,7 +35,7 @@ class Answer:
             self.close()
             self._id = message_id
         # Two messages of one answer are paragraphs, not one run-on word.
-        is_next = not self._growing and self._has_spoken
+        is_next = not self._growing and self._has_spoken and not self._goes_on
         self._growing += words
         self._has_spoken = True
         yield TextDelta(text="\n\n" + words if is_next else words)
@@ -45,14 +46,20 @@ class Answer:
         if words.startswith(told):
             yield from self.more(message_id, words[len(told) :])
         else:
-            self._growing, self._is_as_told = words, False
+            yield from self.abandon()
+            yield from self.more(message_id, words)
         self.close()
 
     def close(self) -> None:
         """What comes next is another message."""
-        if self._growing:
-            self._kept.append(self._growing)
+        self._kept = self._said()
+        self._goes_on = self._goes_on and not self._growing
         self._id, self._growing = None, ""
+
+    def go_on(self) -> None:
+        """The message that was complete last is not: what comes next goes on where it stops."""
+        self.close()
+        self._goes_on = bool(self._kept)
 
     def abandon(self) -> Iterator[AgentEvent]:
         """The message that is not complete yet never will be."""
@@ -62,10 +69,17 @@ class Answer:
 
     def result(self, error: ErrorInfo | None = None, usage: Usage | None = None) -> AgentResult:
         """The last word of the turn, as far as it has come."""
-        said = [*self._kept, self._growing] if self._growing else self._kept
+        said = self._said()
         return AgentResult(
             final_text="\n\n".join(said[-1:] if self._is_as_told else said),
             replaces_text=not self._is_as_told,
             error=error,
             usage=usage,
         )
+
+    def _said(self) -> list[str]:
+        if not self._growing:
+            return self._kept
+        if self._goes_on:
+            return [*self._kept[:-1], self._kept[-1] + self._growing]
+        return [*self._kept, self._growing]

@@ -17,7 +17,7 @@ from executor_core.agents.claude_remarks import PERMISSION_MODES
 from executor_core.agents.drive import drive
 from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
-from executor_core.agents.instructions import unread_instructions
+from executor_core.agents.instructions import READS_IT, unread_instructions
 from executor_core.agents.loose_json import Json
 from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
 from executor_core.agents.repository import withheld
@@ -79,6 +79,7 @@ class ClaudeCode(Agent):
     name = NAME
     extra_args = EXTRA_ARGS
     enforces = frozenset(PERMISSION_MODES)
+    can_fork = True
     takes_members = True
     task_variables = task_variables.CLAUDE_CODE
 
@@ -104,8 +105,8 @@ class ClaudeCode(Agent):
             raise ExecutorError("model_unfit", agent=TITLE, protocol=assignment.model.protocol)
 
         # In the system prompt, because a file of ours would be one more in the user's repository.
-        version = self._host.known_version(NAME)
-        unread = await asyncio.to_thread(unread_instructions, assignment.folder, version)
+        reads_it = assignment.is_trusted and self._host.known_version(NAME) >= READS_IT
+        unread = await asyncio.to_thread(unread_instructions, assignment.folder, reads_it=reads_it)
         instructions = "\n\n".join(filter(None, (assignment.system_prompt, unread)))
         assignment = replace(assignment, system_prompt=instructions)
 

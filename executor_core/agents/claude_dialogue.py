@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
+from executor_core.agents.answer import Answer
 from executor_core.agents.claude_failures import TITLE, claude_failure, refused_key, reset_time
 from executor_core.agents.claude_remarks import Remarks, of_background, short
 from executor_core.agents.claude_turn import IllegalMove, State, Task, Told, Turn
 from executor_core.agents.claude_usage import Bill
 from executor_core.agents.failures import failure
-from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
+from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_int, as_str
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.tool_output import cut_output
 from executor_core.model import (
@@ -29,7 +31,6 @@ from executor_core.model import (
     Notice,
     ReasoningDelta,
     SessionStarted,
-    TextDelta,
     ToolFinished,
     ToolStarted,
 )
@@ -41,6 +42,7 @@ _log = logging.getLogger("executor.agents")
 MAX_REFUSED_RETRIES = 2
 """The CLI tries a refused key ten times in three minutes; this often is enough."""
 BACKGROUND_WAIT_S = 600.0
+_STOPPED = frozenset({"completed", "failed", "killed", "stopped"})
 _FILE_TOOLS = {
     "Write": "written",
     "Edit": "edited",
@@ -62,10 +64,11 @@ class ClaudeDialogue:
         servers, _ = mcp_servers(assignment.mcp_servers, agent=TITLE)
         self._remarks = Remarks(assignment.permission, ToolServers(servers, TITLE))
         self._bill = Bill(is_priced=not assignment.model.base_url)
-        self._is_asked = False
+        self._pending = self._introduction() + self._prompt()
         self._session_id: str | None = None
-        self._streamed: list[str] = []
-        self._has_text = False
+        self._answer = Answer()
+        self._block: int | None = None
+        self._whole = ""
         self._synthetic = ""
         self._final_text = ""
         self._error: ErrorInfo | None = None
@@ -76,10 +79,11 @@ class ClaudeDialogue:
         self._commands: dict[str, str] = {}
 
     def outgoing(self) -> bytes:
-        """The prompt, once."""
-        if self._is_asked:
-            return b""
-        self._is_asked = True
+        """The prompt, then questions."""
+        pending, self._pending = self._pending, b""
+        return pending
+
+    def _prompt(self) -> bytes:
         prompt = self._assignment.prompt
         if prompt.startswith("/"):
             # A leading slash would be taken as a command of the CLI; a line break makes it text.
@@ -93,8 +97,7 @@ class ClaudeDialogue:
             for image in self._assignment.images
         ]
         message = {"role": "user", "content": content}
-        asked = _line({"type": "user", "message": message, "parent_tool_use_id": None})
-        return self._introduction() + asked
+        return _line({"type": "user", "message": message, "parent_tool_use_id": None})
 
     def _introduction(self) -> bytes:
         """The agents that it may hand work to; in a file or an argument others would see them."""
@@ -106,18 +109,10 @@ class ClaudeDialogue:
             }
             for member in self._assignment.members
         }
-        request = {"subtype": "initialize", "agents": members}
-        asked = {"type": "control_request", "request_id": "initialize", "request": request}
-        return _line(asked) if members else b""
+        return _request("initialize", agents=members) if members else b""
 
     def interrupt(self) -> bytes:
-        return _line(
-            {
-                "type": "control_request",
-                "request_id": "interrupt",
-                "request": {"subtype": "interrupt"},
-            }
-        )
+        return _request("interrupt")
 
     def feed(self, line: bytes) -> Iterator[AgentEvent]:
         if self._turn.is_over:
@@ -142,12 +137,17 @@ class ClaudeDialogue:
             case "system":
                 yield from self._system(message)
             case "stream_event" if not message.get("parent_tool_use_id"):
-                yield from self._stream_event(as_dict(message.get("event")))
+                yield from self._stream_event(as_dict(message.get("event")), message)
             case "assistant":
                 yield from self._assistant(message)
             case "user":
-                self._streamed.clear()
+                if not message.get("parent_tool_use_id"):
+                    yield from self._text_is_over()
                 yield from self._tool_results(as_dict(message.get("message")).get("content"))
+                self._ask_for_servers()
+            case "control_response":
+                answer = as_dict(as_dict(message.get("response")).get("response"))
+                yield from self._remarks.on_servers(answer.get("mcpServers"))
             case "rate_limit_event":
                 self._resets_at = reset_time(message) or self._resets_at
             case "result":
@@ -174,6 +174,9 @@ class ClaudeDialogue:
                 yield from self._retry(message)
             case "task_started":
                 self._turn.task_started(task_id, self._task(message))
+            case "task_updated":
+                if as_dict(message.get("patch")).get("status") in _STOPPED:
+                    self._turn.task_stopped(task_id)
             case "task_notification":
                 task = self._turn.task_ended(task_id)
                 yield from self._remarks.on_task_end(task, message)
@@ -192,7 +195,13 @@ class ClaudeDialogue:
             self._session_id = session_id
             yield SessionStarted(session_id=session_id, model=as_str(message.get("model")) or None)
         yield from self._remarks.on_init(message)
+        self._ask_for_servers()
         self._turn.began()
+
+    def _ask_for_servers(self) -> None:
+        """Of one that does not start it says nothing by itself once a turn has begun."""
+        if self._remarks.servers.are_starting:
+            self._pending += _request("mcp_status")
 
     def _retry(self, message: Json) -> Iterator[AgentEvent]:
         status = message.get("error_status")
@@ -206,25 +215,31 @@ class ClaudeDialogue:
         words = text(key, status=status, attempt=attempt, attempts=attempts)
         yield Notice(code="model_retry", text=words)
 
-    def _stream_event(self, event: Json) -> Iterator[AgentEvent]:
+    def _stream_event(self, event: Json, message: Json) -> Iterator[AgentEvent]:
         match event.get("type"):
-            case "message_start" | "content_block_start":
-                self._streamed.clear()
+            case "message_start":
+                yield from self._text_is_over()
+                self._block = None
+            case "content_block_start":
+                self._answer.close()
+                self._whole = ""
             case "content_block_delta":
                 delta = as_dict(event.get("delta"))
                 if delta.get("type") == "text_delta":
-                    yield from self._say(as_str(delta.get("text")))
+                    self._block = as_int(event.get("index"))
+                    yield from self._answer.more(self._block, as_str(delta.get("text")))
                 elif delta.get("type") == "thinking_delta" and as_str(delta.get("thinking")):
                     yield ReasoningDelta(text=delta["thinking"])
+            case "message_stop" if gone := as_dict(message.get("abandoned_blocks")):
+                # It broke off, and the model is asked to go on behind what is there of it.
+                yield from self._text_is_over()
+                if self._block is not None and gone.get("from_block_index") == self._block + 1:
+                    self._answer.go_on()
 
-    def _say(self, words: str) -> Iterator[AgentEvent]:
-        if not words:
-            return
-        is_new_block = not self._streamed
-        self._streamed.append(words)
-        # Two blocks of one answer are paragraphs, not one run-on word.
-        yield TextDelta(text="\n\n" + words if is_new_block and self._has_text else words)
-        self._has_text = True
+    def _text_is_over(self) -> Iterator[AgentEvent]:
+        """What grows yet is given up: a text that was said to the end was told whole by now."""
+        yield from self._answer.abandon()
+        self._whole = ""
 
     def _assistant(self, message: Json) -> Iterator[AgentEvent]:
         body = as_dict(message.get("message"))
@@ -238,12 +253,9 @@ class ClaudeDialogue:
                 if body.get("model") == "<synthetic>":
                     # The CLI's own words; whether they are an answer or an error comes later.
                     self._synthetic = words
-                elif words.startswith(streamed := "".join(self._streamed)):
-                    yield from self._say(words[len(streamed) :])
-                else:
-                    # What was streamed broke off, and the whole was asked for again.
-                    self._streamed.clear()
-                    yield from self._say(words)
+                elif words != self._whole:
+                    yield from self._answer.whole(self._block, words)
+                    self._whole = words
 
     def _tool_started(self, block: Json) -> ToolStarted:
         call_id, name = as_str(block.get("id")), as_str(block.get("name"))
@@ -289,9 +301,10 @@ class ClaudeDialogue:
                 session_id=self._assignment.session_id,
             )
             return
-        if self._synthetic and not self._has_text:
-            yield from self._say(self._synthetic)
+        if self._answer.is_empty:
+            yield from self._answer.whole(None, self._synthetic)
         self._final_text = words or self._final_text
+        yield from self._remarks.servers.still_missing()
         yield from of_background(self._turn, "waits")
 
     def _meaning(self, message: Json) -> Told:
@@ -306,12 +319,19 @@ class ClaudeDialogue:
 
     def _last_word(self) -> AgentResult:
         error = self._error or self._remarks.forbidden()
-        words = "" if error else self._final_text
-        return AgentResult(final_text=words, error=error, usage=self._bill.usage)
+        told = self._answer.result(error, self._bill.usage)
+        if told.replaces_text:
+            return told
+        return replace(told, final_text="" if error else self._final_text)
 
 
 def _line(message: Json) -> bytes:
     return msgspec.json.encode(message) + b"\n"
+
+
+def _request(kind: str, /, **more: object) -> bytes:
+    request = {"subtype": kind, **more}
+    return _line({"type": "control_request", "request_id": kind, "request": request})
 
 
 def _blocks(content: object) -> list[Json]:

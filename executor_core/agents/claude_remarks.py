@@ -22,14 +22,20 @@ PERMISSION_MODES = {
 }
 MAX_NAME = 80
 """Characters of a command that name it in a sentence."""
-_DEAD_SERVERS = frozenset({"failed", "needs-auth"})
+_SERVER_STATES = {
+    "pending": "starting",
+    "connected": "ready",
+    "failed": "failed",
+    "needs-auth": "needs-auth",
+}
+"""What it says of a tool server, and what that is to us."""
 
 
 class Remarks:
     """Each is said once, though every turn tells it anew."""
 
     def __init__(self, permission: Permission, servers: ToolServers) -> None:
-        self._servers = servers
+        self.servers = servers
         self._wanted = PERMISSION_MODES[permission]
         self._told: set[str] = set()
         self._denied: set[str] = set()
@@ -44,10 +50,13 @@ class Remarks:
             self._is_mode_other = True
             words = text("notice.permission_mode", agent=TITLE, mode=mode, wanted=self._wanted)
             yield from self._once("permission_mode", words)
-        for server in as_dicts(init.get("mcp_servers")):
-            name, status = as_str(server.get("name")), as_str(server.get("status"))
-            if status in _DEAD_SERVERS:
-                yield from self._servers.told(name, status)
+        yield from self.on_servers(init.get("mcp_servers"))
+
+    def on_servers(self, servers: object) -> Iterator[Notice]:
+        """How the tool servers are."""
+        for server in as_dicts(servers):
+            if state := _SERVER_STATES.get(as_str(server.get("status"))):
+                yield from self.servers.told(as_str(server.get("name")), state)
 
     def on_result(self, result: Json) -> Iterator[Notice]:
         """What the agent was not permitted to do."""

@@ -16,6 +16,8 @@ that never end.
 2.1.332 tells all that is in the background with `background_tasks_changed`, and with a `result` how
 many turns are queued behind it. 2.1.197 tells neither: there, a task that was told to start and not
 told to end by the end of the turn is in the background, because a turn ends behind its foreground.
+What ends there while a turn runs may be told to that turn alone: then `task_updated` is all that is
+heard of its end.
 """
 
 from __future__ import annotations
@@ -87,6 +89,7 @@ class Turn:
     def __init__(self) -> None:
         self.state = State.ASKED
         self._tasks: dict[str, Task] = {}
+        self._stopped: dict[str, Task] = {}
         self._calls: set[str] = set()
         self._is_report_due = False
 
@@ -102,8 +105,9 @@ class Turn:
         """A `result`: `queued` turns follow it, where the version counts them."""
         self._move(told)
         self._calls.clear()
-        if told is Told.REPORT or queued is not None:
+        if queued is not None:
             self._is_report_due = bool(queued)
+            self._stopped.clear()
 
     def tool_called(self, call_id: str) -> None:
         self._calls.add(call_id)
@@ -114,12 +118,18 @@ class Turn:
     def task_started(self, task_id: str, task: Task) -> None:
         self._tasks[task_id] = task
 
+    def task_stopped(self, task_id: str) -> None:
+        """It works no more: its report follows soon, or the turn that runs was told."""
+        task = self._tasks.get(task_id)
+        if task is not None and task.call_id not in self._calls:
+            self._stopped[task_id] = self._tasks.pop(task_id)
+
     def task_ended(self, task_id: str) -> Task | None:
-        """What ended; None for something that an earlier process left behind.
+        """What is reported; None for something that an earlier process left behind.
 
         The end of what was in the foreground is the result of its call, and no report.
         """
-        task = self._tasks.pop(task_id, None)
+        task = self._tasks.pop(task_id, None) or self._stopped.pop(task_id, None)
         if task is None or task.call_id not in self._calls:
             self._is_report_due = True
         return task
@@ -145,8 +155,8 @@ class Turn:
 
     @property
     def is_over(self) -> bool:
-        is_idle = self.state is State.ANSWERED and not self.left and not self._is_report_due
-        return is_idle or self.state is State.FAILED
+        is_due = self.left or self._stopped or self._is_report_due
+        return self.state is State.FAILED or (self.state is State.ANSWERED and not is_due)
 
     @property
     def is_using_tool(self) -> bool:

@@ -48,12 +48,15 @@ class Hearing:
         self._has_warned = False
 
     def hear(self, line: bytes, gaps: int) -> None:
-        """One line of stdout; `gaps` lines were lost so far, this one maybe among them."""
+        """One line of stdout; `gaps` lines were lost so far. Empty ones stand in their places, of
+        which some may be still to come."""
         if self.result is not None:
             return
-        if gaps and not self._gaps:
-            self._emit(Notice(code="line_left_out", text=text("notice.line_left_out")))
-        self._is_behind_gap, self._gaps = gaps > self._gaps, gaps
+        self._is_behind_gap = not line and gaps > self._gaps
+        if self._is_behind_gap:
+            if not self._gaps:
+                self._emit(Notice(code="line_left_out", text=text("notice.line_left_out")))
+            self._gaps += 1
         self._take(self._dialogue.feed(line))
         self._wait_anew()
 

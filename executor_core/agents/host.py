@@ -211,7 +211,7 @@ class AgentHost:
     def known_version(self, name: str) -> tuple[int, ...]:
         """The version of an agent when it was last looked at; empty where it never was."""
         known = self._known.get(name)
-        version = known[2].version if known else None
+        version = known.found.version if known else None
         return parts_of(version) if version else ()
 
     async def version_of(self, name: str, program: Path) -> str | None:

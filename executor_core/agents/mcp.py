@@ -95,9 +95,15 @@ class ToolServers:
             key = "mcp.needs_login" if state == "needs-auth" else "mcp.not_started"
             yield self._missing(name, reason or text(key))
 
+    @property
+    def are_starting(self) -> bool:
+        """Whether it may still turn out that one of them did not start."""
+        return bool(self._starting - self._failed)
+
     def still_missing(self) -> Iterator[Notice]:
         """The turn is over: what is still starting was not there for it."""
         for name in sorted(self._starting - self._failed):
+            self._failed.add(name)
             yield self._missing(name, text("mcp.still_starting"))
 
     def _missing(self, name: str, reason: str) -> Notice:

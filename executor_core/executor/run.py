@@ -165,8 +165,10 @@ class Run:
         if request.new_session:
             await journal.forget_session(request.conversation_key)
         session_id = await journal.session(request.conversation_key, agent.name)
-        inherited = None if session_id or request.new_session else request.inherited_session
-        if request.members and not agent.takes_members:
+        # Agents of other packages need not know of either.
+        goes_on = getattr(agent, "can_fork", False) and not session_id and not request.new_session
+        inherited = request.inherited_session if goes_on else None
+        if request.members and not getattr(agent, "takes_members", False):
             words = text("notice.members_ignored", count=len(request.members))
             self.emit(Notice(code="members_ignored", text=words))
         model = self._model_for(agent)
@@ -294,7 +296,7 @@ class Run:
         try:
             result = await agent.run(assignment, emit, self._stop)
             if _spoils_session(result):
-                forget = journal.forget_session(self.request.conversation_key)
+                forget = journal.forget_session(self.request.conversation_key, agent.name)
                 saving.append(jobs.spawn(forget, "forget"))
                 await asyncio.gather(*saving, return_exceptions=True)
                 if may_repeat():

@@ -273,9 +273,10 @@ class Journal:
             self._now(),
         )
 
-    async def forget_session(self, conversation_key: str) -> None:
-        """The next run of this key starts a new conversation."""
-        await self._write("DELETE FROM sessions WHERE conversation_key = ?", conversation_key)
+    async def forget_session(self, conversation_key: str, agent: str | None = None) -> None:
+        """The next run of this key starts a new conversation, with `agent` or with all of them."""
+        sql = "DELETE FROM sessions WHERE conversation_key = ? AND agent = coalesce(?, agent)"
+        await self._write(sql, conversation_key, agent)
 
     async def prune(self) -> KnownRuns:
         """Forget the oldest settled runs over the bound; returns all that were known before."""

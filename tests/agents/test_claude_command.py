@@ -83,28 +83,37 @@ def test_a_conversation_of_another_task_is_gone_on_from_and_not_gone_on_in(tmp_p
     assert argv[-2:] == ["--resume=s", "--fork-session"]
 
 
-OLD, NEW = (2, 1, 197), (2, 1, 332)
-
-
 @pytest.mark.parametrize(
-    ("files", "version", "is_told"),
+    ("files", "reads_it", "is_told"),
     [
-        (["AGENTS.md"], OLD, True),
-        (["AGENTS.md"], (), True),
-        (["AGENTS.md"], NEW, False),
-        (["agents.md"], NEW, True),
-        (["AGENTS.md", "CLAUDE.md"], OLD, False),
-        (["AGENTS.md", ".claude/CLAUDE.md"], OLD, False),
-        ([], OLD, False),
+        (["AGENTS.md"], False, True),
+        (["AGENTS.md"], True, False),
+        (["agents.md"], True, True),
+        (["AGENTS.md", "CLAUDE.md"], False, False),
+        (["AGENTS.md", ".claude/CLAUDE.md"], False, False),
+        ([], False, False),
     ],
 )
 def test_instructions_that_it_does_not_read_itself_are_told(
-    files: list[str], version: tuple[int, ...], is_told: bool, tmp_path: Path
+    files: list[str], reads_it: bool, is_told: bool, tmp_path: Path
 ) -> None:
     (tmp_path / ".claude").mkdir()
     for name in files:
         (tmp_path / name).write_text("Use tabs.")
-    assert ("Use tabs." in unread_instructions(tmp_path, version)) is is_told
+    assert ("Use tabs." in unread_instructions(tmp_path, reads_it=reads_it)) is is_told
+
+
+def test_instructions_are_told_from_the_top_of_the_repository_down(tmp_path: Path) -> None:
+    folder = tmp_path / "project" / "inner"
+    folder.mkdir(parents=True)
+    (tmp_path / "project" / ".git").mkdir()
+    for place in (tmp_path, tmp_path / "project", folder):
+        (place / "AGENTS.md").write_text(f"Of {place.name}.")
+    told = unread_instructions(folder, reads_it=False)
+    assert [line for line in told.splitlines() if line.startswith("Of ")] == [
+        "Of project.",
+        "Of inner.",
+    ]
 
 
 def test_instructions_that_lie_elsewhere_are_not_told(tmp_path: Path) -> None:
@@ -112,7 +121,7 @@ def test_instructions_that_lie_elsewhere_are_not_told(tmp_path: Path) -> None:
     project.mkdir()
     (tmp_path / "secret").write_text("key")
     (project / "AGENTS.md").symlink_to(tmp_path / "secret")
-    assert unread_instructions(project, OLD) == ""
+    assert unread_instructions(project, reads_it=False) == ""
 
 
 def test_a_system_prompt_of_any_length_goes_by_file(tmp_path: Path) -> None:

@@ -127,8 +127,60 @@ def test_a_text_that_was_streamed_in_part_is_completed_and_never_repeated() -> N
     assert said(heard(delta("Hello"), whole, whole)) == "Hello, world"
 
 
-def test_a_text_that_was_asked_for_again_is_said_whole() -> None:
-    assert said(heard(delta("half of "), text_block("Here."))) == "half of \n\nHere."
+def stream(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "stream_event", "event": {"type": kind}} | fields
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        [text_block("Here.")],
+        [stream("message_start"), delta("He"), text_block("Here.")],
+        [text_block("Here."), stream("message_start"), text_block("And more.")],
+    ],
+    ids=["whole", "streamed", "with more"],
+)
+def test_a_text_that_was_asked_for_again_stands_in_the_answer_once(
+    again: list[dict[str, Any]],
+) -> None:
+    events = heard(stream("message_start"), delta("half of "), *again, result())
+    last = events[-1]
+    assert isinstance(last, AgentResult)
+    assert last.answer(said(events)) == said(events).removeprefix("half of \n\n")
+    assert [event.code for event in events if isinstance(event, Notice)] == ["text_abandoned"]
+
+
+def gone_on(*half: dict[str, Any], kept: int) -> list[AgentEvent]:
+    """An answer that broke off, of which so many blocks are kept, and how it went on."""
+    gone = {"abandoned_blocks": {"from_block_index": kept}}
+    start = stream("message_start")
+    asked = {"type": "user", "message": {"content": [{"type": "text", "text": "Resume."}]}}
+    stop = stream("message_stop", **gone)
+    return heard(start, *half, stop, asked, start, delta("and one."), result())
+
+
+def test_a_text_that_broke_off_is_gone_on_with_where_it_stops() -> None:
+    events = gone_on(delta("One half "), text_block("One half "), kept=1)
+    assert said(events) == "One half and one."
+    assert not [event for event in events if isinstance(event, Notice)]
+
+
+def test_a_text_of_which_nothing_is_kept_does_not_stand_in_the_answer() -> None:
+    events = gone_on(delta("One half "), kept=0)
+    last = events[-1]
+    assert isinstance(last, AgentResult)
+    assert last.answer(said(events)) == "and one."
+
+
+def test_behind_a_thought_that_broke_off_a_paragraph_begins() -> None:
+    events = gone_on(delta("One."), text_block("One."), kept=2)
+    assert said(events) == "One.\n\nand one."
+
+
+def test_a_sub_agent_that_speaks_meanwhile_breaks_no_text() -> None:
+    other = {"type": "user", "message": {"content": "go"}, "parent_tool_use_id": "1"}
+    events = heard(stream("message_start"), delta("Hel"), other, delta("lo"), text_block("Hello"))
+    assert said(events) == "Hello"
 
 
 def test_texts_that_were_not_streamed_are_paragraphs() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from executor_core.model import AgentEvent, AgentResult, Notice
-from tests.agents.test_claude_dialogue import failure, heard, result, text_block
+from tests.agents.test_claude_dialogue import dialogue, failure, heard, result, text_block
 
 # --- what a person should know besides -----------------------------------------------------------
 
@@ -74,6 +75,44 @@ def test_tool_servers_that_did_not_start_are_named_once() -> None:
     words = " ".join(e.text for e in events if isinstance(e, Notice))
     assert codes(events) == ["mcp_dead", "mcp_dead"]
     assert ("“b” is not" in words, "“d” is not" in words) == (True, True)
+
+
+def servers(status: str) -> list[dict[str, Any]]:
+    return [{"name": "todo", "status": status}]
+
+
+def answer(status: str) -> dict[str, Any]:
+    response = {"subtype": "success", "response": {"mcpServers": servers(status)}}
+    return {"type": "control_response", "response": response}
+
+
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        ("connected", []),
+        ("failed", ["it did not start."]),
+        ("pending", ["it had not started by the end of the turn."]),
+    ],
+)
+def test_what_became_of_a_tool_server_that_was_starting_is_asked_for(
+    later: str, told: list[str]
+) -> None:
+    listener = dialogue()
+    listener.outgoing()
+    first = json.dumps(init(mcp_servers=servers("pending"))).encode()
+    assert list(listener.feed(first)) == []
+    assert b'"mcp_status"' in listener.outgoing()
+    lines = [*call(), answer(later), answer(later), text_block("Done."), result()]
+    events = [event for line in lines for event in listener.feed(json.dumps(line).encode())]
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert [words.partition("its tools: ")[2] for words in notices] == told
+
+
+def test_nothing_is_asked_of_tool_servers_that_are_there() -> None:
+    listener = dialogue()
+    listener.outgoing()
+    list(listener.feed(json.dumps(init(mcp_servers=servers("connected"))).encode()))
+    assert listener.outgoing() == b""
 
 
 def test_a_sub_agent_that_failed_is_told() -> None:

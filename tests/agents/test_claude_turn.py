@@ -129,6 +129,51 @@ def test_what_vanishes_from_the_background_without_a_word_is_waited_for_a_moment
     assert (turn.is_over, turn.may_take_s(600)) == (False, SETTLE_S)
 
 
+def test_what_is_told_only_to_the_turn_that_runs_is_waited_for_a_moment() -> None:
+    turn = Turn()
+    turn.began()
+    turn.task_started("t", AGENT)
+    turn.task_stopped("t")
+    turn.ended(Told.ANSWER, None)
+    assert (turn.is_over, turn.left, turn.may_take_s(600)) == (False, (), SETTLE_S)
+    turn.ended(Told.FAILURE, None)
+    assert turn.is_over
+
+
+def test_reports_that_come_one_by_one_each_bring_a_turn() -> None:
+    turn = Turn()
+    turn.began()
+    for name in ("one", "two"):
+        turn.task_started(name, AGENT)
+    turn.ended(Told.ANSWER, None)
+    for name in ("one", "two"):
+        turn.task_stopped(name)
+    for name, is_last in (("one", False), ("two", True)):
+        assert turn.task_ended(name) is AGENT
+        turn.began()
+        turn.ended(Told.REPORT, None)
+        assert turn.is_over is is_last
+
+
+def test_a_report_during_a_further_turn_is_waited_for() -> None:
+    turn = answered()
+    turn.began()
+    turn.task_ended("t")
+    turn.ended(Told.REPORT, None)
+    assert not turn.is_over
+
+
+def test_what_stops_in_the_foreground_brings_no_report() -> None:
+    turn = Turn()
+    turn.began()
+    turn.tool_called(JOB.call_id)
+    turn.task_started("t", JOB)
+    turn.task_stopped("t")
+    assert turn.task_ended("t") is JOB
+    turn.ended(Told.ANSWER, None)
+    assert turn.is_over
+
+
 def test_a_name_that_is_known_better_is_kept() -> None:
     turn = answered()
     turn.task_started("t", JOB)

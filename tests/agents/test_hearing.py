@@ -118,6 +118,13 @@ async def test_an_agent_that_is_silent_behind_a_lost_line_has_said_its_last_word
     assert await stage.code_after(GAP_LIMIT_S) == "agent_word_lost"
 
 
+async def test_a_line_that_is_lost_behind_others_is_not_looked_for_among_them(
+    stage: Stage,
+) -> None:
+    stage.hear(b"word", b"word", b"", gaps=1)
+    assert await stage.code_after(GAP_LIMIT_S) == "agent_word_lost"
+
+
 async def test_a_lost_line_is_said_once_and_forgotten_with_the_next(stage: Stage) -> None:
     stage.hear(b"", gaps=1)
     stage.hear(b"word", gaps=1)

@@ -160,6 +160,19 @@ async def test_claude_code_in_a_folder_inside_a_repository_hears_of_the_outer_in
             assert [one for one in (*wanted, "of the inner folder") if one not in told] == []
 
 
+async def test_claude_code_reads_agents_md_of_a_foreign_folder(
+    tmp_path: Path, each_claude_cli: Path
+) -> None:
+    def plant(folder: Folder) -> None:
+        folder.write("AGENTS.md", "INSTRUCTION-TOP\n")
+
+    async with (
+        model_api([say("Done.")]) as api,
+        at_work(tmp_path, ClaudeCode, each_claude_cli, api, plant) as scene,
+    ):
+        assert "INSTRUCTION-TOP" in scene.told_model
+
+
 async def test_settings_of_a_trusted_folder_count_in_claude_code(
     tmp_path: Path, claude_cli: Path
 ) -> None:

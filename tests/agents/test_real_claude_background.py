@@ -12,7 +12,6 @@ import pytest
 
 from executor_core.agents import AgentHost, ClaudeCode, claude_dialogue, hearing
 from executor_core.agents.agent import Wait
-from executor_core.agents.drive import EXIT_GRACE_S
 from executor_core.model import AgentResult, Notice
 from tests.support.agent_stage import Run, agent_host, assignment, running
 from tests.support.model_api import (
@@ -104,7 +103,7 @@ SUB = {"description": "look", "prompt": "Sub task", "subagent_type": "general-pu
 
 @pytest.mark.parametrize(
     ("more", "seconds"),
-    [({}, EXIT_GRACE_S + 4), ({"run_in_background": True}, 3)],
+    [({}, 25), ({"run_in_background": True}, 3)],
     ids=["default", "background"],
 )
 async def test_a_sub_agent_does_its_work_and_is_part_of_the_answer(
@@ -118,6 +117,26 @@ async def test_a_sub_agent_does_its_work_and_is_part_of_the_answer(
             assert run.events[-1].error is None  # type: ignore[union-attr]
         async with talk.turn("And now?") as run:
             assert run.text == "REAL-ANSWER"
+
+
+async def test_a_sub_agent_that_ends_while_the_turn_goes_on_holds_nothing_up(
+    each_claude_cli: Path, tmp_path: Path
+) -> None:
+    call = use("Agent", **SUB, run_in_background=True)
+
+    def script(request: ModelRequest) -> Turn:
+        if "Main task" not in "".join(request.prompts):
+            return say("SUB-DONE")
+        if len(request.tool_results) == 1:
+            return use("Bash", command="python3 -c 'import time; time.sleep(4)'")
+        return say("MAIN-END") if request.tool_results else call
+
+    async with (
+        conversation(tmp_path, each_claude_cli, script) as talk,
+        talk.turn("Main task") as run,
+    ):
+        assert run.text.startswith("MAIN-END")
+        assert notices(run) == []
 
 
 async def test_a_background_job_that_ends_reports_in_the_answer(
@@ -235,3 +254,17 @@ async def test_a_tool_server_that_does_not_start_is_named(
     ):
         assert run.text == "Added."
         assert "todo-list" in notices(run)[0]
+
+
+async def test_a_tool_server_that_ends_behind_the_beginning_is_named(
+    claude_cli: Path, tmp_path: Path
+) -> None:
+    ends = {"type": "stdio", "command": "sh", "args": ["-c", "sleep 4; exit 3"]}
+    script = [use("Bash", command="python3 -c 'import time; time.sleep(6)'"), say("Done.")]
+    async with (
+        conversation(tmp_path, claude_cli, script) as talk,
+        talk.turn("Go", mcp_servers={"todo-list": ends}) as run,
+    ):
+        assert run.text == "Done."
+        [words] = notices(run)
+        assert "todo-list" in words

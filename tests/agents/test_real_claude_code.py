@@ -44,7 +44,8 @@ from tests.support.model_api import (
 from tests.support.scripted_api import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-OWNER = "0123456789abcdef"
+OWNER = f"{os.getpid():016x}"
+"""Not that of another test session on this computer, whose runs have the same names."""
 
 
 class Real:

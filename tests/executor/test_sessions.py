@@ -9,6 +9,7 @@ import pytest
 from executor_core.agents.failures import failure
 from executor_core.model import Image, Notice, RunState, ToolStarted
 from tests.executor.room import Room, request
+from tests.support.scripted_agent import ScriptedAgent
 
 LOST = failure("session_not_found", session_id="old")
 SPOILT = failure("session_unusable", reason="image exceeds 5 MB")
@@ -40,6 +41,30 @@ async def test_a_session_that_cannot_be_used_is_replaced_once_with_a_notice(
     assert (await room.door.outcome()).state is RunState.COMPLETED
     assert notices(room) == [notice]
     assert await room.journal.session("talk", "scripted") == "new"
+
+
+async def test_a_session_that_is_forgotten_leaves_the_other_agents_theirs(room: Room) -> None:
+    await room.journal.save_session("talk", "scripted", "old")
+    await room.journal.save_session("talk", "other", "theirs")
+    await room.submit(request(**TALK))
+    (await room.agent.started()).finish(error=FULL)
+    (await room.agent.started()).finish(error=FULL)
+    await room.door.outcome()
+    assert await room.journal.session("talk", "scripted") is None
+    assert await room.journal.session("talk", "other") == "theirs"
+
+
+@pytest.mark.parametrize("can_fork", [True, False])
+async def test_an_inherited_session_is_for_an_agent_that_leaves_it_as_it_is(
+    room: Room, monkeypatch: pytest.MonkeyPatch, can_fork: bool
+) -> None:
+    monkeypatch.setattr(ScriptedAgent, "can_fork", can_fork)
+    await room.submit(request(**TALK, inherited_session="theirs"))
+    performance = await room.agent.started()
+    told = performance.assignment.session_id, performance.assignment.is_fork
+    assert told == (("theirs", True) if can_fork else (None, False))
+    performance.finish("Done.")
+    await room.door.outcome()
 
 
 async def test_the_notice_says_why_and_what_the_new_conversation_does_not_know(room: Room) -> None:

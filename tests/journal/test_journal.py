@@ -146,6 +146,9 @@ async def test_sessions_are_kept_per_conversation_and_agent(journal: Journal) ->
     await journal.save_session("talk", "b", "s-3")
     assert await journal.session("talk", "a") == "s-2"
     assert await journal.session("other", "a") is None
+    await journal.forget_session("talk", "a")
+    assert await journal.session("talk", "a") is None
+    assert await journal.session("talk", "b") == "s-3"
     await journal.forget_session("talk")
     assert await journal.session("talk", "b") is None
 
