@@ -166,7 +166,7 @@ class LocalControl:
     async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
         used = await self._resources()
         rows = await self._executor.history(limit, before)
-        found = {row.run_id: _recorded(row) for row in rows}
+        found = {row.run_id: self._recorded(row) for row in rows}
         active = {a.request.run_id: _active(a, used) for a in self._executor.active}
         found |= {i: run for i, run in active.items() if before is None or i in found}
         return tuple(sorted(found.values(), key=lambda run: run.accepted_at, reverse=True))
@@ -177,10 +177,27 @@ class LocalControl:
         active = {a.request.run_id: _active(a, used) for a in self._executor.active}
         is_asked_for = row.awaits_delivery or row.delivered_at is not None
         return RunDetail(
-            run=active.get(run_id) or _recorded(row),
+            run=active.get(run_id) or self._recorded(row),
             outcome=row.outcome,
             delivered=not row.awaits_delivery if is_asked_for else None,
             folder=await self._executor.folder(run_id),
+        )
+
+    def _recorded(self, row: RunRow) -> RunSummary:
+        outcome = row.outcome
+        return RunSummary(
+            run_id=row.run_id,
+            source=row.source,
+            task_id=row.task_id,
+            subtask_id=row.subtask_id,
+            agent=row.agent,
+            state=RunState(row.state),
+            started_at=row.started_at,
+            accepted_at=row.accepted_at,
+            title=row.title,
+            finished_at=outcome.timings.finished_at if outcome else None,
+            error=outcome.error.code if outcome and outcome.error else None,
+            waits_for_disk=row.run_id in self._executor.waiting_for_disk,
         )
 
     async def _resources(self) -> Mapping[str, Resources]:
@@ -216,7 +233,7 @@ class LocalControl:
         )
         answer = await self._executor.submit(request)
         if isinstance(answer, Refused):
-            raise ExecutorError(answer.error.code, limit=self._executor.table.queue_limit)
+            raise answer.error
         if submission.for_process is not None:
             watching = self._cancel_without(submission.for_process, run_id)
             self._jobs.spawn(watching, f"watch who asked for {run_id}")
@@ -387,21 +404,4 @@ def _active(active: ActiveRun, used: Mapping[str, Resources]) -> RunSummary:
         accepted_at=active.run.accepted_at,
         title=request.title,
         resources=used.get(request.run_id),
-    )
-
-
-def _recorded(row: RunRow) -> RunSummary:
-    outcome = row.outcome
-    return RunSummary(
-        run_id=row.run_id,
-        source=row.source,
-        task_id=row.task_id,
-        subtask_id=row.subtask_id,
-        agent=row.agent,
-        state=RunState(row.state),
-        started_at=row.started_at,
-        accepted_at=row.accepted_at,
-        title=row.title,
-        finished_at=outcome.timings.finished_at if outcome else None,
-        error=outcome.error.code if outcome and outcome.error else None,
     )

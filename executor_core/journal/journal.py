@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
+from executor_core.journal.reserve import Reserve
 from executor_core.model import Outcome, RunRequest, RunState, Source, Timings
 
 _log = logging.getLogger("executor.journal")
@@ -129,11 +130,12 @@ class Journal:
     """The only reader and writer of `journal.db`, from one thread of its own.
 
     Every method is one durable transaction (WAL, synchronous=FULL). A failing disk raises
-    ExecutorError("journal_failed").
+    ExecutorError("journal_failed"). With every run that is accepted, room for its end is kept.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
+        self._reserve = Reserve(path.with_name("reserve"))
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._db: sqlite3.Connection | None = None
@@ -167,6 +169,7 @@ class Journal:
         """The run exists from now on, whatever happens to us."""
 
         def work() -> None:
+            self._reserve.hold()
             with self._connection() as db:
                 self._insert(db, request, self._clock.now())
 
@@ -189,7 +192,7 @@ class Journal:
                 self._insert(db, request, outcome.timings.accepted_at)
                 _settle(db, request.run_id, outcome)
 
-        await self._run(work)
+        await self._run(self._in_any_room(work))
 
     async def settle(self, run_id: str, outcome: Outcome) -> None:
         """Record the outcome of a run of an earlier process."""
@@ -198,7 +201,7 @@ class Journal:
             with self._connection() as db:
                 _settle(db, run_id, outcome)
 
-        await self._run(work)
+        await self._run(self._in_any_room(work))
 
     async def delivered(self, run_id: str, error: str | None = None) -> None:
         """The server has it, or (`error`) has said for good that it will not take it."""
@@ -275,13 +278,27 @@ class Journal:
             try:
                 return work()
             except _FAILURES as error:
+                reason = getattr(error, "strerror", None) or error
                 raise ExecutorError(
-                    "journal_failed", retryable=True, path=self._path, reason=error
+                    "journal_failed", retryable=True, path=self._path, reason=reason
                 ) from error
 
         if self._is_closed:
             raise ExecutorError("journal_failed", path=self._path, reason="closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    def _in_any_room(self, work: Callable[[], None]) -> Callable[[], None]:
+        """`work` for which the reserve is given up where the disk has no other room."""
+
+        def carried_out() -> None:
+            try:
+                work()
+            except (sqlite3.Error, OSError):
+                if not self._reserve.release():
+                    raise
+                work()
+
+        return carried_out
 
     async def _write(self, sql: str, *values: object) -> None:
         def work() -> None:
@@ -339,6 +356,7 @@ class Journal:
         if self._db is not None:
             self._db.close()
             self._db = None
+            self._reserve.release()
 
     def _insert(self, db: sqlite3.Connection, request: RunRequest, accepted_at: datetime) -> None:
         fields = structs.asdict(row_of(request, accepted_at)) | {

@@ -73,6 +73,7 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
                 "title": "do it",
                 "finished_at": None,
                 "error": None,
+                "waits_for_disk": False,
                 "resources": None,
             }
         ],
