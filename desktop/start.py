@@ -16,10 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import click
-
 from executor_core.cli.context import Invocation
 from executor_core.cli.main import main as run_cli
+from executor_core.cli.out import say
 from executor_core.cli.start import (
     at_work,
     greet,
@@ -55,7 +54,7 @@ def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given
     """Run with a tray until the person, a signal or a verb ends it."""
     config = invocation.config()
     if not no_gui and (reason := why_no_window()) is not None:
-        click.echo(text("desktop.no_qt", reason=reason), err=True)
+        say(text("desktop.no_qt", reason=reason), err=True)
         no_gui = True
     if no_gui:
         start_headless(invocation, no_gui=True, standalone=standalone, token_given=token_given)
@@ -65,7 +64,7 @@ def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given
     from desktop.system.single import channel_of, raise_running
 
     if raise_running(channel_of(config.home.path)):
-        click.echo(text("desktop.raised"))
+        say(text("desktop.raised"))
         return
 
     from desktop.system.loop import DesktopLoop
@@ -213,7 +212,7 @@ class _Desktop:
         leaving = asyncio.Event()
         leave_on_signals(leaving.set)
         async with RemoteControl.of_home(self._config.home.api_json) as control:
-            click.echo(text("desktop.attached", pid=pid))
+            say(text("desktop.attached", pid=pid))
             self._open(control, leaving.set, pid)
             await leaving.wait()
             await self.close()

@@ -26,11 +26,11 @@ from executor_core.config.accounts import AccountPins
 from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
 from executor_core.config.home import Home, InstanceLock, locked, user_home
-from executor_core.config.identity import device_id, device_name
+from executor_core.config.identity import device_name, id_of
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
-from executor_core.config.token import TokenSources
+from executor_core.config.token import WAITING, TokenSources
 from executor_core.config.writing import PATIENCE_S
 from executor_core.control import Address, Control, LocalControl, Presence
 from executor_core.desk.computer import make_host
@@ -48,7 +48,7 @@ from executor_core.links.device import (
     LinkTiming,
     Registration,
 )
-from executor_core.process import login_shell_path, reap_orphans, resources_by_run, sweep
+from executor_core.process import reap_orphans, resources_by_run, sweep
 from executor_core.web import OWNER, Listener, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
@@ -118,6 +118,7 @@ class Application:
                     clock=self._clock,
                 ),
                 self._recorder(),
+                self._is_trusted,
             ),
             runs_folder=self._home.runs,
             slots=config[options.DEVICE_MAX_CONCURRENT_TASKS],
@@ -127,7 +128,7 @@ class Application:
         self._presence = Presence(
             version=__version__,
             pid=os.getpid(),
-            device_id=device_id(self._home, config[options.DEVICE_ID]),
+            device_id=id_of(config),
             device_name=device_name(config[options.DEVICE_NAME]),
         )
         self._links: list[DeviceLink] = []
@@ -146,6 +147,7 @@ class Application:
             console=self.console_url,
             measure=partial(resources_by_run, self._host.owner),
             program_path=lambda: self._host.path,
+            ask_login_shell=partial(self._host.ready, anew=True),
             clock=self._clock,
         )
 
@@ -327,20 +329,23 @@ class Application:
         secrets = known_secrets()
         return Recorder(self._host, secrets.holds_one, (home, self._config[options.WORKSPACE_ROOT]))
 
+    def _is_trusted(self, folder: Path) -> bool:
+        """Whether the settings of `folder` count, by what the owner says now. Blocks."""
+        try:
+            trusted = self._load()[options.AGENTS_TRUSTED_FOLDERS]
+        except ExecutorError:  # what is wrong in the file is told elsewhere
+            trusted = ()
+        place = folder.resolve()
+        return any(place.is_relative_to(root.resolve()) for root in trusted)
+
     def _make_agents(self, own_command: Sequence[str]) -> Agents:
         demo = DemoAgent(self._host, [*own_command, "demo-agent"]) if self._standalone else None
         return agents_here(self._host, self._config[options.AGENTS_ACP], stand_in=demo)
 
     async def _look_around(self) -> None:
         """What the first run may need and the start must not wait for."""
-        environment = self._config.environment
-        path = environment.get("PATH", os.defpath)
-        try:
-            await sweep(self._host.owner, alive=(), clock=self._clock)
-            path = await login_shell_path(environment, self._clock)
-        finally:
-            # Runs wait for this where a program is not on our own PATH.
-            self._host.use_path(path)
+        await sweep(self._host.owner, alive=(), clock=self._clock)
+        await self._host.ready()
         await asyncio.to_thread(_clear_leftovers, self._host)
         for agent in await self.control.agents():
             problem = f"cannot be used: {agent.problem.code}" if agent.problem else "can be used"
@@ -441,12 +446,19 @@ def is_standalone(config: Config, asked: bool) -> bool:
 
 
 def check_configured(config: Config, *, standalone: bool) -> None:
-    """Raise ExecutorError("not_configured") without a server and a token, or the hub."""
+    """Raise ExecutorError("not_configured") without a server and a token, or the hub.
+
+    A locked keychain may hold one: the link waits for it.
+    """
     if standalone:
         return
     server = config[options.SERVER_URL]
-    if not server or TokenSources(config).current(server) is None:
-        raise ExecutorError("not_configured")
+    try:
+        if not server or TokenSources(config).current(server) is None:
+            raise ExecutorError("not_configured")
+    except ExecutorError as error:
+        if error.code not in WAITING:
+            raise
 
 
 def _make_folders(config: Config) -> None:

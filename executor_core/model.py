@@ -17,6 +17,15 @@ _SECRET_NAME = re.compile(
     "AUTH(?!OR(?!I[SZ]))|COOKIE|CREDENTIAL|KEY|PASSWORD|SECRET|TOKEN",  # authors are no secret
     re.IGNORECASE,
 )
+_PLAIN_HEADERS = frozenset(
+    f"{group}{name}"
+    for group, names in {
+        "": ("accept", "accept-encoding", "accept-language", "content-type", "user-agent"),
+        "anthropic-": ("beta", "version"),
+        "openai-": ("beta",),
+    }.items()
+    for name in names
+)
 _HAN = re.compile("[\u4e00-\u9fff]")
 _ENDS = tuple(".!?:…。！？：")
 _CLOSING = "\"')”’）"
@@ -58,11 +67,12 @@ def new_run_id() -> str:
 # --- what is asked -----------------------------------------------------------------------------
 
 
-_ACCESS_VARIABLES = frozenset(
-    f"{vendor}_{name}"
-    for vendor in ("ANTHROPIC", "OPENAI")
-    for name in ("API_KEY", "AUTH_TOKEN", "BASE_URL")
+_ACCESS_VARIABLE = re.compile(
+    r"(ANTHROPIC|AWS|AZURE|CLAUDE_CODE|CODEX|OPENAI|VERTEX)_(\w+_)?"
+    r"(API_KEY|(AUTH|OAUTH|BEARER)_TOKEN\w*|BASE_URL|API_BASE|API_HOST|API_URL|ENDPOINT|CUSTOM_HEADERS)",
+    re.IGNORECASE,
 )
+"""A key for a model, or where it is asked: in whatever spelling an agent or a library reads it."""
 
 
 class ModelConfig(Value, kw_only=True, frozen=True):
@@ -84,7 +94,9 @@ class ModelConfig(Value, kw_only=True, frozen=True):
     @property
     def brings_access(self) -> bool:
         """True if the task pays for the model itself, so that the user's login must not be used."""
-        named_in_env = any(self.env.get(name) for name in _ACCESS_VARIABLES)
+        named_in_env = any(
+            value and _ACCESS_VARIABLE.fullmatch(name) for name, value in self.env.items()
+        )
         return bool(self.api_key or self.base_url or named_in_env)
 
     def __repr__(self) -> str:
@@ -92,11 +104,12 @@ class ModelConfig(Value, kw_only=True, frozen=True):
 
 
 class Image(Value, kw_only=True, frozen=True):
-    """A picture inside a prompt."""
+    """A picture inside a prompt. `path`: it lies there as a file too, and the prompt says so."""
 
     media_type: str
     data: str
     """Base64."""
+    path: str = ""
 
 
 class TaskFolder(Value, kw_only=True, frozen=True, tag="task"):
@@ -138,10 +151,14 @@ class GitAuthor(Value, kw_only=True, frozen=True):
 
 
 class GitClone(Value, kw_only=True, frozen=True, tag="git"):
-    """A clone of `url` inside the task's folder, in a folder named after the repository."""
+    """A clone of `url` inside the task's folder, in a folder named after the repository.
+
+    `place` is that folder itself, where the task names one, under the rules of `Folder`.
+    """
 
     task_folder: str
     url: str
+    place: str = ""
     branch: str | None = None
     repo_name: str | None = None
     credential: GitCredential | None = None
@@ -156,10 +173,14 @@ Workspace: TypeAlias = TaskFolder | Folder | GitClone
 
 
 class Attachment(Value, kw_only=True, frozen=True):
-    """A file that a person put beside the prompt. `name` is as it came, so it may be anything."""
+    """A file that a person put beside the prompt. `name` is as it came, so it may be anything.
+
+    `subtask_id` is the turn that it was sent with, where the server says so.
+    """
 
     id: int
     name: str = ""
+    subtask_id: int | None = None
     size_bytes: int | None = None
     media_type: str = ""
 
@@ -195,11 +216,31 @@ class Materials(Value, kw_only=True, frozen=True):
         return f"Materials({self.server!r}, attachments={ids}, skills={names})"
 
 
-class Permission(StrEnum):
-    """What the agent may do without asking."""
+class Member(Value, kw_only=True, frozen=True):
+    """An agent that the one who is asked may hand work to. `name`: letters, digits and dashes."""
 
-    UNATTENDED = "unattended"
+    name: str
+    description: str
+    prompt: str
+
+
+class Permission(StrEnum):
+    """What the agent may do without asking, the strictest first.
+
+    `plan` and `auto` are Claude Code's own modes: look and plan only, and whatever its own check
+    of each step lets through.
+    """
+
+    READ_ONLY = "read_only"
+    PLAN = "plan"
     WORKSPACE_WRITE = "workspace_write"
+    AUTO = "auto"
+    UNATTENDED = "unattended"
+
+
+def strictest(*permissions: Permission) -> Permission:
+    """The one that allows least."""
+    return min(permissions, key=list(Permission).index)
 
 
 class Limits(Value, kw_only=True, frozen=True):
@@ -218,7 +259,9 @@ class RunRequest(Value, kw_only=True, frozen=True):
     `address` is the server and account that the outcome belongs to; None means nobody waits for it.
     `mcp_servers` by name: `type` is `stdio` (with `command`, `args`, `env`), `http` or `sse` (both
     with `url`, `headers`). `remarks` are what the person is told first, such as what was left out.
-    `other_secrets` stand in it where their place does not tell that they are secret.
+    `other_secrets` stand in it where their place does not tell that they are secret. `variables`
+    are told to the agent's programs. `inherited_session`: what the agent calls the conversation
+    that a new one goes on from, leaving the old as it is.
     """
 
     run_id: str = field(default_factory=new_run_id)
@@ -244,12 +287,19 @@ class RunRequest(Value, kw_only=True, frozen=True):
     limits: Limits = Limits()
     extra_args: tuple[str, ...] = ()
     other_secrets: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
+    inherited_session: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be seen of this request: keys, tokens, and what servers of tools want."""
         found = [self.model.api_key or "", self.materials.token, *self.other_secrets]
-        named: list[object] = [self.model.env, self.model.headers]
+        for name, value in self.model.headers.items():
+            # Gateways take keys under any name but those that say how to speak.
+            if name.lower() not in _PLAIN_HEADERS:
+                found += _seen_alone(name, value)
+        named: list[object] = [self.model.env]
         if isinstance(self.workspace, GitClone) and self.workspace.credential is not None:
             found.append(self.workspace.credential.token)
         for server in self.mcp_servers.values():
@@ -267,11 +317,16 @@ def secret_values(values: object) -> list[str]:
     found = []
     for name, value in values.items() if isinstance(values, dict) else ():
         if isinstance(value, str) and is_secret_name(str(name)):
-            found.append(value.strip())
-            if "cookie" in str(name).lower():
-                found += [pair.partition("=")[2].strip(' "') for pair in value.split(";")]
-            elif len(words := value.split()) == 2:
-                found.append(words[1])  # behind a scheme, such as Bearer
+            found += _seen_alone(str(name), value)
+    return found
+
+
+def _seen_alone(name: str, value: str) -> list[str]:
+    found = [value.strip()]
+    if "cookie" in name.lower():
+        found += [pair.partition("=")[2].strip(' "') for pair in value.split(";")]
+    elif len(words := value.split()) == 2:
+        found.append(words[1])  # behind a scheme, such as Bearer
     return found
 
 
@@ -361,7 +416,8 @@ class Outcome(Value, kw_only=True, frozen=True):
 class Availability(Value, kw_only=True, frozen=True):
     """Whether an agent can work on this computer, and if not, why and what to do.
 
-    `login` names the login or key that is in use, never the key itself.
+    `login` names the login or key that is in use, never the key itself. `variables` are the names
+    of what it gets of the owner's environment, beyond what every program gets.
     """
 
     name: str
@@ -372,6 +428,7 @@ class Availability(Value, kw_only=True, frozen=True):
     login: str | None = None
     minimum_version: str | None = None
     problem: ErrorInfo | None = None
+    variables: tuple[str, ...] = ()
 
 
 class Resources(Value, kw_only=True, frozen=True, omit_defaults=False):
@@ -395,8 +452,15 @@ class LinkState(StrEnum):
     STOPPED = "stopped"
 
 
+KEYCHAIN = "keychain"
+"""Why a link is offline before it began: a locked keychain has its token."""
+TWIN = "twin"
+"""Why a link is rejected although its token is good: another home has the id of this device."""
+
+
 class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
-    """A link as people see it. `reason` is a sentence; `next_attempt_in_s` counts from now.
+    """A link as people see it. `reason` is a sentence, for some reasons `code` is its stable name;
+    `next_attempt_in_s` counts from now.
 
     `token_warning_h` is 48, 24 or 1 when the token ends within so many hours, and 0 once it ended.
     """
@@ -407,6 +471,7 @@ class LinkStatus(Value, kw_only=True, frozen=True, omit_defaults=False):
     since: datetime
     dialect: str | None = None
     reason: str | None = None
+    code: str | None = None
     next_attempt_in_s: float | None = None
     token_expires_at: datetime | None = None
     token_warning_h: int | None = None
@@ -441,7 +506,7 @@ class SessionStarted(Event, kw_only=True, frozen=True, tag="session"):
 
 
 class TextDelta(Event, kw_only=True, frozen=True, tag="text_delta"):
-    """More of the answer; the concatenation of all of them is the outcome's text."""
+    """More of the answer; all of them together are the outcome's text (but see AgentResult)."""
 
     text: str
 
@@ -499,12 +564,18 @@ class AgentResult(Event, kw_only=True, frozen=True, tag="result"):
     """The agent's own last word. Once it is seen, a cancel comes too late.
 
     `final_text` is the agent's own summary; it stands in for the outcome's text only where nothing
-    was streamed.
+    was streamed. With `replaces_text` it is the whole answer instead: something that was streamed
+    does not belong to it.
     """
 
     final_text: str = ""
+    replaces_text: bool = False
     error: ErrorInfo | None = None
     usage: Usage | None = None
+
+    def answer(self, streamed: str) -> str:
+        """The text of the outcome, given all that was streamed."""
+        return self.final_text if self.replaces_text else streamed or self.final_text
 
 
 class RunEnded(Event, kw_only=True, frozen=True, tag="run_ended"):

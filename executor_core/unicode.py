@@ -7,9 +7,13 @@ no text. Python keeps both inside a str; UTF-8, and so JSON and SQLite, refuse t
 from __future__ import annotations
 
 import json
+import os
+import re
 from typing import Any, TypeVar
 
 import msgspec
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 _COMPOUND = (b"{", b"[")
 _S = TypeVar("_S", bound=msgspec.Struct | dict[str, Any])
@@ -24,6 +28,11 @@ def encodable(value: _S) -> _S:
         mended: _S = msgspec.json.decode(text.encode(errors="replace"), type=type(value))
         return mended
     return value
+
+
+def shown(path: str) -> str:
+    """A path as text, with `UNKNOWN` for every byte that is none."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def decode_json(line: bytes) -> object:
@@ -47,3 +56,35 @@ def _decode_patiently(line: bytes) -> object:
         return msgspec.json.decode(text.encode(errors="replace"))
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+_COMMANDS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+_BEYOND_ASCII = re.compile("[\x7f-\U0010ffff]")
+
+
+def visible(words: str) -> str:
+    """`words` without what a terminal or a page would obey: escapes, clears, turns of direction.
+
+    Each such character is spelled out, such as `\\x1b`. Tabs and ends of lines stay.
+    """
+    return _COMMANDS.sub(_spelled, words.replace("\r\n", "\n"))
+
+
+def one_line(words: str) -> str:
+    """The same where a line must stay one."""
+    return visible(words).replace("\n", "\\n").replace("\t", " ")
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+def plain_json(encoded: str, encoding: str) -> str:
+    """The same JSON in characters that a stream with `encoding` takes and no terminal obeys."""
+    is_whole = encoding.lower().replace("-", "").replace("_", "") == "utf8"
+    return (_COMMANDS if is_whole else _BEYOND_ASCII).sub(
+        lambda found: json.dumps(found[0])[1:-1], encoded
+    )

@@ -17,6 +17,7 @@ from PySide6.QtCore import (
 
 from executor_core.control.desk import LogLine
 from executor_core.texts import text
+from executor_core.unicode import visible
 
 MAX_ROWS = 100_000
 _SLACK = 2_000
@@ -147,7 +148,7 @@ class LogModel(QAbstractTableModel):
 
 
 def _rows(line: LogLine) -> Iterator[Row]:
-    first, *others = line.text.split("\n")
+    first, *others = visible(line.text).split("\n")
     yield Row(level=line.level, text=first, at=line.at, logger=line.logger)
     for other in others:
         yield Row(level=line.level, text=other)

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QLabel, QSizePolicy
 
 from desktop.parts.commands import has_command, rich
 from desktop.parts.style import GAP, Tone, colour, muted
+from executor_core.unicode import visible
 
 
 class Paragraph(QLabel):
@@ -24,7 +25,7 @@ class Paragraph(QLabel):
         self._paint()
 
     def setText(self, words: str) -> None:
-        self._words = words
+        self._words = words = visible(words)
         is_rich = has_command(words)
         self.setTextFormat(Qt.TextFormat.RichText if is_rich else Qt.TextFormat.PlainText)
         super().setText(rich(words) if is_rich else words)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from executor_core.control import RunSummary
 from executor_core.texts import text
+from executor_core.unicode import visible
 
 _MAX_TITLE = 48
 
@@ -21,7 +22,7 @@ def run_title(run: RunSummary) -> str:
 
 def shortened(words: str, longest: int) -> str:
     """One line of at most so many characters."""
-    line = " ".join(words.split())
+    line = visible(" ".join(words.split()))
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 from desktop.runs.looks import IS_HEAD, KIND, Looks
 from desktop.runs.story import Head, Kind, Part, Teller, broken, raw
 from executor_core.model import AgentEvent, ReasoningDelta, TextDelta
+from executor_core.unicode import visible
 
 FRAME_MS = 50
 CATCH_UP_MS = 10
@@ -158,7 +159,7 @@ class Output(QPlainTextEdit):
             and of_before.intProperty(KIND) == part.kind
             and not of_before.boolProperty(IS_HEAD)
         )
-        words = part.text
+        words = visible(part.text)
         if not goes_on:
             self._begin_line(cursor, part.kind, part.fold)
             words = words.lstrip("\n")  # the space between parts is ours
@@ -174,11 +175,11 @@ class Output(QPlainTextEdit):
         if head.fold in self._ends:
             block = self._head_of(head.fold)
             if block is not None:
-                _replace_text(block, sign + head.text)
+                _replace_text(block, sign + visible(head.text))
                 return
         cursor = self._end_of("")
         self._begin_line(cursor, head.kind, head.fold, is_head=True)
-        cursor.insertText(sign + head.text)
+        cursor.insertText(sign + visible(head.text))
         self._ends[head.fold] = cursor
 
     def _end_of(self, fold: str) -> QTextCursor:

@@ -110,7 +110,7 @@ class AgentList(QWidget):
     async def _look(self) -> None:
         self.again.setEnabled(False)
         try:
-            self.agents = await self._window.control.agents()
+            self.agents = await self._window.control.agents(anew=True)
         finally:
             self.again.setEnabled(True)
         self.retranslate()

@@ -116,6 +116,8 @@ def who_words(account: Account) -> str:
     """Who is signed in, and where the token is."""
     if account.server is None:
         return text("settings.nobody")
+    if account.problem is not None:
+        return account.problem.sentence
     if account.place is None:
         return text("settings.nobody_at", server=account.server)
     if account.is_api_key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from PySide6.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, make_heading
@@ -66,3 +66,11 @@ class Page(QWidget):
         self.host.words(button.setText, key)
         button.clicked.connect(lambda: act())
         return button
+
+    def row(self, *buttons: QPushButton) -> None:
+        """Buttons side by side at the end of the page."""
+        row = QHBoxLayout()
+        for button in buttons:
+            row.addWidget(button)
+        row.addStretch(1)
+        self.column.addLayout(row)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QFileDialog,
     QFrame,
     QHBoxLayout,
-    QListWidget,
     QPlainTextEdit,
-    QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -22,14 +18,15 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.phrases import duration
 from desktop.parts.style import GAP, Tone
 from desktop.parts.window import DeskWindow
+from desktop.settings.folders import FolderList
 from desktop.settings.page import Page
-from desktop.system.deletion import delete_later
 from executor_core.control import CleanReport, WorkspaceInfo
 from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
 TRUSTED = "workspace.trusted_folders"
+CONFIGURING = "agents.trusted_folders"
 _COLUMNS = ("name", "size", "age", "state")
 
 
@@ -41,17 +38,13 @@ class WorkspacesPage(Page):
 
     def __init__(self, window: DeskWindow) -> None:
         super().__init__(window)
-        self._trusted: tuple[str, ...] = ()
         self._found: Sequence[WorkspaceInfo] | None = None
         self.subheading("settings.trusted")
         self.sentence("settings.trusted_note", is_muted=True)
-        self.folders = QListWidget()
-        self.folders.setFixedHeight(10 * GAP)
-        window.words(self.folders.setAccessibleName, "settings.trusted")
-        self.add = self.button("settings.add_folder", self._choose_folder)
-        self.drop = self.button("settings.drop_folder", self._drop)
-        self.overridden = Paragraph(is_muted=True)
-        self.overridden.hide()
+        self.trusted = FolderList(self, TRUSTED, "settings.trusted")
+        self.subheading("settings.configuring")
+        self.sentence("settings.configuring_note", is_muted=True)
+        self.configuring = FolderList(self, CONFIGURING, "settings.configuring")
         self.list = QTreeWidget()
         self.total, self.problem = Paragraph(), Paragraph()
         self.clean = self.button("settings.clean", self._forecast)
@@ -61,15 +54,11 @@ class WorkspacesPage(Page):
         self.go = self.button("settings.clean_deed", self._go)
         self.stay = self.button("settings.no", self.panel.hide)
         self._lay_out()
-        self.folders.currentRowChanged.connect(lambda _: self._enable())
         self.list.itemSelectionChanged.connect(self._enable)
         self._enable()
 
     def _lay_out(self) -> None:
         column = self.column
-        column.addWidget(self.folders)
-        column.addWidget(self.overridden)
-        self._row(self.add, self.drop)
         self.subheading("settings.left_behind")
         for widget in (self.total, self.problem):
             column.addWidget(widget)
@@ -81,7 +70,7 @@ class WorkspacesPage(Page):
         self.list.setMinimumHeight(16 * GAP)
         self.host.words(self.list.setAccessibleName, "settings.left_behind")
         column.addWidget(self.list, 1)
-        self._row(self.clean, self.delete, self.refresh)
+        self.row(self.clean, self.delete, self.refresh)
         inside = QVBoxLayout(self.panel)
         inside.setContentsMargins(0, 0, 0, 0)
         self.preview.setReadOnly(True)
@@ -97,43 +86,9 @@ class WorkspacesPage(Page):
         self.panel.hide()
         column.addWidget(self.panel)
 
-    def _row(self, *buttons: QPushButton) -> None:
-        row = QHBoxLayout()
-        for button in buttons:
-            row.addWidget(button)
-        row.addStretch(1)
-        self.column.addLayout(row)
-
-    # --- trusted folders ------------------------------------------------------------------
-
     def take(self, settings: Mapping[str, Setting]) -> None:
-        setting = settings[TRUSTED]
-        self._trusted = setting.items
-        self.folders.clear()
-        self.folders.addItems(list(setting.items))
-        by = setting.overridden_by
-        self.overridden.say(text("settings.overridden", source=by) if by else "")
-        self.add.setEnabled(by is None)
-        self._enable()
-
-    def _choose_folder(self) -> None:
-        dialog = QFileDialog(self, text("settings.add_folder"))
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(lambda path: self.trust(Path(path)))
-        dialog.finished.connect(lambda *_: delete_later(dialog))
-        dialog.open()
-
-    def trust(self, folder: Path) -> None:
-        """Let tasks work in `folder`."""
-        if str(folder) not in self._trusted:
-            self._put((*self._trusted, str(folder)))
-
-    def _drop(self) -> None:
-        row = self.folders.currentRow()
-        self._put(self._trusted[:row] + self._trusted[row + 1 :])
-
-    def _put(self, folders: Sequence[str]) -> None:
-        self.host.ask(self.host.change(TRUSTED, list(folders) or None), "trusted folders")
+        self.trusted.take(settings)
+        self.configuring.take(settings)
 
     # --- what was left --------------------------------------------------------------------
 
@@ -177,7 +132,6 @@ class WorkspacesPage(Page):
         return [info.name, size_text(info.size_bytes), age, text(f"state.workspace.{state}")]
 
     def _enable(self) -> None:
-        self.drop.setEnabled(self.add.isEnabled() and self.folders.currentRow() >= 0)
         self.delete.setEnabled(bool(self.list.selectedItems()))
         self.clean.setEnabled(bool(self._found))
 

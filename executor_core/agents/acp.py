@@ -7,8 +7,10 @@ imported only when such an agent runs.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,8 +19,11 @@ from msgspec import field
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost
+from executor_core.agents.mcp import ToolServers, mcp_servers
+from executor_core.agents.repository import found, refuse
 from executor_core.errors import ExecutorError
 from executor_core.model import AgentResult, Availability, Notice, Value
+from executor_core.process import worth_telling
 from executor_core.resources import resource_path
 from executor_core.texts import text
 
@@ -27,6 +32,24 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _BUILT_IN = frozenset({"claude_code", "codex", "codex_exec", "demo", "opencode"})
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "auggie": (".augment/settings.json", ".augment/settings.local.json"),
+    "cline": (".cline", ".clinerules/hooks"),
+    "copilot": (".github/hooks", ".github/copilot", ".mcp.json", ".vscode/mcp.json"),
+    "cursor": (
+        ".cursor/cli.json",
+        ".cursor/hooks.json",
+        ".cursor/mcp.json",
+        ".cursor/sandbox.json",
+    ),
+    "gemini": (".gemini", ".env"),
+    "goose": (".goose", ".env"),
+    "kimi": (".kimi", ".kimi.toml", ".mcp.json", ".env"),
+    "mistral_vibe": (".vibe", ".env"),
+    "qwen_code": (".qwen", ".env"),
+}
+"""What in a folder configures an agent: nothing in the protocol keeps it from obeying that."""
+_ANY = tuple(sorted({name for names in SETTINGS.values() for name in names}))
 _KEYS = frozenset({"name", "title", "command", "env"})
 
 
@@ -64,6 +87,7 @@ class AcpAgent(Agent):
             is_usable=program is not None,
             path=str(program) if program else None,
             problem=problem,
+            variables=worth_telling({*self._host.variables, *wanted.env}),
         )
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
@@ -71,10 +95,15 @@ class AcpAgent(Agent):
         program = await self._host.find(definition.command[0])
         if program is None:
             raise self._missing()
+        files = await asyncio.to_thread(
+            found, assignment.folder, SETTINGS.get(definition.name, _ANY)
+        )
+        refuse(assignment, definition.title, files)
         if model.model or model.brings_access:
             # Where a model is named differs from agent to agent, and so do its names.
             words = text("notice.model_not_passed", agent=definition.title)
             emit(Notice(code="model_not_passed", text=words))
+        await self._tell_of_missing_servers(assignment, emit)
         env = definition.env if model.brings_access else {**model.env, **definition.env}
         make_dialogue = await asyncio.to_thread(load_dialogue)
         return await drive(
@@ -87,6 +116,22 @@ class AcpAgent(Agent):
             emit=emit,
             stop=stop,
         )
+
+    async def _tell_of_missing_servers(self, assignment: Assignment, emit: Emit) -> None:
+        """The protocol tells nothing of servers that do not start; this much can be known."""
+        title = self._definition.title
+        servers, _ = mcp_servers(assignment.mcp_servers, agent=title)
+        states = ToolServers(servers, title)
+        for server in servers:
+            if server.kind != "stdio" or "PATH" in server.env:
+                continue  # what a PATH of its own leads to is not ours to find
+            program = server.command
+            if os.path.dirname(program):
+                program = str(assignment.folder / program)
+            if await self._host.find(program) is None:
+                reason = text("mcp.no_program", program=server.command)
+                for notice in states.told(server.name, "failed", reason):
+                    emit(notice)
 
     def _missing(self) -> ExecutorError:
         definition = self._definition

@@ -7,10 +7,7 @@ nothing is used: pipes, time limits and the end of the process belong to `drive`
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,75 +15,42 @@ from acp import schema
 from pydantic import BaseModel, ValidationError
 
 from executor_core import __version__
-from executor_core.agents.agent import Assignment
-from executor_core.agents.mcp import McpServer, mcp_servers
-from executor_core.agents.tool_output import cut_output
-from executor_core.errors import ExecutorError
+from executor_core.agents.acp_calls import Calls
+from executor_core.agents.acp_failures import AUTH_REQUIRED, early_stop, refusal
+from executor_core.agents.acp_session import chosen_model, kinds_of, told_server
+from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
+from executor_core.agents.answer import Answer
+from executor_core.agents.failures import failure
+from executor_core.agents.loose_json import Json, as_dict, as_str
+from executor_core.agents.mcp import mcp_servers
 from executor_core.model import (
     AgentEvent,
     AgentResult,
     ErrorInfo,
-    FileChanged,
     Notice,
-    Permission,
     ReasoningDelta,
     SessionStarted,
-    TextDelta,
-    ToolFinished,
-    ToolStarted,
     Usage,
 )
 from executor_core.texts import text
 from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
-_Json = dict[str, Any]
 
 PROTOCOL_VERSION = 1
-_AUTH_REQUIRED = -32000
+LATE_WORDS_S = 0.5
+"""So long after the turn is over an agent's updates still belong to it: some send the last ones
+behind the answer to the prompt."""
 _METHOD_NOT_FOUND = -32601
 _INVISIBLE = "\u200b"
-
-_CHANGES = {"edit": "edited", "delete": "deleted", "move": "moved"}
-_EDITING = frozenset({"read", *_CHANGES})
-"""What may be done in the folder without a person's consent, if work in it was permitted."""
-_ALLOW = ("allow_once", "allow_always")
-_REJECT = ("reject_once", "reject_always")
-_EARLY_STOPS = {
-    "max_tokens": "acp.prompt_cut",
-    "max_turn_requests": "acp.too_many_turns",
-    "cancelled": "acp.stopped_itself",
-}
-# The protocol passes on what the model service said, but not its status.
-_MEANINGS = (
-    (r"usage limit|quota|insufficient (balance|credit|fund)|credit balance", "model_usage_limit"),
-    (r"api.?key|unauthori[sz]ed|invalid.{0,20}(token|credential)|authenticat", "model_key_refused"),
-    (r"rate.?limit|too many requests", "model_rate_limited"),
-    (r"overloaded", "model_overloaded"),
-    (r"(cannot|unable to|failed to) connect|econnrefused|enotfound", "model_unreachable"),
-    (r"model.{0,80}(not found|not exist|unknown)|(unknown|no such) model", "model_unknown"),
-)
 
 ModelCheck = Callable[[str | None, frozenset[str]], ErrorInfo | None]
 """Judges the model of a session, before anything is sent to it: its name and all that are offered;
 None and nothing where the agent does not say."""
 
 
-@dataclass
-class _Call:
-    """A tool call as it grows."""
-
-    name: str
-    kind: str | None = None
-    input: _Json = field(default_factory=dict)
-    output: object = None
-    content: list[Any] = field(default_factory=list)
-    paths: tuple[str, ...] = ()
-    is_started: bool = False
-
-
 class AcpDialogue:
-    """The handshake, a session, one prompt, and everything up to the agent's answer to it.
+    """The handshake, a session, one prompt, and everything up to the end of the turn.
 
     `takes_system_prompt` is false for an agent that is told the system prompt in another way; for
     all others it stands in front of the first prompt of a session.
@@ -111,11 +75,9 @@ class AcpDialogue:
         self._notices: list[Notice] = []
         self._session_id = assignment.session_id
         self._is_prompted = False
-        self._message_id: str | None = None
-        self._has_text = False
-        self._is_interrupted_text = False
-        self._calls: dict[str, _Call] = {}
-        self._plans = 0
+        self._answer = Answer()
+        self._calls = Calls(assignment.folder, assignment.permission)
+        self._end: AgentResult | None = None
         self._cost_usd: float | None = None
         request = schema.InitializeRequest(
             protocol_version=PROTOCOL_VERSION,
@@ -138,6 +100,13 @@ class AcpDialogue:
         notification = schema.CancelNotification(session_id=self._session_id)
         return _line({"method": "session/cancel", "params": _dump(notification)})
 
+    def waits(self) -> Wait:
+        if self._end is not None:
+            # Only more words are a reason to wait on: some tell of other things without end.
+            late = (self._last_word(self._end),)
+            return Wait(limit_s=LATE_WORDS_S, is_background=True, then=late)
+        return FOR_TOOL if self._calls.are_at_work else FOR_MODEL
+
     def feed(self, line: bytes) -> Iterator[AgentEvent]:
         try:
             message = decode_json(line)
@@ -150,15 +119,23 @@ class AcpDialogue:
         try:
             if "method" in message:
                 yield from self._called(message)
-            elif message.get("id") == self._requests:
+            elif message.get("id") == self._requests and self._end is None:
                 yield from self._answered(message)
         except ValidationError as error:
             _log.debug("%s sent a message of unknown shape: %s", self._title, error.title)
             if "method" not in message:
-                yield self._failed("agent_failed", reason=f"{error.title} ?")
+                reason = text("acp.unknown_shape", name=error.title)
+                yield AgentResult(error=failure("agent_failed", agent=self._title, reason=reason))
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
-        return self._failed("agent_ended_early", exit_code=exit_code, stderr=stderr)
+        if self._end is not None:
+            return self._last_word(self._end)
+        error = failure("agent_ended_early", agent=self._title, exit_code=exit_code, stderr=stderr)
+        return self._answer.result(error)
+
+    def abandon(self) -> Iterator[AgentEvent]:
+        """The agent gives up the message that it is at. Over the protocol none can say so."""
+        yield from self._answer.abandon()
 
     # --- the conversation ---
 
@@ -170,18 +147,32 @@ class AcpDialogue:
         request = {"id": self._requests, "method": method, "params": _dump(params)}
         self._out.append(_line(request))
 
-    def _answered(self, message: _Json) -> Iterator[AgentEvent]:
+    def _answered(self, message: Json) -> Iterator[AgentEvent]:
         error = message.get("error")
-        if isinstance(error, dict):
-            yield from self._close_calls()
-            yield AgentResult(error=self._refusal(error))
-        else:
+        if not isinstance(error, dict):
             yield from self._on_answer(message.get("result"))
+        elif self._is_prompted:
+            yield from self._turn_over(AgentResult(error=refusal(error, self._title)))
+        elif self._is_resuming and error.get("code") != AUTH_REQUIRED:
+            _log.info("%s cannot take up a session: %s", self._title, error.get("message"))
+            yield self._lost_session()
+        else:
+            yield AgentResult(error=refusal(error, self._title))
+
+    @property
+    def _is_resuming(self) -> bool:
+        return self._assignment.session_id is not None and self._requests > 1
+
+    def _lost_session(self) -> AgentResult:
+        return AgentResult(
+            error=failure("session_not_found", session_id=self._assignment.session_id)
+        )
 
     def _initialized(self, result: object) -> Iterator[AgentEvent]:
         answer = schema.InitializeResponse.model_validate(result)
-        if answer.protocol_version != PROTOCOL_VERSION:
-            yield self._failed("acp_version_unknown", version=answer.protocol_version)
+        if (version := answer.protocol_version) != PROTOCOL_VERSION:
+            error = failure("acp_version_unknown", agent=self._title, version=version)
+            yield AgentResult(error=error)
             return
         abilities = answer.agent_capabilities or schema.AgentCapabilities()
         prompts, sessions = abilities.prompt_capabilities, abilities.session_capabilities
@@ -190,9 +181,9 @@ class AcpDialogue:
         found, self._notices = mcp_servers(
             self._assignment.mcp_servers,
             agent=self._title,
-            takes=_kinds(abilities.mcp_capabilities or schema.McpCapabilities()),
+            takes=kinds_of(abilities.mcp_capabilities or schema.McpCapabilities()),
         )
-        servers = [_mcp_server(server) for server in found]
+        servers = [told_server(server) for server in found]
         if known is None:
             new = schema.NewSessionRequest(cwd=folder, mcp_servers=servers)
             self._request("session/new", new, self._session_opened)
@@ -203,7 +194,7 @@ class AcpDialogue:
             load = schema.LoadSessionRequest(cwd=folder, mcp_servers=servers, session_id=known)
             self._request("session/load", load, self._session_opened)
         else:
-            yield self._failed("session_not_found", session_id=known)
+            yield self._lost_session()
 
     def _session_opened(self, result: object) -> Iterator[AgentEvent]:
         if self._session_id is None:
@@ -212,18 +203,19 @@ class AcpDialogue:
             options = answer.config_options
         else:
             options = schema.LoadSessionResponse.model_validate(result or {}).config_options
-        model, offered = _models(options or [])
+        model, offered = chosen_model(options or [])
         problem = self._check_model(model, offered) if self._check_model else None
         if problem is not None:
             yield AgentResult(error=problem)
             return
         yield SessionStarted(session_id=self._session_id, model=model)
         yield from self._notices
-        if self._assignment.images and not self._takes_images:
+        is_lost = not all(image.path for image in self._assignment.images)
+        if is_lost and not self._takes_images:
             words = text("notice.images_ignored", agent=self._title)
             yield Notice(code="images_ignored", text=words)
         prompt = schema.PromptRequest(session_id=self._session_id, prompt=self._prompt())
-        self._request("session/prompt", prompt, self._turn_ended)
+        self._request("session/prompt", prompt, self._prompt_answered)
         self._is_prompted = True
 
     def _prompt(self) -> list[Any]:  # a list of the union that the library does not name
@@ -242,22 +234,30 @@ class AcpDialogue:
             ]
         return blocks
 
-    def _turn_ended(self, result: object) -> Iterator[AgentEvent]:
-        answer = schema.PromptResponse.model_validate(result)
-        yield from self._close_calls()
-        usage = self._usage(answer.usage)
-        reason = answer.stop_reason
-        if reason == "refusal":
-            error = _error("agent_refused", agent=self._title)
-        elif reason in _EARLY_STOPS:
-            words = text(_EARLY_STOPS[reason])
-            error = _error("agent_stopped_early", agent=self._title, reason=words)
-        else:
-            error = None
-        yield AgentResult(error=error, usage=usage)
+    # --- the end of the turn ---
 
-    def _usage(self, usage: schema.Usage | None) -> Usage | None:
-        if usage is None:
+    def _prompt_answered(self, result: object) -> Iterator[AgentEvent]:
+        """In version 1 this ends the turn; in the draft of version 2 an update does."""
+        answer = as_dict(result)
+        error = early_stop(as_str(answer.get("stopReason")), self._title)
+        yield from self._turn_over(AgentResult(error=error, usage=self._usage(answer.get("usage"))))
+
+    def _turn_over(self, end: AgentResult) -> Iterator[AgentEvent]:
+        """The one place where a turn is over. `end` is said once nothing follows any more."""
+        self._end = end
+        yield from self._calls.close()
+
+    def _last_word(self, end: AgentResult) -> AgentResult:
+        error = end.error
+        if error is None and self._calls.denied and self._answer.is_empty:
+            reason = text("notice.tool_denied", tool=self._calls.denied, what="").strip()
+            error = failure("agent_forbidden", agent=self._title, reason=reason)
+        return self._answer.result(error, end.usage)
+
+    def _usage(self, told: object) -> Usage | None:
+        try:
+            usage = schema.Usage.model_validate(told)
+        except ValidationError:
             return None
         cached = usage.cached_read_tokens or 0
         return Usage(
@@ -269,53 +269,20 @@ class AcpDialogue:
 
     # --- what the agent asks ---
 
-    def _called(self, message: _Json) -> Iterator[AgentEvent]:
+    def _called(self, message: Json) -> Iterator[AgentEvent]:
         if "id" not in message:
             if message["method"] == "session/update":
                 yield from self._updated(
                     schema.SessionNotification.model_validate(message.get("params"))
                 )
         elif message["method"] == "session/request_permission":
-            self._answer(message, result=_dump(self._permission(message.get("params"))))
+            self._reply(message, result=_dump(self._calls.answer(message.get("params"))))
         else:
             # An agent that waits for an answer would wait for ever.
-            self._answer(message, error={"code": _METHOD_NOT_FOUND, "message": "Method not found"})
+            self._reply(message, error={"code": _METHOD_NOT_FOUND, "message": "Method not found"})
 
-    def _answer(self, message: _Json, **answer: _Json) -> None:
+    def _reply(self, message: Json, **answer: Json) -> None:
         self._out.append(_line({"id": message["id"], **answer}))
-
-    def _permission(self, params: object) -> schema.RequestPermissionResponse:
-        try:
-            request = schema.RequestPermissionRequest.model_validate(params)
-        except ValidationError:
-            denied = schema.DeniedOutcome(outcome="cancelled")
-            return schema.RequestPermissionResponse(outcome=denied)
-        is_allowed = self._assignment.permission is Permission.UNATTENDED or self._is_inside(
-            request.tool_call
-        )
-        for kind in _ALLOW if is_allowed else _REJECT:
-            for option in request.options:
-                if option.kind == kind:
-                    chosen = schema.AllowedOutcome(outcome="selected", option_id=option.option_id)
-                    return schema.RequestPermissionResponse(outcome=chosen)
-        return schema.RequestPermissionResponse(outcome=schema.DeniedOutcome(outcome="cancelled"))
-
-    def _is_inside(self, request: schema.ToolCallUpdate) -> bool:
-        """Whether it reads or changes files of the working folder only, and says which."""
-        call = self._calls.get(request.tool_call_id)
-        kind = request.kind or (call.kind if call else None)
-        diffs = [
-            part.path
-            for part in request.content or []
-            if isinstance(part, schema.FileEditToolCallContent)
-        ]
-        paths = [location.path for location in request.locations or []] + diffs
-        folder = self._assignment.folder.resolve()
-        return (
-            kind in _EDITING
-            and bool(paths)
-            and all((folder / Path(path)).resolve().is_relative_to(folder) for path in paths)
-        )
 
     # --- what the agent tells ---
 
@@ -325,15 +292,15 @@ class AcpDialogue:
             return
         update = notification.update
         if isinstance(update, schema.AgentMessageChunk):
-            yield from self._say(update)
+            yield from self._answer.more(update.message_id, _words(update.content))
         elif isinstance(update, schema.AgentThoughtChunk):
-            if isinstance(update.content, schema.TextContentBlock) and update.content.text:
-                yield ReasoningDelta(text=update.content.text)
+            if words := _words(update.content):
+                yield ReasoningDelta(text=words)
         elif isinstance(update, schema.ToolCallStart | schema.ToolCallProgress):
-            self._is_interrupted_text = True
-            yield from self._tool(update)
+            self._answer.close()
+            yield from self._calls.told(update)
         elif isinstance(update, schema.AgentPlanUpdate):
-            yield from self._plan(update)
+            yield from self._calls.plan(update)
         elif isinstance(update, schema.UsageUpdate):
             # It counts the whole session, so only of a new one it is the price of this turn. Zero
             # stands for a model without a price list.
@@ -341,160 +308,14 @@ class AcpDialogue:
             if cost and cost.amount and cost.currency == "USD" and not self._assignment.session_id:
                 self._cost_usd = cost.amount
 
-    def _say(self, chunk: schema.AgentMessageChunk) -> Iterator[AgentEvent]:
-        if not isinstance(chunk.content, schema.TextContentBlock) or not chunk.content.text:
-            return
-        words = chunk.content.text
-        is_new = self._is_interrupted_text or chunk.message_id != self._message_id
-        self._message_id, self._is_interrupted_text = chunk.message_id, False
-        # Two messages of one answer are paragraphs, not one run-on word.
-        yield TextDelta(text="\n\n" + words if is_new and self._has_text else words)
-        self._has_text = True
 
-    def _tool(self, update: schema.ToolCallStart | schema.ToolCallProgress) -> Iterator[AgentEvent]:
-        title = update.title or update.kind or ""
-        call = self._calls.setdefault(update.tool_call_id, _Call(name=title))
-        call.kind = update.kind or call.kind
-        if isinstance(update.raw_input, dict) and update.raw_input:
-            call.input = update.raw_input
-        if update.raw_output is not None:
-            call.output = update.raw_output
-        if update.content:
-            call.content = update.content
-        if update.locations:
-            call.paths = tuple(location.path for location in update.locations)
-        # A call that is still pending may not know yet what it will do.
-        if not call.is_started and update.status not in (None, "pending"):
-            yield _started(update.tool_call_id, call)
-        if update.status in ("completed", "failed"):
-            del self._calls[update.tool_call_id]
-            yield from self._finished(update.tool_call_id, call, update.status == "failed")
-
-    def _finished(self, call_id: str, call: _Call, has_failed: bool) -> Iterator[AgentEvent]:
-        is_error = has_failed or _exit_code(call.output) not in (None, 0)
-        yield ToolFinished(call_id=call_id, output=_output(call), is_error=is_error)
-        if has_failed:
-            return
-        changes = {
-            part.path: "edited" if part.old_text else "written"
-            for part in call.content
-            if isinstance(part, schema.FileEditToolCallContent)
-        }
-        if not changes and call.kind in _CHANGES:
-            changes = dict.fromkeys(call.paths, _CHANGES[call.kind])
-        for path, change in changes.items():
-            yield FileChanged(path=str(self._assignment.folder / path), change=change)
-
-    def _plan(self, plan: schema.AgentPlanUpdate) -> Iterator[AgentEvent]:
-        self._plans += 1
-        call_id = f"plan-{self._plans}"
-        entries = [{"content": entry.content, "status": entry.status} for entry in plan.entries]
-        yield ToolStarted(call_id=call_id, name="plan", input={"entries": entries})
-        yield ToolFinished(call_id=call_id, output="")
-
-    def _close_calls(self) -> Iterator[AgentEvent]:
-        for call_id, call in self._calls.items():
-            if not call.is_started:
-                yield _started(call_id, call)
-            yield ToolFinished(call_id=call_id, output=_output(call), is_error=True)
-        self._calls.clear()
-
-    # --- errors ---
-
-    def _refusal(self, error: _Json) -> ErrorInfo:
-        """An answer that is an error, in words."""
-        details = error.get("data")
-        details = details.get("details") if isinstance(details, dict) else details
-        words = str(error.get("message") or "").removeprefix("Internal error").lstrip(": ")
-        words = words or (details if isinstance(details, str) else "")
-        if error.get("code") == _AUTH_REQUIRED:
-            reason = words or "-"
-            return _error("agent_not_signed_in", agent=self._title, reason=reason)
-        if not self._is_prompted and self._assignment.session_id and self._requests > 1:
-            return _error("session_not_found", session_id=self._assignment.session_id)
-        return model_failure(words, self._title)
-
-    def _failed(self, code: str, **values: object) -> AgentResult:
-        return AgentResult(error=_error(code, **{"agent": self._title, **values}))
+def _words(content: object) -> str:
+    return content.text if isinstance(content, schema.TextContentBlock) else ""
 
 
-def model_failure(words: str, title: str) -> ErrorInfo:
-    """What a model service said, passed on by an agent that does not tell the status."""
-    lowered = words.lower()
-    for pattern, code in _MEANINGS:
-        if re.search(pattern, lowered):
-            status = text("acp.answered_with_error")
-            return _error(code, status=status, reason=words, agent=title)
-    return _error("agent_failed", agent=title, reason=words)
-
-
-def _kinds(abilities: schema.McpCapabilities) -> set[str]:
-    """The kinds of tool servers that the agent takes; every agent starts programs."""
-    return {"stdio"} | {kind for kind in ("http", "sse") if getattr(abilities, kind)}
-
-
-def _mcp_server(server: McpServer) -> Any:  # one of a union that the library does not name
-    headers = [schema.HttpHeader(name=n, value=value) for n, value in server.headers.items()]
-    match server.kind:
-        case "http":
-            return schema.HttpMcpServer(
-                type="http", name=server.name, url=server.url, headers=headers
-            )
-        case "sse":
-            return schema.SseMcpServer(
-                type="sse", name=server.name, url=server.url, headers=headers
-            )
-    env = [schema.EnvVariable(name=n, value=value) for n, value in server.env.items()]
-    return schema.McpServerStdio(
-        name=server.name, command=server.command, args=list(server.args), env=env
-    )
-
-
-def _models(options: list[Any]) -> tuple[str | None, frozenset[str]]:
-    """The model of a session, and all that can be chosen."""
-    for option in options:
-        if isinstance(option, schema.SessionConfigOptionSelect) and option.category == "model":
-            offered: set[str] = set()
-            for entry in option.options:
-                if isinstance(entry, schema.SessionConfigSelectGroup):
-                    offered |= {inner.value for inner in entry.options}
-                else:
-                    offered.add(entry.value)
-            return option.current_value, frozenset(offered)
-    return None, frozenset()
-
-
-def _started(call_id: str, call: _Call) -> ToolStarted:
-    call.is_started = True
-    known: _Json = {"paths": list(call.paths)} if call.paths else {}
-    return ToolStarted(call_id=call_id, name=call.name, input=call.input or known)
-
-
-def _exit_code(output: object) -> object:
-    """Of a shell command: OpenCode calls one completed whatever it returned."""
-    metadata = output.get("metadata") if isinstance(output, dict) else None
-    return metadata.get("exit") if isinstance(metadata, dict) else None
-
-
-def _output(call: _Call) -> str:
-    words = [
-        part.content.text
-        for part in call.content
-        if isinstance(part, schema.ContentToolCallContent)
-        and isinstance(part.content, schema.TextContentBlock)
-    ]
-    if not words and isinstance(call.output, str):
-        words = [call.output]
-    return cut_output("\n".join(words))
-
-
-def _error(code: str, /, **values: object) -> ErrorInfo:
-    return ExecutorError(code, retryable=False, **values).info
-
-
-def _dump(model: BaseModel) -> _Json:
+def _dump(model: BaseModel) -> Json:
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _line(message: _Json) -> bytes:
+def _line(message: Json) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", **message}) + b"\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -15,10 +15,12 @@ from executor_core.model import (
     AgentResult,
     Availability,
     Image,
+    Member,
     ModelConfig,
     Permission,
 )
 
+UNATTENDED_ONLY = frozenset({Permission.UNATTENDED})
 Emit: TypeAlias = Callable[[AgentEvent], None]
 
 
@@ -27,8 +29,11 @@ class Assignment(Struct, kw_only=True, frozen=True):
 
     `scratch` is the run's private folder (0700) for files that the agent's command names.
     `private_home` is where the agent keeps its state when the task brings its own model access;
-    None leaves the user's own home and login in force. `session_id` resumes a conversation.
-    `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command.
+    None leaves the user's own home and login in force. `session_id` resumes a conversation, or with
+    `is_fork` begins a new one that goes on from it. `members` may be handed work.
+    `mcp_servers` are as in the RunRequest. `extra_args` are for the agent's own command. Of
+    `model.env` only the agent's `task_variables` are left.
+    `is_trusted`: what `folder` configures in the agent counts; else only its instructions do.
     `is_awaited` is set once somebody waits for the end of the run: work that goes on behind the
     answer is not waited for any more.
     """
@@ -40,12 +45,23 @@ class Assignment(Struct, kw_only=True, frozen=True):
     images: tuple[Image, ...] = ()
     private_home: Path | None = None
     session_id: str | None = None
+    is_fork: bool = False
+    members: tuple[Member, ...] = ()
     model: ModelConfig = ModelConfig()
     system_prompt: str = ""
     permission: Permission = Permission.UNATTENDED
     mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    is_trusted: bool = False
     is_awaited: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def brings_access(self) -> bool:
+        """True if the user's own login and settings for the model must not be used.
+
+        Also where nothing is left of what the task wanted to set instead of them.
+        """
+        return self.private_home is not None or self.model.brings_access
 
 
 class Agent(Protocol):
@@ -53,6 +69,12 @@ class Agent(Protocol):
 
     extra_args: ClassVar[ExtraArgs] = {}
     """The further arguments that its command takes."""
+    enforces: ClassVar[frozenset[Permission]] = UNATTENDED_ONLY
+    """What it can be held to. A run that allows less than all of these is refused."""
+    takes_members: ClassVar[bool] = False
+    """Whether it knows agents that it may hand work to."""
+    task_variables: ClassVar[Collection[str]] = frozenset()
+    """The names that a task may set in its environment, in capital letters."""
 
     @property
     def name(self) -> str:

@@ -7,15 +7,20 @@ import re
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
+from executor_core.agents import claude_repository, task_variables
 from executor_core.agents.agent import Agent, Assignment, Emit
-from executor_core.agents.claude_dialogue import PERMISSION_MODES, ClaudeDialogue
+from executor_core.agents.claude_dialogue import ClaudeDialogue
 from executor_core.agents.claude_failures import TITLE
+from executor_core.agents.claude_remarks import PERMISSION_MODES
 from executor_core.agents.drive import drive
 from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
+from executor_core.agents.instructions import unread_instructions
 from executor_core.agents.loose_json import Json
-from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
+from executor_core.agents.repository import withheld
 from executor_core.agents.scratch import MCP_FILE, forget_secrets, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -23,11 +28,13 @@ from executor_core.model import (
     AgentResult,
     Availability,
     ModelConfig,
+    Permission,
     SessionStarted,
 )
 
 NAME = "claude_code"
-MINIMUM_VERSION = (2, 0, 0)
+MINIMUM_VERSION = (2, 1, 20)
+"""Older ones cannot take instructions of a folder without its settings."""
 
 EXTRA_ARGS = {
     "--max-turns": Extra(r"[1-9]\d{0,3}", "N"),
@@ -38,7 +45,14 @@ EXTRA_ARGS = {
 
 _UNFIT = frozenset({"openai-responses", "gemini"})
 """Kinds of model API that it cannot speak. Gateways that call themselves `openai` often can."""
-_VENDOR_VARIABLES = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(USE_|SKIP_|OAUTH_TOKEN)")
+_CHANGING = ("Bash", "PowerShell", "Edit", "MultiEdit", "Write", "NotebookEdit")
+_VENDOR_VARIABLES = re.compile(
+    r"ANTHROPIC_|AWS_BEARER_TOKEN_BEDROCK|MAX_THINKING_TOKENS"
+    r"|CLAUDE_CODE_(USE_|SKIP_|OAUTH_|API_KEY|CLIENT_|EXTRA_BODY|MAX_OUTPUT_|SUBAGENT_MODEL)",
+    re.IGNORECASE,
+)
+_EXPANDED = re.compile(r"\$\{")
+"""What it replaces by a variable in the settings of tool servers, in headers even twice."""
 _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -47,9 +61,14 @@ _QUIET = {
     "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "1",
     "CLAUDE_CODE_STARTUP_FAILURE_RESULTS": "1",
 }
-_WATCHDOG = {"CLAUDE_ENABLE_BYTE_WATCHDOG": "1", "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "180000"}
-"""An answer in which nothing comes for so long, not even a sign of life, is asked for again. Both
-versions that we test know these; the value is the vendor's own for its own service."""
+_WATCHDOG = {
+    "CLAUDE_ENABLE_BYTE_WATCHDOG": "1",
+    "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "180000",
+    "CLAUDE_ENABLE_STREAM_WATCHDOG": "1",
+}
+"""An answer in which nothing comes for so long, not even a sign of life, is asked for again; three
+minutes are the vendor's own value for its own service. With another service 2.1.197 knows only the
+last of these, which takes five minutes at least."""
 MAX_RETRIES = "6"
 """The CLI's own ten take more than three minutes; these take half a minute. A task may say more."""
 
@@ -59,6 +78,9 @@ class ClaudeCode(Agent):
 
     name = NAME
     extra_args = EXTRA_ARGS
+    enforces = frozenset(PERMISSION_MODES)
+    takes_members = True
+    task_variables = task_variables.CLAUDE_CODE
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -81,24 +103,33 @@ class ClaudeCode(Agent):
         if assignment.model.protocol in _UNFIT:
             raise ExecutorError("model_unfit", agent=TITLE, protocol=assignment.model.protocol)
 
+        # In the system prompt, because a file of ours would be one more in the user's repository.
+        version = self._host.known_version(NAME)
+        unread = await asyncio.to_thread(unread_instructions, assignment.folder, version)
+        instructions = "\n\n".join(filter(None, (assignment.system_prompt, unread)))
+        assignment = replace(assignment, system_prompt=instructions)
+
         def hear(event: AgentEvent) -> None:
             if isinstance(event, SessionStarted):
                 # It has read its files by now, and its tools need not find them.
                 forget_secrets(assignment.scratch)
             emit(event)
 
-        servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE)
-        for notice in notices:
+        servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE, expands=_EXPANDED)
+        for notice in (*notices, *withheld(assignment, TITLE, claude_repository.SETTINGS)):
             emit(notice)
+        env = self._host.environment(
+            variables(assignment, is_root=self._host.is_root),
+            without=_VENDOR_VARIABLES if assignment.brings_access else None,
+        )
+        servers = [without_keys(server, env) for server in servers]
+        argv = await asyncio.to_thread(arguments, assignment, servers)
         try:
             return await drive(
                 ClaudeDialogue(assignment, background_s=self._host.background_wait_s),
-                [str(program), *arguments(assignment, servers)],
+                [str(program), *argv],
                 cwd=assignment.folder,
-                env=self._host.environment(
-                    variables(assignment, is_root=self._host.is_root),
-                    without=_VENDOR_VARIABLES if assignment.model.brings_access else None,
-                ),
+                env=env,
                 marker=self._host.marker(assignment.run_id),
                 clock=self._host.clock,
                 emit=hear,
@@ -118,11 +149,17 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     argv += ["--verbose", "--include-partial-messages", "--strict-mcp-config"]
     argv += ["--permission-mode", PERMISSION_MODES[assignment.permission]]
     # A question has nobody to answer it and would hold the run for ever.
-    argv += ["--disallowedTools=AskUserQuestion"]
-    if assignment.model.model and not assignment.model.brings_access:
+    unwanted = ["AskUserQuestion"]
+    unwanted += _CHANGING if assignment.permission is Permission.READ_ONLY else ()
+    argv += ["--disallowedTools=" + ",".join(unwanted)]
+    if not assignment.is_trusted:
+        argv += claude_repository.arguments(assignment)
+    if assignment.model.model and not assignment.brings_access:
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:
         argv += [f"--resume={assignment.session_id}"]
+        if assignment.is_fork:
+            argv += ["--fork-session"]
     if assignment.system_prompt:
         # A file, because one argument may hold 128 KiB at most and is visible to everyone here.
         path = assignment.scratch / "system_prompt.md"
@@ -147,12 +184,14 @@ def _mcp_server(server: McpServer) -> Json:
 def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
     """The environment of the run on top of the user's own."""
     env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **_WATCHDOG, **assignment.model.env} | _QUIET
+    if not assignment.is_trusted:
+        env |= claude_repository.VARIABLES
     if is_root:
         # Without this the CLI refuses unattended work as root.
         env["IS_SANDBOX"] = "1"
     if assignment.private_home is not None:
         env["CLAUDE_CONFIG_DIR"] = str(assignment.private_home)
-    if assignment.model.brings_access:
+    if assignment.brings_access:
         env |= _access(assignment.model)
     return env
 

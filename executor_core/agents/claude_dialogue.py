@@ -14,10 +14,12 @@ import msgspec
 
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
 from executor_core.agents.claude_failures import TITLE, claude_failure, refused_key, reset_time
+from executor_core.agents.claude_remarks import Remarks, of_background, short
 from executor_core.agents.claude_turn import IllegalMove, State, Task, Told, Turn
 from executor_core.agents.claude_usage import Bill
 from executor_core.agents.failures import failure
 from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
+from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.tool_output import cut_output
 from executor_core.model import (
     AgentEvent,
@@ -25,7 +27,6 @@ from executor_core.model import (
     ErrorInfo,
     FileChanged,
     Notice,
-    Permission,
     ReasoningDelta,
     SessionStarted,
     TextDelta,
@@ -40,20 +41,12 @@ _log = logging.getLogger("executor.agents")
 MAX_REFUSED_RETRIES = 2
 """The CLI tries a refused key ten times in three minutes; this often is enough."""
 BACKGROUND_WAIT_S = 600.0
-MAX_NAME = 80
-"""Characters of a command that name it in a sentence."""
-
-PERMISSION_MODES = {
-    Permission.UNATTENDED: "bypassPermissions",
-    Permission.WORKSPACE_WRITE: "acceptEdits",
-}
 _FILE_TOOLS = {
     "Write": "written",
     "Edit": "edited",
     "MultiEdit": "edited",
     "NotebookEdit": "edited",
 }
-_DEAD_SERVERS = frozenset({"failed", "needs-auth"})
 
 
 class ClaudeDialogue:
@@ -66,6 +59,8 @@ class ClaudeDialogue:
         self._assignment = assignment
         self._background_s = background_s
         self._turn = Turn()
+        servers, _ = mcp_servers(assignment.mcp_servers, agent=TITLE)
+        self._remarks = Remarks(assignment.permission, ToolServers(servers, TITLE))
         self._bill = Bill(is_priced=not assignment.model.base_url)
         self._is_asked = False
         self._session_id: str | None = None
@@ -79,10 +74,6 @@ class ClaudeDialogue:
         self._refused_retries = 0
         self._file_tools: dict[str, FileChanged] = {}
         self._commands: dict[str, str] = {}
-        self._told: set[str] = set()
-        self._denied: set[str] = set()
-        self._is_mode_other = False
-        self._has_worked = False
 
     def outgoing(self) -> bytes:
         """The prompt, once."""
@@ -102,7 +93,22 @@ class ClaudeDialogue:
             for image in self._assignment.images
         ]
         message = {"role": "user", "content": content}
-        return _line({"type": "user", "message": message, "parent_tool_use_id": None})
+        asked = _line({"type": "user", "message": message, "parent_tool_use_id": None})
+        return self._introduction() + asked
+
+    def _introduction(self) -> bytes:
+        """The agents that it may hand work to; in a file or an argument others would see them."""
+        members = {
+            member.name: {
+                "description": member.description,
+                "prompt": member.prompt,
+                "model": "inherit",
+            }
+            for member in self._assignment.members
+        }
+        request = {"subtype": "initialize", "agents": members}
+        asked = {"type": "control_request", "request_id": "initialize", "request": request}
+        return _line(asked) if members else b""
 
     def interrupt(self) -> bytes:
         return _line(
@@ -153,7 +159,7 @@ class ClaudeDialogue:
         return Wait(
             limit_s=self._turn.may_take_s(self._background_s),
             is_background=True,
-            then=(*self._told_of_left("ended"), self._last_word()),
+            then=(*of_background(self._turn, "ended"), self._last_word()),
         )
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
@@ -170,11 +176,7 @@ class ClaudeDialogue:
                 self._turn.task_started(task_id, self._task(message))
             case "task_notification":
                 task = self._turn.task_ended(task_id)
-                if task and task.is_sub_agent and message.get("status") == "failed":
-                    words = text(
-                        "notice.sub_agent_failed", name=task.words, reason=message.get("summary")
-                    )
-                    yield Notice(code="sub_agent_failed", text=words)
+                yield from self._remarks.on_task_end(task, message)
             case "background_tasks_changed":
                 tasks = as_dicts(message.get("tasks"))
                 self._turn.background_is({as_str(t.get("task_id")): self._task(t) for t in tasks})
@@ -182,24 +184,14 @@ class ClaudeDialogue:
     def _task(self, message: Json) -> Task:
         call_id = as_str(message.get("tool_use_id"))
         words = self._commands.get(call_id) or as_str(message.get("description"))
-        name = " ".join(words.split())
-        name = name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
-        return Task(as_str(message.get("task_type")), name, call_id)
+        return Task(as_str(message.get("task_type")), short(words), call_id)
 
     def _init(self, message: Json) -> Iterator[AgentEvent]:
         session_id = as_str(message.get("session_id"))
         if session_id and session_id != self._session_id:
             self._session_id = session_id
             yield SessionStarted(session_id=session_id, model=as_str(message.get("model")) or None)
-        wanted, mode = PERMISSION_MODES[self._assignment.permission], message.get("permissionMode")
-        if isinstance(mode, str) and mode != wanted:
-            self._is_mode_other = True
-            words = text("notice.permission_mode", agent=TITLE, mode=mode, wanted=wanted)
-            yield from self._once("permission_mode", words)
-        for server in as_dicts(message.get("mcp_servers")):
-            if server.get("status") in _DEAD_SERVERS:
-                words = text("notice.mcp_dead", name=server.get("name"))
-                yield from self._once("mcp_dead", words)
+        yield from self._remarks.on_init(message)
         self._turn.began()
 
     def _retry(self, message: Json) -> Iterator[AgentEvent]:
@@ -248,6 +240,10 @@ class ClaudeDialogue:
                     self._synthetic = words
                 elif words.startswith(streamed := "".join(self._streamed)):
                     yield from self._say(words[len(streamed) :])
+                else:
+                    # What was streamed broke off, and the whole was asked for again.
+                    self._streamed.clear()
+                    yield from self._say(words)
 
     def _tool_started(self, block: Json) -> ToolStarted:
         call_id, name = as_str(block.get("id")), as_str(block.get("name"))
@@ -266,7 +262,8 @@ class ClaudeDialogue:
             call_id = as_str(block.get("tool_use_id"))
             is_error = bool(block.get("is_error"))
             self._turn.tool_returned(call_id)
-            self._has_worked = self._has_worked or not is_error
+            self._commands.pop(call_id, None)
+            self._remarks.has_worked = self._remarks.has_worked or not is_error
             output = cut_output(_plain(block.get("content")))
             yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
             changed = self._file_tools.pop(call_id, None)
@@ -276,8 +273,7 @@ class ClaudeDialogue:
     def _result(self, message: Json) -> Iterator[AgentEvent]:
         words = as_str(message.get("result"))
         self._bill.add(message)
-        for denied in as_dicts(message.get("permission_denials")):
-            yield from self._denial(denied)
+        yield from self._remarks.on_result(message)
         told = self._meaning(message)
         is_of_before = told is Told.REPORT and self._turn.state is State.ASKED
         queued = message.get("queued_turn_count")
@@ -296,48 +292,22 @@ class ClaudeDialogue:
         if self._synthetic and not self._has_text:
             yield from self._say(self._synthetic)
         self._final_text = words or self._final_text
-        yield from self._told_of_left("waits")
+        yield from of_background(self._turn, "waits")
 
     def _meaning(self, message: Json) -> Told:
-        """What a `result` says to the turn. How the report of an earlier process went is nothing
-        to this run: if the service fails, the prompt's own result tells it."""
+        """What a `result` says to the turn."""
         is_report = as_dict(message.get("origin")).get("kind") == "task-notification"
         if is_report and self._turn.state is State.ASKED:
-            return Told.REPORT
+            return Told.REPORT  # even if it failed: the prompt's own result will tell
         # Some versions say `error_max_turns` without calling it an error.
         if message.get("is_error") or message.get("subtype", "success") != "success":
             return Told.FAILURE
         return Told.REPORT if is_report else Told.ANSWER
 
     def _last_word(self) -> AgentResult:
-        error = self._error
-        if error is None and self._is_mode_other and self._denied and not self._has_worked:
-            reason = text("agents.all_denied", tools=", ".join(sorted(self._denied)))
-            error = failure("agent_forbidden", agent=TITLE, reason=reason)
+        error = self._error or self._remarks.forbidden()
         words = "" if error else self._final_text
         return AgentResult(final_text=words, error=error, usage=self._bill.usage)
-
-    def _denial(self, denied: Json) -> Iterator[AgentEvent]:
-        tool, tool_input = as_str(denied.get("tool_name")), as_dict(denied.get("tool_input"))
-        self._denied.add(tool)
-        what = as_str(tool_input.get("command")) or as_str(tool_input.get("file_path"))
-        words = text("notice.tool_denied", tool=tool, what=" ".join(what.split())[:MAX_NAME])
-        yield from self._once("tool_denied", words)
-
-    def _told_of_left(self, what: str) -> Iterator[Notice]:
-        """What is still in the background: waited for, or ended with the run."""
-        for kind, is_sub_agent in (("commands", False), ("sub_agents", True)):
-            names = [task.words for task in self._turn.left if task.is_sub_agent is is_sub_agent]
-            if names:
-                key = f"notice.background.{what}.{kind}"
-                words = text(key, count=len(names), names=", ".join(names))
-                yield Notice(code=f"background_{what}", text=words)
-
-    def _once(self, code: str, words: str) -> Iterator[Notice]:
-        """Turns repeat what they tell."""
-        if words not in self._told:
-            self._told.add(words)
-            yield Notice(code=code, text=words)
 
 
 def _line(message: Json) -> bytes:

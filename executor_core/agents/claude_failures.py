@@ -6,11 +6,11 @@ Facts of the wire are those of 2.1.197 and 2.1.332; the older one tells fewer of
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
-from executor_core.agents.failures import code_in, code_of_status, failure
+from executor_core.agents.failures import code_in, code_of_status, failure, moment
 from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
 from executor_core.model import ErrorInfo
 from executor_core.texts import text
@@ -105,10 +105,7 @@ def refused_key(words: str) -> ErrorInfo:
 def reset_time(message: Json) -> datetime | None:
     """When the limit passes that `message`, a `rate_limit_event`, calls reached."""
     info = as_dict(message.get("rate_limit_info"))
-    seconds = as_int(info.get("resetsAt"))
-    if info.get("status") != "rejected" or not 0 < seconds < 2**35:
-        return None
-    return datetime.fromtimestamp(seconds, UTC)
+    return moment(info.get("resetsAt")) if info.get("status") == "rejected" else None
 
 
 def _tidy(words: str) -> str:

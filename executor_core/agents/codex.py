@@ -12,10 +12,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
+from msgspec.structs import replace
 
+from executor_core.agents import task_variables
 from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
-from executor_core.agents.codex_app_server import CodexDialogue
+from executor_core.agents.codex_app_server import SANDBOXES, CodexDialogue
 from executor_core.agents.codex_config import (
     KEY_PROVIDER,
     TASK_KEY,
@@ -33,6 +34,7 @@ from executor_core.agents.extra_args import Extra, checked_extra_args
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.loose_json import Json
 from executor_core.agents.mcp import mcp_servers
+from executor_core.agents.repository import instructions, places, withheld
 from executor_core.errors import ExecutorError
 from executor_core.model import AgentResult, Availability, Notice, Permission
 from executor_core.texts import text
@@ -51,7 +53,7 @@ EXTRA_ARGS = {
     )
 }
 
-_VENDOR_VARIABLES = re.compile(r"OPENAI_|CODEX_")
+_VENDOR_VARIABLES = re.compile(r"(AZURE_)?OPENAI_|CODEX_", re.IGNORECASE)
 _UNFIT = frozenset({"anthropic", "gemini"})
 """Kinds of model API that Codex cannot speak."""
 _QUIET = (
@@ -61,10 +63,13 @@ _QUIET = (
     "features.unbounded_connection_retries=false",
 )
 _EXEC_PERMISSIONS = {
+    Permission.READ_ONLY: "--sandbox=read-only",
     Permission.UNATTENDED: "--dangerously-bypass-approvals-and-sandbox",
     Permission.WORKSPACE_WRITE: "--sandbox=workspace-write",
 }
 _SESSION = re.compile(r"[0-9A-Za-z][\w-]*")
+SETTINGS = (".codex/config.toml", ".codex/hooks.json", ".codex/hooks", ".codex/rules")
+_INSTRUCTIONS = ("AGENTS.override.md", "AGENTS.md")
 
 
 class Codex(Agent):
@@ -72,22 +77,27 @@ class Codex(Agent):
 
     name = NAME
     extra_args = EXTRA_ARGS
+    enforces = frozenset(SANDBOXES)
+    task_variables = task_variables.CODEX
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
 
     async def availability(self) -> Availability:
         found = await self._probed()
-        if found.problem is None or found.problem.code != "codex_not_signed_in":
+        if not _is_signed_out(found):
             return found
         # The login command knows neither keys in the environment nor the user's other providers.
         login = access_without_login(self._host.environment({}))
         if login is None:
             return found
-        return msgspec.structs.replace(found, is_usable=True, login=login, problem=None)
+        return replace(found, is_usable=True, login=login, problem=None)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
         program, env = await self._prepared(assignment)
+        if words := await self._instructions(assignment, emit):
+            both = [words, assignment.system_prompt]
+            assignment = replace(assignment, system_prompt="\n\n".join(filter(None, both)))
         return await drive(
             CodexDialogue(assignment, provider=provider(assignment, env)),
             [str(program), *arguments(assignment)],
@@ -98,6 +108,14 @@ class Codex(Agent):
             emit=emit,
             stop=stop,
         )
+
+    async def _instructions(self, assignment: Assignment, emit: Emit) -> str:
+        """Those of a folder that is not trusted, of which Codex then reads nothing by itself."""
+        for notice in withheld(assignment, TITLE, SETTINGS):
+            emit(notice)
+        if assignment.is_trusted:
+            return ""
+        return await asyncio.to_thread(instructions, assignment.folder, _INSTRUCTIONS)
 
     async def _probed(self) -> Availability:
         return await self._host.availability(
@@ -138,10 +156,13 @@ class CodexExec(Codex):
         if assignment.session_id and not _SESSION.fullmatch(assignment.session_id):
             error = ExecutorError("session_not_found", session_id=assignment.session_id)
             return AgentResult(error=error.info)
+        words = await self._instructions(assignment, emit)
+        if words and not assignment.session_id:  # a conversation that goes on has them already
+            assignment = replace(assignment, prompt=f"{words}\n\n{assignment.prompt}")
         # What such a server needs would stand in the command, or in a file that stays.
         for notice in mcp_servers(assignment.mcp_servers, agent=TITLE, takes=())[1]:
             emit(notice)
-        if assignment.images:
+        if not all(image.path for image in assignment.images):
             words = text("notice.images_ignored", agent=TITLE)
             emit(Notice(code="images_ignored", text=words))
         dialogue: Dialogue = CodexExecDialogue(assignment)
@@ -159,12 +180,16 @@ class CodexExec(Codex):
 
     async def _own_provider(self, assignment: Assignment, env: Mapping[str, str]) -> Json | None:
         """What a user without a login has instead; None where Codex finds it by itself."""
-        if assignment.private_home is not None or (await self._probed()).is_usable:
+        if assignment.private_home is not None or not _is_signed_out(await self._probed()):
             return None
         access = access_without_login(env)
         if access is None:
             raise ExecutorError("codex_not_signed_in")
         return provider(assignment, env) if access in env else None
+
+
+def _is_signed_out(found: Availability) -> bool:
+    return found.problem is not None and found.problem.code == "codex_not_signed_in"
 
 
 def arguments(assignment: Assignment) -> list[str]:
@@ -190,11 +215,27 @@ def exec_arguments(assignment: Assignment, own_provider: Json | None = None) -> 
 
 def _settings(assignment: Assignment) -> list[str]:
     argv = checked_extra_args(NAME, EXTRA_ARGS, assignment.extra_args)
+    if not assignment.is_trusted:
+        # The app server (0.169 to 0.171) trusts every folder that it is opened for with the right
+        # to write, starts the tool servers of its configuration, and writes the trust down.
+        distrust = ",".join(
+            f'{_toml(place)}={{trust_level="untrusted"}}' for place in _keys(assignment)
+        )
+        argv += ["-c", f"projects={{{distrust}}}"]
     if assignment.private_home is None:
         # The user's own configuration stays in force, tools and plugins included.
         for setting in _QUIET:
             argv += ["-c", setting]
     return argv
+
+
+def _keys(assignment: Assignment) -> list[str]:
+    """The names by which Codex may ask whether it trusts the folder."""
+    return sorted({str(assignment.folder), *map(str, places(assignment.folder))})
+
+
+def _toml(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def variables(assignment: Assignment) -> dict[str, str]:

@@ -6,19 +6,20 @@ Facts of the wire are those of version 0.169.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from executor_core import __version__
-from executor_core.agents.agent import Assignment
+from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
+from executor_core.agents.answer import Answer
 from executor_core.agents.codex_config import KEY_PROVIDER, TASK_PROVIDER, TITLE
-from executor_core.agents.codex_failures import LOST_SESSIONS, clean, error_info, failure, retry
+from executor_core.agents.codex_failures import RateLimits, clean, retry, turn_failure
 from executor_core.agents.codex_items import Tools
+from executor_core.agents.failures import failure
 from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
-from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.agents.mcp import McpServer, ToolServers, mcp_servers
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -26,7 +27,6 @@ from executor_core.model import (
     Permission,
     ReasoningDelta,
     SessionStarted,
-    TextDelta,
     Usage,
     UsageReported,
 )
@@ -35,9 +35,10 @@ from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 
-_SANDBOXES = {
-    Permission.UNATTENDED: "danger-full-access",
+SANDBOXES = {
+    Permission.READ_ONLY: "read-only",
     Permission.WORKSPACE_WRITE: "workspace-write",
+    Permission.UNATTENDED: "danger-full-access",
 }
 # The same words again after each change, and output that comes whole at the end of its command.
 _UNWANTED = ("turn/diff/updated", "item/commandExecution/outputDelta")
@@ -55,15 +56,15 @@ class CodexDialogue:
         self._pending = b""
         self._thread_id = assignment.session_id
         self._turn_id: str | None = None
-        self._item_id: str | None = None
-        self._item_text = ""
-        self._final_text = ""
+        self._answer = Answer()
         self._thought: object = None
         self._tools = Tools()
+        self._limits = RateLimits()
         servers, self._notices = mcp_servers(
             assignment.mcp_servers, agent=TITLE, takes=("stdio", "http")
         )
-        self._mcp_servers = dict(map(_mcp_server, servers))
+        self._mcp_servers = {server.name: _mcp_server(server) for server in servers}
+        self._startup = ToolServers(servers, TITLE)
         self._usage_before = Usage()
         self._usage: Usage | None = None
         client = {"name": "wegent-executor", "title": "Wegent Executor", "version": __version__}
@@ -99,17 +100,23 @@ class CodexDialogue:
             return
         method = message.get("method")
         if method is None:
-            yield from self._answer(as_str(message.get("id")), message)
+            yield from self._answered(as_str(message.get("id")), message)
         elif "id" in message:
             # A question has nobody to answer it and would hold the run for ever.
+            asked = as_dict(message.get("params"))
+            self._tools.deny(as_str(asked.get("command")) or as_str(method))
             refusal = {"code": -32601, "message": "Nobody is here to answer."}
             self._send({"id": message["id"], "error": refusal})
         else:
             yield from self._notification(as_str(method), as_dict(message.get("params")))
 
+    def waits(self) -> Wait:
+        return FOR_TOOL if self._tools.are_awaited else FOR_MODEL
+
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
-        error = error_info("agent_ended_early", exit_code=exit_code, stderr=self._clean(stderr))
-        return AgentResult(error=error, usage=self._usage)
+        words = self._clean(stderr)
+        error = failure("agent_ended_early", agent=TITLE, exit_code=exit_code, stderr=words)
+        return self._answer.result(error, self._usage)
 
     # --- what we say ---
 
@@ -128,7 +135,7 @@ class CodexDialogue:
         params |= {
             "cwd": str(assignment.folder),
             "approvalPolicy": "never",
-            "sandbox": _SANDBOXES[assignment.permission],
+            "sandbox": SANDBOXES[assignment.permission],
         }
         if assignment.model.model:
             params["model"] = assignment.model.model
@@ -151,7 +158,7 @@ class CodexDialogue:
 
     # --- what it answers ---
 
-    def _answer(self, purpose: str, message: Json) -> Iterator[AgentEvent]:
+    def _answered(self, purpose: str, message: Json) -> Iterator[AgentEvent]:
         if (error := message.get("error")) is not None:
             yield AgentResult(error=self._request_failure(purpose, as_dict(error)))
             return
@@ -177,13 +184,16 @@ class CodexDialogue:
             config = {"model_providers": {KEY_PROVIDER: self._provider}}
             self._open_thread(modelProvider=KEY_PROVIDER, config=config)
         else:
-            yield AgentResult(error=error_info("codex_not_signed_in"))
+            yield AgentResult(error=failure("codex_not_signed_in"))
 
     def _request_failure(self, purpose: str, error: Json) -> ErrorInfo:
-        words = self._clean(as_str(error.get("message")))
-        if purpose == "thread" and any(sign in words for sign in LOST_SESSIONS):
-            return error_info("session_not_found", session_id=self._assignment.session_id)
-        return error_info("agent_failed", agent=TITLE, reason=words)
+        if purpose == "thread" and self._assignment.session_id:
+            # Whatever is wrong with it (gone, another agent's, unreadable): a new one helps.
+            _log.info(
+                "Codex cannot take up a thread: %s", self._clean(as_str(error.get("message")))
+            )
+            return failure("session_not_found", session_id=self._assignment.session_id)
+        return turn_failure(error, self._assignment.model)
 
     # --- what it tells ---
 
@@ -196,43 +206,39 @@ class CodexDialogue:
             case "item/completed" if item.get("type") != "agentMessage":
                 yield from self._tools.finished(item)
                 return
+            case "account/rateLimits/updated":
+                self._limits.told(as_dict(params.get("rateLimits")))
+                return
+            case "mcpServer/startupStatus/updated":
+                yield from self._startup.told(
+                    as_str(params.get("name")),
+                    as_str(params.get("status")),
+                    as_str(params.get("error")),
+                )
+                return
         if params.get("threadId") != self._thread_id:
             return  # a sub-agent's own conversation; of that only its tools are shown
         match method:
             case "item/agentMessage/delta":
-                yield from self._say(as_str(params.get("itemId")), as_str(params.get("delta")))
+                self._tools.model_speaks()
+                yield from self._answer.more(params.get("itemId"), as_str(params.get("delta")))
             case "item/completed":
-                yield from self._said(as_str(item.get("id")), as_str(item.get("text")))
+                yield from self._answer.whole(item.get("id"), as_str(item.get("text")))
             case "item/reasoning/summaryTextDelta" | "item/reasoning/textDelta":
                 yield from self._think(params)
             case "thread/tokenUsage/updated":
                 yield from self._count(params)
             case "error" if params.get("willRetry"):
                 yield retry(as_dict(params.get("error")), self._assignment.model)
+                # What was complete the model is told again; the rest it writes anew.
+                yield from self._answer.abandon()
             case "turn/completed":
                 yield from self._turn_completed(as_dict(params.get("turn")))
-
-    def _say(self, item_id: str, words: str) -> Iterator[AgentEvent]:
-        if not words:
-            return
-        is_new = item_id != self._item_id
-        # Two messages of one answer are paragraphs, not one run-on word.
-        is_next = is_new and self._item_id is not None
-        if is_new:
-            self._item_id, self._item_text = item_id, ""
-        self._item_text += words
-        yield TextDelta(text="\n\n" + words if is_next else words)
-
-    def _said(self, item_id: str, words: str) -> Iterator[AgentEvent]:
-        """The whole message; what its deltas left out is said now."""
-        self._final_text = words
-        streamed = self._item_text if item_id == self._item_id else ""
-        if words.startswith(streamed):
-            yield from self._say(item_id, words[len(streamed) :])
 
     def _think(self, params: Json) -> Iterator[AgentEvent]:
         if not (words := as_str(params.get("delta"))):
             return
+        self._tools.model_speaks()
         part = params.get("summaryIndex", params.get("contentIndex"))
         thought = (params.get("itemId"), part)
         is_next = self._thought not in (None, thought)
@@ -255,26 +261,28 @@ class CodexDialogue:
 
     def _turn_completed(self, turn: Json) -> Iterator[AgentEvent]:
         yield from self._tools.close()
+        yield from self._startup.still_missing()
         if turn.get("status") == "completed":
-            yield AgentResult(final_text=self._final_text, usage=self._usage)
+            yield self._answer.result(usage=self._usage)
         else:
-            error = failure(
-                as_dict(turn.get("error")), self._assignment.model, as_str(turn.get("status"))
+            error = turn_failure(
+                as_dict(turn.get("error")),
+                self._assignment.model,
+                as_str(turn.get("status")),
+                self._limits.resets_at,
             )
-            yield AgentResult(error=error, usage=self._usage)
+            yield self._answer.result(error, self._usage)
 
     def _clean(self, words: str) -> str:
         return clean(words, self._assignment.model)
 
 
-def _mcp_server(server: McpServer) -> tuple[str, Json]:
-    """Name and configuration; in names Codex takes letters, digits, `_` and `-` only."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", server.name)
+def _mcp_server(server: McpServer) -> Json:
     if server.kind == "http":
-        return name, {"url": server.url, "http_headers": server.headers}
+        return {"url": server.url, "http_headers": server.headers}
     program: Json = {"command": server.command, "args": server.args, "env": server.env}
     # Codex starts it with hardly any environment; by this one it is found at the end of the run.
-    return name, program | {"env_vars": [MARKER]}
+    return program | {"env_vars": [MARKER]}
 
 
 def _usage(counts: Json) -> Usage:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from executor_core.agents.agent import Assignment
-from executor_core.agents.codex_failures import LOST_SESSIONS, clean, error_info, failure, retry
+from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
+from executor_core.agents.codex_config import TITLE
+from executor_core.agents.codex_failures import LOST_SESSIONS, clean, retry, turn_failure
 from executor_core.agents.codex_items import Tools
+from executor_core.agents.failures import failure
 from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_int, as_str
 from executor_core.agents.tool_output import cut_output
 from executor_core.model import (
@@ -75,13 +77,18 @@ class CodexExecDialogue:
             yield RawEvent(raw=_capped(message))
             yield from self._meaning(message)
 
+    def waits(self) -> Wait:
+        return FOR_TOOL if self._tools.are_awaited else FOR_MODEL
+
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         if any(sign in stderr for sign in LOST_SESSIONS):
             return AgentResult(
-                error=error_info("session_not_found", session_id=self._assignment.session_id)
+                error=failure("session_not_found", session_id=self._assignment.session_id)
             )
         words = clean(stderr, self._assignment.model)
-        return AgentResult(error=error_info("agent_ended_early", exit_code=exit_code, stderr=words))
+        return AgentResult(
+            error=failure("agent_ended_early", agent=TITLE, exit_code=exit_code, stderr=words)
+        )
 
     def _meaning(self, message: Json) -> Iterator[AgentEvent]:
         item = _as_told_by_the_server(as_dict(message.get("item")))
@@ -100,11 +107,13 @@ class CodexExecDialogue:
                 yield AgentResult(final_text=self._final_text, usage=usage)
             case "turn.failed":
                 yield from self._tools.close()
-                error = failure(as_dict(message.get("error")), self._assignment.model)
+                error = turn_failure(as_dict(message.get("error")), self._assignment.model)
                 yield AgentResult(error=error)
 
     def _completed(self, item: Json) -> Iterator[AgentEvent]:
         words = as_str(item.get("text"))
+        if words:
+            self._tools.model_speaks()
         match item.get("type"):
             case "agent_message" if words:
                 # Two messages of one answer are paragraphs, not one run-on word.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import msgspec
 
 from executor_core.agents.codex_config import TITLE, task_key
-from executor_core.agents.loose_json import Json, as_dict, as_str
-from executor_core.errors import ExecutorError
+from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure, moment
+from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
 from executor_core.model import ErrorInfo, ModelConfig, Notice
 from executor_core.texts import text
 
@@ -18,20 +19,24 @@ _BROKEN_OFF = "stream disconnected before completion: "
 _FRAMES = re.compile(
     rf"(?:unexpected status \d+ [^:]*: |{_BROKEN_OFF})(?P<sentence>.+?)(?:, url: \S+)?", re.DOTALL
 )
-_FAILURES = {
-    "unauthorized": ("model_key_refused", 401),
-    "modelNotFound": ("model_unknown", 404),
-    "badRequest": ("model_refused", 400),
-    "contextWindowExceeded": ("model_context_full", 400),
-    "usageLimitExceeded": ("model_usage_limit", 429),
-    "sessionBudgetExceeded": ("model_usage_limit", 429),
-    "rateLimitExceeded": ("model_rate_limited", 429),
-    "internalServerError": ("model_failing", 500),
-    "serverOverloaded": ("model_overloaded", 503),
+_KNOWN_STATUSES = {
+    "unauthorized": 401,
+    "modelNotFound": 404,
+    "badRequest": 400,
+    "rateLimitExceeded": 429,
+    "internalServerError": 500,
+    "serverOverloaded": 503,
 }
-"""Codex's own names of failures: our code, and the status that the model service gave."""
-_STATUSES = {401: "model_key_refused", 403: "model_access_denied", 404: "model_unknown"}
-_STATUSES |= {429: "model_rate_limited", 503: "model_overloaded"}
+"""What the model service answered where Codex tells its own name of the failure instead."""
+_UNREACHABLE = "Connection failed"
+_SAYINGS = (
+    (_UNREACHABLE, "model_unreachable"),
+    (_BROKEN_OFF, "model_broke_off"),
+    ("Incomplete response returned, reason: max_output_tokens", "agent_stopped_early"),
+    ("Incomplete response returned, reason: content_filter", "model_policy"),
+)
+"""How Codex begins its own sentences about failures that have no name in 0.171."""
+_OF_A_LIMIT = ("model_usage_limit", "model_rate_limited")
 
 
 def clean(words: str, model: ModelConfig) -> str:
@@ -45,23 +50,57 @@ def clean(words: str, model: ModelConfig) -> str:
     return framed["sentence"] if framed else words
 
 
-def failure(error: Json, model: ModelConfig, otherwise: str = "") -> ErrorInfo:
-    """Why a turn failed; `otherwise` where Codex does not say. `codex exec` names no kind."""
-    said = as_str(error.get("message"))
+def turn_failure(
+    error: Json, model: ModelConfig, otherwise: str = "", resets_at: datetime | None = None
+) -> ErrorInfo:
+    """Why a turn failed; `otherwise` where Codex does not say. `codex exec` names no kind.
+
+    `resets_at` is when the limits of the account are reset, if one of them is used up.
+    """
+    said, kind = as_str(error.get("message")), error.get("codexErrorInfo")
     words = clean(said or otherwise, model)
-    kind = error.get("codexErrorInfo")
-    if isinstance(kind, str) and kind in _FAILURES:
-        code, known = _FAILURES[kind]
-        return error_info(code, status=known, reason=words)
-    if (status := status_in(kind) or _status_said(said)) is not None:
-        return _api_error(status, words)
+    status = status_in(kind) or _status_said(said) or _KNOWN_STATUSES.get(as_str(kind))
     if (sentence := _api_sentence(words)) is not None:
-        return _api_error(400, sentence)  # the only status whose answer is passed on as it is
-    if _is_unreachable(words):
-        return error_info("model_unreachable", reason=words)
-    if said.startswith(_BROKEN_OFF):
-        return error_info("model_broke_off", reason=words)
-    return error_info("agent_failed", agent=TITLE, reason=words)
+        words, status = sentence, status or 400  # of no other status is the answer passed on as is
+    code = (
+        code_of_name(kind)
+        or (code_of_status(status, words) if status else None)
+        or next(
+            (code for start, code in _SAYINGS if words.startswith(start) or said.startswith(start)),
+            None,
+        )
+        or code_in(words)
+        or "agent_failed"
+    )
+    return failure(
+        code,
+        agent=TITLE,
+        status=status or text("acp.answered_with_error"),
+        reason=words,
+        retry_at=resets_at if code in _OF_A_LIMIT else None,
+    )
+
+
+class RateLimits:
+    """The limits of the user's account with the vendor, as Codex tells them in between.
+
+    An update is sparse: what it does not tell is as it was. Times are seconds since 1970.
+    """
+
+    def __init__(self) -> None:
+        self._windows: dict[str, Json] = {}
+
+    def told(self, limits: Json) -> None:
+        for name in ("primary", "secondary"):
+            if window := as_dict(limits.get(name)):
+                self._windows[name] = window
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When all that is used up is there again; None where nothing is, or nobody says when."""
+        used_up = [w for w in self._windows.values() if as_int(w.get("usedPercent")) >= 100]
+        times = [time for window in used_up if (time := moment(window.get("resetsAt")))]
+        return max(times, default=None)
 
 
 def retry(error: Json, model: ModelConfig) -> Notice:
@@ -80,11 +119,6 @@ def retry(error: Json, model: ModelConfig) -> Notice:
         key = "notice.model_broken_off"
     words = text(key, status=status, reason=reason, attempt=attempt, attempts=attempts)
     return Notice(code="model_retry", text=words)
-
-
-def _api_error(status: int, words: str) -> ErrorInfo:
-    code = _STATUSES.get(status, "model_failing" if status >= 500 else "model_refused")
-    return error_info(code, status=status, reason=words)
 
 
 def _api_sentence(words: str) -> str | None:
@@ -114,8 +148,4 @@ def _status_said(words: str) -> int | None:
 
 
 def _is_unreachable(words: str) -> bool:
-    return words.startswith("Connection failed")
-
-
-def error_info(code: str, /, **values: object) -> ErrorInfo:
-    return ExecutorError(code, retryable=False, **values).info
+    return words.startswith(_UNREACHABLE)

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
 from executor_core.agents.tool_output import cut_output
-from executor_core.model import AgentEvent, FileChanged, ToolFinished, ToolStarted
+from executor_core.model import AgentEvent, FileChanged, Notice, ToolFinished, ToolStarted
 from executor_core.texts import text
+
+MAX_DENIED = 10
+MAX_NAME = 100
+"""So many of the things that were denied are named, in so many characters each."""
 
 
 class Tools:
@@ -16,6 +20,17 @@ class Tools:
 
     def __init__(self) -> None:
         self._running: set[str] = set()
+        self._awaited: set[str] = set()
+        self._denied: dict[str, None] = {}
+
+    @property
+    def are_awaited(self) -> bool:
+        """Whether the model waits for one, so that its silence means nothing."""
+        return bool(self._awaited)
+
+    def model_speaks(self) -> None:
+        """What still runs was handed back to the model as running: it is not waited for."""
+        self._awaited.clear()
 
     def started(self, item: Json) -> Iterator[AgentEvent]:
         """Nothing for an item that is no use of a tool."""
@@ -23,28 +38,42 @@ class Tools:
             name, tool_input = tool
             call_id = as_str(item.get("id"))
             self._running.add(call_id)
+            self._awaited.add(call_id)
             yield ToolStarted(call_id=call_id, name=name, input=tool_input)
 
     def finished(self, item: Json) -> Iterator[AgentEvent]:
         """The end of a use, and the files that it changed."""
-        if _tool(item) is None:
+        if (tool := _tool(item)) is None:
             return
+        if item.get("status") == "declined":
+            self.deny(tool[0])
         call_id = as_str(item.get("id"))
         if call_id not in self._running:
             yield from self.started(item)
         self._running.discard(call_id)
+        self._awaited.discard(call_id)
         is_error = item.get("status") in ("failed", "declined")
         output = cut_output(_output(item))
         yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
         if item.get("type") == "fileChange" and not is_error:
             yield from _file_changes(item)
 
+    def deny(self, what: str) -> None:
+        """`what` was asked for, and nobody is here to permit it."""
+        if len(self._denied) < MAX_DENIED:
+            self._denied[" ".join(what.split())[:MAX_NAME]] = None
+
     def close(self) -> Iterator[AgentEvent]:
-        """The turn is over: a command that still runs is cut off."""
+        """The turn is over: a command that still runs is cut off, and what was denied is said."""
         for call_id in sorted(self._running):
             output = text("agent.codex.tool_cut")
             yield ToolFinished(call_id=call_id, output=output, is_error=True)
         self._running.clear()
+        self._awaited.clear()
+        for what in self._denied:
+            words = text("notice.tool_denied", tool=what, what="")
+            yield Notice(code="tool_denied", text=words.strip())
+        self._denied.clear()
 
 
 def _tool(item: Json) -> tuple[str, Json] | None:

@@ -7,7 +7,7 @@ status, a field, the agent's own name of the error); `code_in` reads words, and 
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -54,6 +54,7 @@ REMEDIES = {
     "model_access_denied": Remedy.PERSON,
     "model_unknown": Remedy.PERSON,
     "model_refused": Remedy.PERSON,
+    "model_policy": Remedy.PERSON,
     "agent_refused": Remedy.PERSON,
     "agent_forbidden": Remedy.PERSON,
     "agent_outdated": Remedy.PERSON,
@@ -92,6 +93,40 @@ _WORDS = (
     (r"model.{0,80}(not found|not exist|unknown)|(unknown|no such) model", "model_unknown"),
 )  # fmt: skip
 """The last resort: what services say in English, the surest first."""
+_NAMES = {
+    "authenticationerror": "model_key_refused",
+    "authenticationfailed": "model_key_refused",
+    "invalidapikey": "model_key_refused",
+    "providerautherror": "model_key_refused",
+    "unauthorized": "model_key_refused",
+    "billingerror": "model_credit_used_up",
+    "insufficientquota": "model_credit_used_up",
+    "biopolicy": "model_policy",
+    "contentfiltererror": "model_policy",
+    "cyberpolicy": "model_policy",
+    "misalignmentpolicyviolation": "model_policy",
+    "contextlengthexceeded": "model_context_full",
+    "contextoverflowerror": "model_context_full",
+    "contextwindowexceeded": "model_context_full",
+    "flexunavailable": "model_overloaded",
+    "overloadederror": "model_overloaded",
+    "policycapacityunavailable": "model_overloaded",
+    "serverisoverloaded": "model_overloaded",
+    "serveroverloaded": "model_overloaded",
+    "inferencehookdenied": "agent_forbidden",
+    "toomanydenials": "agent_forbidden",
+    "internalservererror": "model_failing",
+    "messageoutputlengtherror": "agent_stopped_early",
+    "modelnotfound": "model_unknown",
+    "permissionerror": "model_access_denied",
+    "ratelimiterror": "model_rate_limited",
+    "ratelimitexceeded": "model_rate_limited",
+    "sandboxerror": "agent_not_set_up",
+    "sessionbudgetexceeded": "model_usage_limit",
+    "usagelimitexceeded": "model_usage_limit",
+    "usagelimitreached": "model_usage_limit",
+}
+"""What agents and services call a failure, in small letters without anything between them."""
 _OF_THE_REQUEST = frozenset({"model_credit_used_up", "model_context_full", "session_unusable"})
 _OF_A_LIMIT = frozenset({"model_credit_used_up", "model_usage_limit"})
 
@@ -127,6 +162,20 @@ def code_of_status(status: int, words: str = "") -> str:
     if status == 429 and said in _OF_A_LIMIT:
         return str(said)
     return _STATUSES.get(status, "model_failing" if status >= 500 else "model_refused")
+
+
+def code_of_name(name: object) -> str | None:
+    """The code for what an agent or a service calls the failure, in any way to write it."""
+    if not isinstance(name, str) or len(name) > 64:
+        return None
+    return _NAMES.get(re.sub(r"[^a-z]", "", name.lower()))
+
+
+def moment(seconds: object) -> datetime | None:
+    """The time that an agent tells in seconds since 1970; None for what is none."""
+    if not isinstance(seconds, int | float) or not 0 < seconds < 2**35:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def code_in(words: str) -> str | None:

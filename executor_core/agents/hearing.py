@@ -18,6 +18,8 @@ from executor_core.texts import text
 
 GAP_LIMIT_S = 10.0
 """How long an agent may say nothing behind a line that was lost: it may have been its last."""
+WARN_S = 180.0
+"""After so long without a word from the model the person is told."""
 _UNLIMITED_S = 3600.0
 
 
@@ -43,6 +45,7 @@ class Hearing:
         self._waits = dialogue.waits if isinstance(dialogue, KnowsWait) else None
         self._wait = FOR_TOOL
         self._waits_since = clock.monotonic()
+        self._has_warned = False
 
     def hear(self, line: bytes, gaps: int) -> None:
         """One line of stdout; `gaps` lines were lost so far, this one maybe among them."""
@@ -71,7 +74,7 @@ class Hearing:
 
     @property
     def left_s(self) -> float:
-        """How long the agent may still say nothing."""
+        """How long the agent may still say nothing before something is done about it."""
         limit_s = self._wait.limit_s
         if limit_s is None:
             return _UNLIMITED_S
@@ -79,6 +82,8 @@ class Hearing:
             return 0.0
         if self._is_behind_gap and not self._wait.is_background:
             limit_s = min(limit_s, GAP_LIMIT_S)
+        elif self._may_warn:
+            limit_s = min(limit_s, WARN_S)
         return max(0.0, self._waits_since + limit_s - self._clock.monotonic())
 
     def hurry(self) -> None:
@@ -87,13 +92,22 @@ class Hearing:
         self.changed.set()
 
     def lose_patience(self) -> None:
-        """Nothing more is expected; does nothing while there is time left."""
+        """The person is told, then the run ends; does nothing while there is time left."""
         if self.left_s > 0 or self.result is not None:
+            return
+        if self._may_warn and not self._is_behind_gap:
+            self._has_warned = True
+            words = text("notice.silent", minutes=int(WARN_S // 60))
+            self._emit(Notice(code="silent", text=words))
             return
         code = "agent_word_lost" if self._is_behind_gap else "agent_silent"
         minutes = int((self._wait.limit_s or 0) // 60)
         silent = AgentResult(error=failure(code, minutes=minutes))
         self._take(self._wait.then or [silent])
+
+    @property
+    def _may_warn(self) -> bool:
+        return not self._has_warned and not self._wait.is_background
 
     def _wait_anew(self) -> None:
         wait = self._waits() if self._waits else FOR_TOOL
@@ -104,6 +118,7 @@ class Hearing:
             self.changed.set()
         if wait != self._wait or not wait.is_background:
             self._waits_since = self._clock.monotonic()
+            self._has_warned = False
         self._wait = wait
 
     # --- events ---

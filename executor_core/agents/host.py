@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +18,22 @@ from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import Availability, ErrorInfo
-from executor_core.process import ProcessTree, child_environment, find_program, safe_task_variables
+from executor_core.process import (
+    Login,
+    ProcessTree,
+    child_environment,
+    find_program,
+    owners_environment,
+    worth_telling,
+)
 from executor_core.texts import has_text
 
 _log = logging.getLogger("executor.agents")
 
-PROBE_LIMIT_S = 10.0
+PROBE_LIMIT_S = 20.0
+"""A cold disk or a virus scanner takes its time; what takes longer is asked again."""
 MAX_PROBE_LINES = 200
+LATE = "agent_late"
 LOGIN_TTL_S = 60.0
 """A login may come and go without any file of ours changing."""
 
@@ -47,19 +57,35 @@ class Probe(Struct, kw_only=True, frozen=True):
 class Answer(NamedTuple):
     """What a short command said: the first lines of its output, the last of its stderr.
 
-    The code is -1 for one that did not start, or did not end in time.
+    The code is -1 for one that did not start, or, which `is_late` says, did not end in time.
     """
 
     code: int
     output: str
     errors: str
+    is_late: bool = False
+
+
+class _Known(NamedTuple):
+    """What a probe came to, when, and of which program in which environment."""
+
+    identity: tuple[object, ...]
+    looked_at: float
+    found: Availability
+
+
+def is_late(found: Availability) -> bool:
+    """Whether nothing is known yet because an answer takes long."""
+    return found.problem is not None and found.problem.code == LATE
 
 
 class AgentHost:
     """This computer, as agents see it.
 
     `base` is the environment we were started with, `settings` are variables that the user gave us
-    for agents (keys from our own configuration), `owner` marks all processes of this <home>.
+    for agents (keys from our own configuration), `withheld` names what they must not get. `ask`
+    asks the login shell; without it `path` is where programs are looked up. `owner` marks all
+    processes of this <home>.
     Commands that an agent leaves in the background are waited for up to `background_wait_s`.
     """
 
@@ -74,41 +100,67 @@ class AgentHost:
         is_root: bool,
         folder: Path,
         clock: Clock,
+        withheld: Collection[str] = (),
+        ask: Callable[[], Awaitable[Login]] | None = None,
         background_wait_s: float = 600.0,
     ) -> None:
         self._base = base
         self._settings = settings
-        self._path = path
         self.platform = platform
         self.owner = owner
         self._folder = folder
         self.is_root = is_root
         self.clock = clock
+        self._withheld = withheld
+        self._ask_login = ask
+        self._asking = asyncio.Lock()
+        self._ask_again_at = -math.inf
+        self.use_login(Login(path))
+        self._known: dict[str, _Known] = {}
         self.background_wait_s = background_wait_s
-        self._path_is_final = asyncio.Event()
-        self._known: dict[str, tuple[tuple[object, ...], float, Availability]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    def use_path(self, path: str) -> None:
-        """Programs are looked up along `path` from now on: the login shell answered."""
-        self._path = path
-        self._path_is_final.set()
+    async def ready(self, *, anew: bool = False) -> None:
+        """Return when the login shell was asked; `anew`: asked now, for what may have changed.
+
+        One that was silent is asked again after a minute: the disk may have been cold.
+        """
+        async with self._asking:
+            is_due = self.clock.monotonic() >= self._ask_again_at
+            if self._ask_login is not None and (anew or is_due):
+                self.use_login(await self._ask_login())
+                pause_s = LOGIN_TTL_S if self.silent_shell else math.inf
+                self._ask_again_at = self.clock.monotonic() + pause_s
+
+    def use_login(self, login: Login) -> None:
+        """From now on the variables and the PATH are those of `login`."""
+        self._path = login.path
+        self.silent_shell = login.silent
+        """The login shell, if it gave no answer."""
+        self._owners = owners_environment(
+            self._base,
+            {**login.variables, **self._settings},
+            withheld=self._withheld,
+            ignore_case=self.platform == "win32",
+        )
 
     @property
     def path(self) -> str:
         """Where programs are looked up, as a PATH."""
         return self._path
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of what agents get of the owner's environment, beyond what all programs get."""
+        return worth_telling(self._owners)
+
     async def find(self, program: str) -> Path | None:
         """The absolute path of `program`, where the user's own shell would find it.
 
-        Waits for the login shell only where the program is not on our own PATH.
+        The environment is complete when this returns.
         """
-        found = find_program(program, self._path)
-        if found is None and not self._path_is_final.is_set():
-            await self._path_is_final.wait()
-            found = find_program(program, self._path)
-        return found
+        await self.ready()
+        return find_program(program, self._path)
 
     def marker(self, run_id: str) -> str:
         """The value that every process of the run carries in its environment."""
@@ -117,46 +169,56 @@ class AgentHost:
     def environment(
         self, extra: Mapping[str, str], without: re.Pattern[str] | None = None
     ) -> dict[str, str]:
-        """The environment of an agent: the user's own, less what matches `without`, plus `extra`.
+        """The environment of an agent: the owner's, less what matches `without`, plus `extra`.
 
-        Names in `extra` that could change how programs are loaded are refused.
+        Complete once `ready`. `extra` is not looked at: what a task says must not stand in it
+        unless its name is one of `task_variables`.
         """
-        kept, refused = safe_task_variables(extra)
-        if refused:
-            _log.warning("variables not passed to an agent: %s", ", ".join(sorted(refused)))
-        base = {**self._base, **self._settings}
+        owners = self._owners
         if without is not None:
-            base = {name: value for name, value in base.items() if not without.match(name)}
-        return child_environment(base, path=self._path, extra=kept, platform=self.platform)
-
-    def inherited(self, prefix: str) -> dict[str, str]:
-        """The variables we were started with whose names begin so, in any case."""
-        return {
-            name: value
-            for name, value in self._base.items()
-            if name.lower().startswith(prefix.lower())
-        }
+            owners = {name: value for name, value in owners.items() if not without.match(name)}
+        return child_environment(owners, path=self._path, extra=extra, platform=self.platform)
 
     async def availability(self, probe: Probe) -> Availability:
-        """Probe once per state of the binary, one caller at a time."""
+        """Probe once per state of the binary, one caller at a time.
+
+        What is not found out in time is asked again the next time, and changes nothing that is
+        known.
+        """
         async with self._locks.setdefault(probe.name, asyncio.Lock()):
             program = await self.find(probe.program)
             if program is None:
-                return msgspec.structs.replace(_unseen(probe), problem=_missing(probe))
+                return self._told(msgspec.structs.replace(_unseen(probe), problem=_missing(probe)))
             stat = program.stat()
-            identity = (program, stat.st_mtime_ns, stat.st_size)
-            known_identity, looked_at, known = self._known.get(probe.name, ((), 0.0, None))
-            is_fresh = self.clock.monotonic() - looked_at < LOGIN_TTL_S
-            if known is None or known_identity != identity or not is_fresh:
-                known = await self._look(probe, program)
-                self._known[probe.name] = (identity, self.clock.monotonic(), known)
-            return known
+            identity = (program, stat.st_mtime_ns, stat.st_size, self._owners)
+            known = self._known.get(probe.name)
+            if known is not None and known.identity != identity:
+                known = None
+            if known is not None and self.clock.monotonic() - known.looked_at < LOGIN_TTL_S:
+                return known.found
+            found = self._told(await self._look(probe, program))
+            if is_late(found):
+                return found if known is None else known.found
+            self._known[probe.name] = _Known(identity, self.clock.monotonic(), found)
+            return found
+
+    def _told(self, found: Availability) -> Availability:
+        return msgspec.structs.replace(found, variables=self.variables)
+
+    def known_version(self, name: str) -> tuple[int, ...]:
+        """The version of an agent when it was last looked at; empty where it never was."""
+        known = self._known.get(name)
+        version = known[2].version if known else None
+        return tuple(map(int, version.split("."))) if version else ()
 
     async def _look(self, probe: Probe, program: Path) -> Availability:
         found = msgspec.structs.replace(_unseen(probe), path=str(program))
-        code, output = await self._ask(program, "--version")
-        version = version_in(output)
-        if code != 0 or version is None:
+        late = ExecutorError(LATE, agent=probe.title, path=program).info
+        answer = await self._ask(program, "--version")
+        version = version_in(answer.output)
+        if answer.is_late:
+            return msgspec.structs.replace(found, problem=late)
+        if answer.code != 0 or version is None:
             problem = ExecutorError("agent_broken", agent=probe.title, path=program).info
             return msgspec.structs.replace(found, problem=problem)
         found = msgspec.structs.replace(found, version=version)
@@ -167,20 +229,18 @@ class AgentHost:
             return msgspec.structs.replace(found, problem=error.info)
         if not probe.login_command:
             return msgspec.structs.replace(found, is_usable=True)
-        code, output = await self._ask(
-            program, *probe.login_command, variables=probe.login_variables
-        )
-        if code != 0 or (probe.must_answer and not output.strip()):
+        answer = await self._ask(program, *probe.login_command, variables=probe.login_variables)
+        if answer.is_late:
+            return msgspec.structs.replace(found, problem=late)
+        if answer.code != 0 or (probe.must_answer and not answer.output.strip()):
             return msgspec.structs.replace(found, problem=_not_signed_in(probe))
-        return msgspec.structs.replace(found, is_usable=True, login=_login(output))
+        return msgspec.structs.replace(found, is_usable=True, login=_login(answer.output))
 
     async def _ask(
         self, program: Path, *arguments: str, variables: Mapping[str, str] | None = None
-    ) -> tuple[int, str]:
-        """Exit code and first lines of a short command; a hanging one counts as failed."""
+    ) -> Answer:
         quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", **(variables or {})}
-        answer = await self.ask([str(program), *arguments], self.environment(quiet))
-        return answer.code, answer.output
+        return await self.ask([str(program), *arguments], self.environment(quiet))
 
     async def ask(
         self, argv: Sequence[str], env: Mapping[str, str], limit_s: float = PROBE_LIMIT_S
@@ -198,7 +258,7 @@ class AgentHost:
         except ExecutorError as error:
             return Answer(-1, "", str(error))
         tree.close_stdin()
-        code, lines = -1, list[bytes]()
+        code, lines, is_late = -1, list[bytes](), False
         is_over = asyncio.Event()
 
         async def listen() -> None:
@@ -212,11 +272,12 @@ class AgentHost:
         jobs = Jobs("probe")
         jobs.spawn(listen(), "listen")
         try:
-            await wait_or(is_over, self.clock, limit_s)
+            is_late = not await wait_or(is_over, self.clock, limit_s)
         finally:
             await jobs.close()
             await tree.end()
-        return Answer(code, b"\n".join(lines).decode(errors="replace"), tree.stderr_tail)
+        output = b"\n".join(lines).decode(errors="replace")
+        return Answer(code, output, tree.stderr_tail, is_late)
 
 
 def version_in(output: str) -> str | None:

@@ -40,7 +40,9 @@ _BEFORE, _PLACES = "before", "places.json"
 _NPM = ("install", "--global", "--no-audit", "--no-fund", "--no-update-notifier")
 # Scripts of packages run meanwhile; they need none of the user's keys.
 _SECRETS = re.compile(
-    r".*_(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)|ANTHROPIC_|OPENAI_|AWS_|AZURE_|GOOGLE_", re.I
+    r"(?!npm_config_)"  # npm's own settings, which name its registry
+    r"(.*_(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)|ANTHROPIC_|OPENAI_|AWS_|AZURE_|GOOGLE_)",
+    re.I,
 )
 _REASONS = (
     (r"\bE404\b", "missing"),
@@ -308,7 +310,7 @@ def _put_back(done: Sequence[tuple[Path, Path]], withdrawn: Path) -> None:
 
 def _environment(host: AgentHost) -> dict[str, str]:
     """The user's own, with npm's settings and without keys."""
-    return host.environment({}, without=_SECRETS) | host.inherited("npm_config_")
+    return host.environment({}, without=_SECRETS)
 
 
 def _chosen(own: Sequence[Prefix], env: Mapping[str, str], is_windows: bool) -> Prefix:

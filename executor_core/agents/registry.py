@@ -10,23 +10,26 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from executor_core.agents.acp import AcpAgent, definitions_from, known_definitions
-from executor_core.agents.agent import Agent
+from executor_core.agents.agent import UNATTENDED_ONLY, Agent
 from executor_core.agents.claude_code import ClaudeCode
 from executor_core.agents.codex import EXEC_NAME, Codex, CodexExec
 from executor_core.agents.extra_args import checked_extra_args
-from executor_core.agents.host import AgentHost
+from executor_core.agents.host import LATE, AgentHost
 from executor_core.agents.opencode import OpenCode
 from executor_core.errors import ExecutorError
-from executor_core.model import Availability
+from executor_core.model import Availability, Permission
+from executor_core.texts import text
 
 _log = logging.getLogger("executor.agents")
 
 ENTRY_POINTS = "wegent_executor.agents"
 """Each is a callable `(host: AgentHost) -> Agent`."""
-LOOK_LIMIT_S = 25.0
-"""One agent that does not come back must not hide the others; ours answer within 20 s."""
+LOOK_LIMIT_S = 55.0
+"""One agent that does not come back must not hide the others; ours answer within 50 s."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_NOT_CHECKED = "agent_not_checked"
+_NOT_KNOWN = frozenset({LATE, _NOT_CHECKED})
 
 
 class Agents:
@@ -66,12 +69,27 @@ class Agents:
         table = getattr(self.get(name), "extra_args", {})
         checked_extra_args(name, table, given)
 
+    def check_permission(self, name: str, wanted: Permission) -> None:
+        """Raises ExecutorError("permission_not_enforced") if the agent cannot be held to it."""
+        held = getattr(self.get(name), "enforces", UNATTENDED_ONLY)
+        if wanted not in held:
+            known = ", ".join(text(f"permission.{one}") for one in Permission if one in held)
+            words = text(f"permission.{wanted}")
+            raise ExecutorError("permission_not_enforced", agent=name, wanted=words, known=known)
+
     async def stand_in_for(self, name: str) -> tuple[Agent, Availability] | None:
-        """The agent to use instead of `name` and what is wrong with that; None: use it itself."""
+        """The agent to use instead of `name`, which is not on this computer; None: use it itself.
+
+        One that is here says by itself what it lacks, and one that could not be looked at is not
+        known to be missing.
+        """
         if self._stand_in is None or name == self._stand_in:
             return None
         found = await _look(self.get(name))
-        return None if found.is_usable else (self.get(self._stand_in), found)
+        is_here = found.is_usable or found.path is not None
+        if is_here or (found.problem is not None and found.problem.code in _NOT_KNOWN):
+            return None
+        return self.get(self._stand_in), found
 
     async def availability(self) -> tuple[Availability, ...]:
         """Every agent, probed side by side."""
@@ -85,11 +103,13 @@ async def _look(agent: Agent) -> Availability:
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
             return await agent.availability()
+    except TimeoutError:
+        problem = ExecutorError(LATE, agent=agent.name, path="").info
     except Exception as error:
         _log.exception("agent %s cannot be looked at", agent.name)
         reason = f"{type(error).__name__}: {error}"[:200]
-        problem = ExecutorError("agent_not_checked", agent=agent.name, reason=reason).info
-        return Availability(name=agent.name, title=agent.name, is_usable=False, problem=problem)
+        problem = ExecutorError(_NOT_CHECKED, agent=agent.name, reason=reason).info
+    return Availability(name=agent.name, title=agent.name, is_usable=False, problem=problem)
 
 
 def agents_here(

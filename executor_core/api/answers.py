@@ -57,6 +57,12 @@ class Limit(Struct):
     before: Annotated[str, Meta(max_length=100)] | None = None
 
 
+class AgentsQuery(Struct):
+    """Whether the login shell is asked again before, for what changed in its start-up files."""
+
+    anew: bool = False
+
+
 class Lines(Struct):
     """How many entries of the log to show."""
 
@@ -122,7 +128,12 @@ async def login(call: Call) -> SignedIn:
     name = wanted.user_name or wanted.username
     if users is None or not name:
         raise ExecutorError("login_failed")
-    token = await users.login(name, wanted.password)
+    token = await users.login(
+        name,
+        wanted.password,
+        address=call.request.remote or "",
+        is_known=call.parts.listener.is_known(call.request),
+    )
     life_s = int(TOKEN_LIFE.total_seconds())
     return SignedIn(token=token, access_token=token, expires_in=life_s)
 
@@ -186,7 +197,7 @@ async def status_events(call: Call) -> AsyncGenerator[ServerEvent, None]:
 
 
 async def agents(call: Call) -> tuple[Availability, ...]:
-    return await call.control.agents()
+    return await call.control.agents(anew=call.query.anew)
 
 
 async def check_installable(call: Call) -> None:

@@ -165,7 +165,10 @@ ROUTES: tuple[Route | Stream, ...] = (
     # --- the executor ---------------------------------------------------------------------------
     Route("GET", "/api/status", "The executor at a glance", answers.status, Status),
     Stream("/api/status/events", "The status, whenever it changed", answers.status_events, Status),
-    Route("GET", "/api/agents", "The agents", answers.agents, tuple[Availability, ...]),
+    Route(
+        "GET", "/api/agents", "The agents", answers.agents,
+        tuple[Availability, ...], query=answers.AgentsQuery,
+    ),
     Stream(
         "/api/agents/{name}/install", "Install an agent, or update it, step by step",
         answers.install, answers.InstallEvent, answers.check_installable,

@@ -8,6 +8,7 @@ import sys
 import click
 
 from executor_core.cli.context import Invocation, invocation, secret_line
+from executor_core.cli.out import say
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Verb
 from executor_core.errors import ExecutorError
@@ -30,8 +31,9 @@ def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
     if not server:
         raise ExecutorError("no_server")
     value = _token_to_keep(token or asked.given.get(options.SERVER_TOKEN.name), server)
-    kept = asyncio.run(AccountRoom(*asked.desk()).sign_in(server, value, to_file=to_file))
-    click.echo(text("cli.logged_in", server=server, place=kept.place))
+    room = AccountRoom(*asked.desk(), on_wait=_say_wait if sys.stderr.isatty() else None)
+    kept = asyncio.run(room.sign_in(server, value, to_file=to_file))
+    say(text("cli.logged_in", server=server, place=kept.place))
     _say_other_server(asked, server)
 
 
@@ -44,10 +46,14 @@ def logout() -> None:
     asked = invocation()
     server = asked.config()[options.SERVER_URL]
     left = asyncio.run(AccountRoom(*asked.desk()).sign_out())
-    click.echo(text("cli.logged_out", server=server))
+    say(text("cli.logged_out", server=server))
     if left.place is not None:
-        click.echo(text("cli.token_left", place=left.place))
+        say(text("cli.token_left", place=left.place))
     _say_other_server(asked, server)
+
+
+def _say_wait() -> None:
+    say(text("cli.keychain_asks"), err=True)
 
 
 def _token_to_keep(given: object, server: str) -> str:
@@ -65,4 +71,4 @@ def _say_other_server(asked: Invocation, server: str) -> None:
     status = asyncio.run(status_of(asked.desk()[1]))
     servers = [link.server for link in status.links] if status is not None else [server]
     if server not in servers:
-        click.echo(text("cli.other_server", servers=", ".join(servers)))
+        say(text("cli.other_server", servers=", ".join(servers)))

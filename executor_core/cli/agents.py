@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from executor_core.cli.context import invocation
+from executor_core.cli.out import agrees, say
 from executor_core.cli.outcome import Exit, say_error, speaks_plainly
 from executor_core.cli.words import Misuse, Verbs, as_json
 from executor_core.errors import ExecutorError
@@ -32,7 +33,7 @@ def agents(context: click.Context, is_json: bool) -> None:
     from executor_core.cli import show
 
     async def ask(control: Control) -> tuple[tuple[Availability, ...], str]:
-        return await control.agents(), (await control.status()).program_path
+        return await control.agents(anew=True), (await control.status()).program_path
 
     try:
         found, path = invocation().ask(ask)
@@ -65,9 +66,9 @@ def agents_install(
     plans = asyncio.run(_plans(room, wanted))
     for plan in plans:
         words = {"agent": plan.title, "folder": plan.folder, "command": plan.command}
-        click.echo(text("cli.install.plan", **words))
-    if not is_agreed and not click.confirm(text("cli.install.ask"), default=False):
-        click.echo(text("cli.install.no"))
+        say(text("cli.install.plan", **words))
+    if not is_agreed and not agrees(text("cli.install.ask")):
+        say(text("cli.install.no"))
         sys.exit(Exit.FAILED)
     if not all([_installed(room, plan) for plan in plans]):
         sys.exit(Exit.FAILED)
@@ -80,11 +81,11 @@ async def _plans(room: InstallDesk, names: Iterable[str]) -> list[InstallPlan]:
 def _installed(room: InstallDesk, plan: InstallPlan) -> bool:
     """Install one of them; what is wrong with it does not keep the others from being installed."""
     try:
-        done = asyncio.run(room.install(plan.name, click.echo))
+        done = asyncio.run(room.install(plan.name, say))
     except ExecutorError as error:
         say_error(error)
         return False
-    click.echo(text("cli.install.done", agent=plan.title, version=done.version, path=done.path))
+    say(text("cli.install.done", agent=plan.title, version=done.version, path=done.path))
     if done.shadowed_by:
-        click.echo(text("cli.install.shadowed", path=done.shadowed_by))
+        say(text("cli.install.shadowed", path=done.shadowed_by))
     return True

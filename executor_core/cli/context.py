@@ -52,7 +52,9 @@ class Invocation:
         from executor_core.config.home import find_home
         from executor_core.config.layers import read_environment
 
-        return find_home(read_environment())
+        home = find_home(read_environment())
+        home.check_owner()
+        return home
 
     def config(self) -> Config:
         """All layers, read and checked."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from executor_core.cli.context import invocation
+from executor_core.cli.out import say
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Misuse, Verbs, as_json
 from executor_core.texts import text
@@ -34,7 +35,7 @@ def devices(context: click.Context, is_json: bool) -> None:
     elif found:
         show.table(map(_row, found), ("", *map(_heading, ("name", "id", "slots", "version", ""))))
     else:
-        click.echo(text("cli.devices.none"))
+        say(text("cli.devices.none"))
 
 
 @devices.command("default")
@@ -45,13 +46,13 @@ def devices(context: click.Context, is_json: bool) -> None:
 def devices_default(context: click.Context, device_id: str | None, is_none: bool) -> None:
     if is_none:
         asyncio.run(_room().clear_default())
-        click.echo(text("cli.devices.no_default"))
+        say(text("cli.devices.no_default"))
         return
     if not device_id:
         missing = click.MissingParameter(ctx=context, param=context.command.params[0])
         raise Misuse(str(missing), context) from missing
     asyncio.run(_room().make_default(device_id))
-    click.echo(text("cli.devices.default", device_id=device_id))
+    say(text("cli.devices.default", device_id=device_id))
 
 
 @devices.command("remove")
@@ -59,7 +60,7 @@ def devices_default(context: click.Context, device_id: str | None, is_none: bool
 @speaks_plainly
 def devices_remove(device_id: str) -> None:
     asyncio.run(_room().remove(device_id))
-    click.echo(text("cli.devices.removed", device_id=device_id))
+    say(text("cli.devices.removed", device_id=device_id))
 
 
 def _room() -> DeviceRoom:

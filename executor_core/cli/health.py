@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from executor_core.cli.context import choose_language, invocation
+from executor_core.cli.out import say
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.words import Verb, as_json
 from executor_core.clock import SystemClock
@@ -37,7 +38,7 @@ def doctor(is_json: bool, is_fix: bool) -> None:
         show.as_json(checks)
     failed = [check for check in checks if check.verdict == "failed"]
     if not is_json:
-        click.echo(_summary(failed))
+        say(_summary(failed))
     sys.exit(Exit.FAILED if failed else Exit.OK)
 
 
@@ -61,16 +62,16 @@ async def _examine(doctor: Doctor, *, is_silent: bool, is_fix: bool) -> list[Che
         if is_fix and check.fix is not None:
             checks[number] = await doctor.fix(check.name)
             if not is_silent:
-                click.echo("\n" + text("cli.doctor.fixed", fix=check.fix))
+                say("\n" + text("cli.doctor.fixed", fix=check.fix))
                 _show(checks[number])
     return checks
 
 
 def _show(check: Check) -> None:
-    mark = click.style(_MARKS[check.verdict], fg=_COLOURS.get(check.verdict), bold=True)
-    click.echo(f"{mark} {check.title}: {check.reason}")
+    say(_MARKS[check.verdict], nl=False, fg=_COLOURS.get(check.verdict), bold=True)
+    say(f" {check.title}: {check.reason}")
     if check.hint and check.verdict != "ok":
-        click.echo(f"    {check.hint}")
+        say(f"    {check.hint}")
 
 
 def _summary(failed: list[Check]) -> str:
@@ -91,9 +92,9 @@ def bundle(file: Path | None) -> None:
     written, files = asyncio.run(_write_bundle(_doctor(), target))
     for name, content in files.items():
         size = _kilobytes(len(content.encode()))
-        click.echo("  " + text("cli.bundle.inside", name=name, size=size))
+        say("  " + text("cli.bundle.inside", name=name, size=size))
     whole = _kilobytes(written.stat().st_size)
-    click.echo(text("cli.bundle.written", file=written, size=whole))
+    say(text("cli.bundle.written", file=written, size=whole))
 
 
 async def _write_bundle(doctor: Doctor, target: Path) -> tuple[Path, dict[str, str]]:
@@ -116,9 +117,9 @@ def help_(context: click.Context, topic: str | None) -> None:
     if topic is None:
         _list_topics()
     elif topic in help_pages.topics():
-        click.echo(_rendered(help_pages.page(topic)))
+        _render(help_pages.page(topic))
     elif (command := _command_named(topic, context)) is not None:
-        click.echo(command)
+        say(command)
     else:
         help_pages.page(topic)
 
@@ -128,12 +129,12 @@ def _list_topics() -> None:
 
     names = help_pages.topics()
     width = max(map(len, names))
-    click.echo(text("cli.help_pages.topics"))
+    say(text("cli.help_pages.topics"))
     for is_of_check in (False, True):
-        click.echo("\n" + text("cli.help_pages.checks") if is_of_check else "")
+        say("\n" + text("cli.help_pages.checks") if is_of_check else "")
         for name in names:
             if help_pages.is_of_check(name) is is_of_check:
-                click.echo(f"  {name:<{width}}  {help_pages.title(name)}")
+                say(f"  {name:<{width}}  {help_pages.title(name)}")
 
 
 def _command_named(name: str, context: click.Context) -> str | None:
@@ -146,16 +147,15 @@ def _command_named(name: str, context: click.Context) -> str | None:
     return command.get_help(click.Context(command, info_name=name, parent=root))
 
 
-def _rendered(page: str) -> str:
+def _render(page: str) -> None:
     """Headings in bold, code indented; the rest is readable as it is written."""
-    lines, is_code = [], False
+    is_code = False
     for line in page.rstrip("\n").split("\n"):
         if line.startswith("```"):
             is_code = not is_code
         elif is_code:
-            lines.append(f"    {line}")
+            say(f"    {line}")
         elif line.startswith("#"):
-            lines.append(click.style(line.lstrip("# "), bold=True))
+            say(line.lstrip("# "), bold=True)
         else:
-            lines.append(line)
-    return "\n".join(lines)
+            say(line)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from executor_core.cli.context import invocation
+from executor_core.cli.out import say
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Misuse, Verbs
 from executor_core.texts import text
@@ -23,9 +24,9 @@ def hub() -> None:
 @speaks_plainly
 def hub_token(user: str | None) -> None:
     server, given = _ask("POST", "tokens", {"user": user} if user else {})
-    click.echo(given["token"])
+    say(given["token"])
     ends = given["expires_at"][:10]
-    click.echo(text("cli.hub.token", server=server, user=given["user"], date=ends), err=True)
+    say(text("cli.hub.token", server=server, user=given["user"], date=ends), err=True)
 
 
 @hub.command("key")
@@ -45,12 +46,12 @@ def hub_key(
         _list_keys()
     elif remove is not None:
         _ask("DELETE", f"keys/{remove}")
-        click.echo(text("cli.hub.removed", id=remove))
+        say(text("cli.hub.removed", id=remove))
     else:
         server, given = _ask("POST", "keys", wanted)
-        click.echo(given["key"])
+        say(given["key"])
         words = text("cli.hub.key", server=server, user=given["user"], id=given["id"])
-        click.echo(words, err=True)
+        say(words, err=True)
 
 
 def _list_keys() -> None:
@@ -62,7 +63,7 @@ def _list_keys() -> None:
     if rows:
         show.table(rows, (text(f"cli.hub.{name}") for name in names))
     else:
-        click.echo(text("cli.hub.no_keys"))
+        say(text("cli.hub.no_keys"))
 
 
 def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import click
 
 from executor_core.cli.context import invocation
 from executor_core.cli.duration import Duration
+from executor_core.cli.out import say
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.words import Verb, as_json
 from executor_core.clock import SystemClock
@@ -40,7 +41,7 @@ def status(is_json: bool) -> None:
     else:
         show.status(found)
         if console:
-            click.echo(text("cli.console", url=console))
+            say(text("cli.console", url=console))
     sys.exit(_status_code(found))
 
 
@@ -61,21 +62,21 @@ def pause(for_s: float | None, reason: str | None) -> None:
     from executor_core.cli import show
 
     found = invocation().ask(lambda control: control.pause(for_s, reason))
-    click.echo(show.pause_line(found))
+    say(show.pause_line(found))
 
 
 @click.command(cls=Verb)
 @speaks_plainly
 def resume() -> None:
     invocation().ask(lambda control: control.resume())
-    click.echo(text("cli.resumed"))
+    say(text("cli.resumed"))
 
 
 @click.command(cls=Verb)
 @speaks_plainly
 def drain() -> None:
     found = invocation().ask(lambda control: control.drain())
-    click.echo(text("cli.draining", count=len(found.runs)))
+    say(text("cli.draining", count=len(found.runs)))
 
 
 @click.command(cls=Verb)
@@ -91,7 +92,7 @@ def stop() -> None:
         await _until_gone(control.pid)
 
     invocation().ask(ask)
-    click.echo(text("cli.stopped"))
+    say(text("cli.stopped"))
 
 
 async def _until_gone(pid: int) -> None:

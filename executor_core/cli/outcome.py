@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from executor_core.cli.out import say
 from executor_core.errors import ExecutorError
 
 _P = ParamSpec("_P")
@@ -42,11 +43,12 @@ _EXIT_BY_CODE = {
     "cannot_listen": Exit.CONFIGURATION,
     "acp_agent_invalid": Exit.CONFIGURATION,
     "signed_out": Exit.CONFIGURATION,
+    "keychain_blocked": Exit.CONFIGURATION,
     # What a look at the server found, by the names of its checks.
     **dict.fromkeys(("network", "tls", "server"), Exit.OFFLINE),
     **dict.fromkeys(("server_unreachable", "server_answer_strange"), Exit.OFFLINE),
     **dict.fromkeys(("link_offline", "device_listed_offline"), Exit.OFFLINE),
-    **dict.fromkeys(("token_refused", "link_rejected"), Exit.REJECTED),
+    **dict.fromkeys(("token_refused", "link_rejected", "link_twin"), Exit.REJECTED),
 }
 
 
@@ -68,7 +70,7 @@ def say_error(error: ExecutorError) -> None:
     """One line on stderr."""
     from executor_core.config.redaction import redact
 
-    click.echo(redact(" ".join(error.info.sentence.split())), err=True)
+    say(redact(" ".join(error.info.sentence.split())), err=True)
 
 
 def speaks_plainly(command: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -82,7 +84,7 @@ def speaks_plainly(command: Callable[_P, _T]) -> Callable[_P, _T]:
             say_error(error)
             sys.exit(exit_code(error))
         except (KeyboardInterrupt, click.Abort):
-            click.echo(err=True)
+            say(err=True)
             sys.exit(Exit.INTERRUPTED)
 
     return wrapper

@@ -14,6 +14,7 @@ import click
 from executor_core import __version__
 from executor_core.cli import verbs
 from executor_core.cli.context import Invocation
+from executor_core.cli.out import say
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.start import Front, start
 from executor_core.cli.words import Verbs
@@ -77,7 +78,7 @@ def run(front: Front | None = None) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             _let_go_of_output()
-            click.echo(text("cli.not_written", reason=error.strerror), err=True)
+            say(text("cli.not_written", reason=error.strerror), err=True)
             sys.exit(Exit.FAILED)
         _last_resort(error)
 
@@ -101,7 +102,7 @@ def _last_resort(error: Exception) -> None:
         descriptor, name = tempfile.mkstemp(".txt", "wegent-executor-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(lines)
-        click.echo(text("cli.bug_in_file", kind=kind, file=name), err=True)
+        say(text("cli.bug_in_file", kind=kind, file=name), err=True)
     except OSError:
-        click.echo(text("cli.bug", kind=kind), err=True)
+        say(text("cli.bug", kind=kind), err=True)
     sys.exit(Exit.FAILED)

@@ -15,16 +15,18 @@ import click
 
 from executor_core.cli import workspaces
 from executor_core.cli.context import invocation, standard_input
+from executor_core.cli.out import say, say_json
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.words import Verb, Verbs, as_json
 from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.texts import text
+from executor_core.unicode import shown
 
 if TYPE_CHECKING:
     from executor_core.config.layers import Config
-    from executor_core.control import Control, RemoteControl, Submission
+    from executor_core.control import Control, RemoteControl, RunChanges, RunDetail, Submission
     from executor_core.model import Outcome
 
 _T = TypeVar("_T")
@@ -47,7 +49,7 @@ def runs(context: click.Context, is_json: bool, limit: int) -> None:
     if found or is_json:
         show.as_json(found) if is_json else show.runs(found)
     else:
-        click.echo(text("cli.runs.none"))
+        say(text("cli.runs.none"))
 
 
 @runs.command("show")
@@ -57,8 +59,11 @@ def runs(context: click.Context, is_json: bool, limit: int) -> None:
 def runs_show(run_id: str, is_json: bool) -> None:
     from executor_core.cli import show
 
-    found = _ask_records(lambda control: control.run(run_id))
-    show.as_json(found) if is_json else show.run_detail(found)
+    async def ask(control: Control) -> tuple[RunDetail, RunChanges]:
+        return await control.run(run_id), await control.changes_of(run_id)
+
+    found, changes = _ask_records(ask)
+    show.as_json(found) if is_json else show.run_detail(found, changes)
 
 
 @runs.command("cancel")
@@ -66,7 +71,7 @@ def runs_show(run_id: str, is_json: bool) -> None:
 @speaks_plainly
 def runs_cancel(run_id: str) -> None:
     answer = invocation().ask(lambda control: control.cancel(run_id))
-    click.echo(text(f"cli.cancel.{answer}", run_id=run_id))
+    say(text(f"cli.cancel.{answer}", run_id=run_id))
 
 
 @runs.command("logs")
@@ -81,8 +86,8 @@ def runs_logs(run_id: str, follow: bool) -> None:
         if follow or detail.outcome is not None:
             await _print_events(control, run_id)
         else:
-            show.run_detail(detail)
-            click.echo(text("cli.runs.still_running", run_id=run_id))
+            show.run_detail(detail, await control.changes_of(run_id))
+            say(text("cli.runs.still_running", run_id=run_id))
 
     _ask_records(ask)
 
@@ -98,6 +103,7 @@ def _ask_records(question: Callable[[Control], Awaitable[_T]]) -> _T:
 
 
 runs.add_command(workspaces.runs_undo)
+runs.add_command(workspaces.runs_redo)
 runs.add_command(workspaces.runs_keep)
 
 
@@ -118,7 +124,7 @@ def exec_(prompt: str, agent: str, cwd: Path, model: str | None, is_json: bool) 
     except FileNotFoundError as error:  # somebody deleted the folder that the caller is in
         raise ExecutorError("folder_missing", path=cwd) from error
     submission = Submission(
-        prompt=words, agent=agent, folder=folder, model=model, for_process=os.getpid()
+        prompt=words, agent=agent, folder=shown(folder), model=model, for_process=os.getpid()
     )
     try:
         outcome = _exec_anywhere(submission, is_json)
@@ -150,7 +156,7 @@ async def _exec(control: Control, submission: Submission, is_json: bool) -> Outc
         try:
             outcome = await _print_events(control, run_id, is_json=is_json)
             if outcome is not None and outcome.artifacts and not is_json:
-                click.echo(text("cli.exec.changed", run_id=run_id), err=True)
+                say(text("cli.exec.changed", run_id=run_id), err=True)
             return outcome
         except (asyncio.CancelledError, BrokenPipeError):
             # Ctrl-C means the run, not only its output; so does a reader that has enough.
@@ -169,7 +175,7 @@ async def _say_why_it_waits(control: Control, run_id: str) -> None:
     with suppress(ExecutorError):  # what is wrong is told by the events of the run
         status = await control.status()
         if any(run.run_id == run_id and run.state is RunState.QUEUED for run in status.runs):
-            click.echo(show.why_a_run_waits(status), err=True)
+            say(show.why_a_run_waits(status), err=True)
 
 
 @contextmanager
@@ -223,14 +229,12 @@ async def _live_for(
 async def _print_events(
     control: Control, run_id: str, *, is_json: bool = False, is_silent: bool = False
 ) -> Outcome | None:
-    import msgspec
-
     from executor_core.cli import show
     from executor_core.model import RunEnded
 
     async for event in control.events(run_id):
         if is_json:
-            click.echo(msgspec.json.encode(event).decode())
+            say_json(event, is_indented=False)
         elif not is_silent:
             show.event(event)
         if isinstance(event, RunEnded):

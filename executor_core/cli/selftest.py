@@ -10,6 +10,7 @@ import click
 from msgspec import Struct
 
 from executor_core.cli.context import invocation
+from executor_core.cli.out import say
 from executor_core.cli.outcome import Exit, exit_of, speaks_plainly
 from executor_core.cli.words import Verb, as_json
 from executor_core.clock import SystemClock
@@ -31,12 +32,18 @@ class _Report(Struct, frozen=True):
 @click.command(cls=Verb)
 @click.option("--prompt", metavar="TEXT")
 @click.option("--backend-url", metavar="URL")
+@click.option("--team", "team_id", type=click.IntRange(1), metavar="ID")
 @click.option("--timeout", "timeout_s", type=click.IntRange(1, 3600), default=60, metavar="S")
 @click.option("--skip-dispatch", is_flag=True)
 @as_json
 @speaks_plainly
 def selftest(
-    prompt: str | None, backend_url: str | None, timeout_s: int, skip_dispatch: bool, is_json: bool
+    prompt: str | None,
+    backend_url: str | None,
+    team_id: int | None,
+    timeout_s: int,
+    skip_dispatch: bool,
+    is_json: bool,
 ) -> None:
     from executor_core.cli import show
     from executor_core.desk.selftest import SelfTest
@@ -51,6 +58,7 @@ def selftest(
         SystemClock(),
         prompt=prompt or text("selftest.prompt"),
         timeout_s=timeout_s,
+        team_id=team_id,
         skips_dispatch=skip_dispatch,
     )
     steps = asyncio.run(_run(test, is_silent=is_json))
@@ -59,7 +67,7 @@ def selftest(
     if is_json:
         show.as_json(_Report(ok=error is None, seconds=seconds, steps=steps))
     elif error is None:
-        click.echo(text("selftest.good", seconds=f"{seconds:.1f}"))
+        say(text("selftest.good", seconds=f"{seconds:.1f}"))
     sys.exit(Exit.OK if error is None else exit_of(error.code))
 
 
@@ -76,6 +84,6 @@ def _say(step: Step) -> None:
     note = " ".join(step.note.split())
     note = note if len(note) <= _MAX_NOTE else f"{note[:_MAX_NOTE]}…"
     line = f"{_SIGNS[step.mark]} {step.seconds:7.2f} s  {step.title}"
-    click.echo(f"{line}: {note}" if note else line)
+    say(f"{line}: {note}" if note else line)
     if step.error is not None:
-        click.echo(f"    {step.error.sentence}")
+        say(f"    {step.error.sentence}")

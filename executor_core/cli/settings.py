@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from executor_core.cli.context import invocation, secret_line
+from executor_core.cli.out import say
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Verbs
 from executor_core.texts import text
@@ -43,11 +44,9 @@ def config_set(name: str, value: str) -> None:
     # A key in a command line could be seen by other users of this computer.
     given = secret_line(text("cli.value_prompt", option=name)) if value == "-" else value
     changed = _change(name, given)
-    click.echo(
-        text("cli.config.set", option=changed.name, value="***" if changed.is_secret else given)
-    )
+    say(text("cli.config.set", option=changed.name, value="***" if changed.is_secret else given))
     if changed.overridden_by is not None:
-        click.echo(text("cli.config.overridden", source=changed.overridden_by))
+        say(text("cli.config.overridden", source=changed.overridden_by))
 
 
 @config.command("unset")
@@ -57,9 +56,9 @@ def config_unset(name: str) -> None:
     left = _change(name, None)
     name = left.name
     if left.value:
-        click.echo(text("cli.config.unset", option=name, value=left.value, source=left.source))
+        say(text("cli.config.unset", option=name, value=left.value, source=left.source))
     else:
-        click.echo(text("cli.config.unset_empty", option=name))
+        say(text("cli.config.unset_empty", option=name))
 
 
 def _change(name: str, value: str | None) -> Setting:
@@ -78,12 +77,12 @@ def config_explain(name: str) -> None:
 
     loaded = invocation().config()
     option = option_called(name)
-    click.echo(option.help)
-    click.echo(text("cli.config.allowed", allowed=option.kind.allowed.text()))
+    say(option.help)
+    say(text("cli.config.allowed", allowed=option.kind.allowed.text()))
     if others := other_names(option):
-        click.echo(text("cli.config.other_names", names=", ".join((option.name, *others))))
+        say(text("cli.config.other_names", names=", ".join((option.name, *others))))
     if not setting_of(loaded, option).default:
-        click.echo(text("cli.config.no_default"))
+        say(text("cli.config.no_default"))
     steps = chain_of(loaded, option.name)
     if not steps:
         return

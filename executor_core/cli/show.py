@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-import click
-import msgspec
-
-from executor_core.control import RunDetail, RunSummary, Status
+from executor_core.cli.out import say, say_json
+from executor_core.control import RunChanges, RunDetail, RunSummary, Status
 from executor_core.model import (
     AgentEvent,
     Availability,
@@ -22,6 +20,7 @@ from executor_core.model import (
     ToolStarted,
 )
 from executor_core.texts import text
+from executor_core.unicode import one_line
 
 _MARKS = {
     RunState.COMPLETED: "✓",
@@ -29,38 +28,41 @@ _MARKS = {
     RunState.CANCELLED: "–",
 }
 _MAX_OUTPUT_LINES = 12
+_LISTED = 20
 MIB = 2**20
 
 
-def as_json(value: object) -> None:
-    """Print `value` as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+as_json = say_json
 
 
 def table(rows: Iterable[Iterable[object]], headers: Iterable[str]) -> None:
     """Print a table without borders."""
     from tabulate import tabulate
 
-    click.echo(tabulate([list(row) for row in rows], list(headers), tablefmt="plain"))
+    say(tabulate([[_cell(part) for part in row] for row in rows], list(headers), tablefmt="plain"))
+
+
+def _cell(value: object) -> object:
+    return one_line(value) if isinstance(value, str) else value
 
 
 def status(found: Status) -> None:
     """The executor at a glance, in sentences."""
     for link in found.links:
-        click.echo(_link_line(link))
+        say(_link_line(link))
         if link.token_warning_h is not None and link.state is not LinkState.REJECTED:
-            click.echo(_token_line(link.token_warning_h))
+            say(_token_line(link.token_warning_h))
     key = "cli.status.slots_queued" if found.queued else "cli.status.slots"
-    click.echo(text(key, used=found.slots.used, max=found.slots.max, queued=found.queued))
+    say(text(key, used=found.slots.used, max=found.slots.max, queued=found.queued))
     if found.outbox_pending:
-        click.echo(text("cli.status.outbox", count=found.outbox_pending))
+        say(text("cli.status.outbox", count=found.outbox_pending))
     if found.paused:
-        click.echo(pause_line(found))
+        say(pause_line(found))
     if found.draining:
-        click.echo(text("cli.status.draining"))
+        say(text("cli.status.draining"))
     for run in found.runs:
-        click.echo("  " + _run_line(run))
-    click.echo(text("cli.status.device", name=found.device_name, id=found.device_id))
+        say("  " + _run_line(run))
+    say(text("cli.status.device", name=found.device_name, id=found.device_id))
 
 
 def _link_line(link: LinkStatus) -> str:
@@ -97,7 +99,7 @@ def why_a_run_waits(found: Status) -> str:
 def _run_line(run: RunSummary) -> str:
     task = text("cli.run.task", task=run.task_id) if run.task_id else ""
     words = (run.run_id, text(f"state.run.{run.state}"), run.agent, task, run.title)
-    return "  ".join(word for word in words if word)
+    return one_line("  ".join(word for word in words if word))
 
 
 def runs(found: Iterable[RunSummary]) -> None:
@@ -128,67 +130,87 @@ def _note(run: RunSummary) -> str:
     return run.error or run.title
 
 
-def run_detail(found: RunDetail) -> None:
-    """One run, its outcome and its text."""
+def run_detail(found: RunDetail, changes: RunChanges) -> None:
+    """One run, its outcome, what is known of its changes, and its text."""
     run = found.run
-    click.echo(f"{_MARKS.get(run.state, '…')} {_run_line(run)}")
-    click.echo(text("cli.run.times", accepted=local_time(run.accepted_at), took=_took(run) or "–"))
+    say(f"{_MARKS.get(run.state, '…')} {_run_line(run)}")
+    say(text("cli.run.times", accepted=local_time(run.accepted_at), took=_took(run) or "–"))
     if run.resources is not None:
         used = run.resources
         memory, cpu = used.rss_bytes // MIB, f"{used.cpu_s:.1f}"
         words = text("cli.run.resources", memory=memory, cpu=cpu, processes=used.processes)
-        click.echo(words)
+        say(words)
     if run.waits_for_disk:
-        click.echo(text("cli.run.waits_for_disk"))
+        say(text("cli.run.waits_for_disk"))
     elif found.delivered is not None:
-        click.echo(text("cli.run.delivered" if found.delivered else "cli.run.not_delivered"))
+        say(text("cli.run.delivered" if found.delivered else "cli.run.not_delivered"))
     outcome = found.outcome
     if outcome is None:
         return
     if outcome.usage is not None:
         usage = outcome.usage
-        click.echo(text("cli.run.usage", input=usage.input_tokens, output=usage.output_tokens))
+        say(text("cli.run.usage", input=usage.input_tokens, output=usage.output_tokens))
     if outcome.error is not None:
-        click.echo(outcome.error.sentence)
+        say(outcome.error.sentence)
     for made in outcome.artifacts:
         words = text("cli.run.artifact", name=made.name, size=made.size_bytes, path=made.path)
-        click.echo(words)
+        say(words)
+    _changes(changes)
     if outcome.text:
-        click.echo("\n" + outcome.text)
+        say("\n" + outcome.text)
+
+
+def _changes(found: RunChanges) -> None:
+    if found.unrecorded:
+        say(text("cli.run.unrecorded", reason=found.unrecorded))
+    if found.files:
+        say(text("cli.run.changed", count=len(found.files)))
+    if found.left_out:
+        named = [
+            f"{one.path} ({text(f'changes.{one.reason}')})" for one in found.left_out[:_LISTED]
+        ]
+        more = ["…"] if len(found.left_out) > _LISTED else []
+        say(text("cli.run.left_out", names=", ".join(named + more)))
+    if found.is_undone:
+        say(text("cli.run.undone"))
 
 
 def agents(found: Iterable[Availability], path: str) -> None:
-    """Each agent: whether it can work, and what to do if not; then where they are looked up."""
+    """Each agent: whether it can work, and what to do if not; then what they get and where they
+    are looked up."""
+    found = tuple(found)
     for agent in found:
         mark = "✓" if agent.is_usable else "✗"
         facts = (agent.version, agent.path, agent.login)
-        click.echo(f"{mark} {agent.name}  " + "  ".join(fact for fact in facts if fact))
+        say(f"{mark} {agent.name}  " + "  ".join(fact for fact in facts if fact))
         if agent.problem is not None:
-            click.echo(f"    {agent.problem.sentence}")
-    click.secho(text("cli.agents.path", path=path), dim=True)
+            say(f"    {agent.problem.sentence}")
+    if names := {name for agent in found for name in agent.variables}:
+        say(text("cli.agents.variables", names=", ".join(sorted(names))), dim=True)
+    say(text("cli.agents.path", path=path), dim=True)
 
 
 def event(found: AgentEvent) -> None:
     """One event of a run as it streams: text as it is, the rest as dim lines."""
     match found:
         case TextDelta(text=words):
-            click.echo(words, nl=False)
+            say(words, nl=False)
         case ToolStarted(name=name, input=tool_input):
             shown = next((str(v) for v in tool_input.values() if isinstance(v, str)), "")
-            click.secho(f"\n⏵ {name} {shown[:200]}", dim=True)
+            say("\n⏵ " + one_line(f"{name} {shown[:200]}"), dim=True)
         case ToolFinished(output=output):
             lines = output.strip().splitlines()
             more = ["…"] if len(lines) > _MAX_OUTPUT_LINES else []
             for line in lines[:_MAX_OUTPUT_LINES] + more:
-                click.secho(f"  {line[:200]}", dim=True)
+                say(f"  {line[:200]}", dim=True)
         case Notice(text=words):
-            click.secho(f"\n! {words}", dim=True)
+            say(f"\n! {words}", dim=True)
         case RunEnded(outcome=outcome):
-            click.echo()
+            say()
             if outcome.error is not None:
-                click.echo(outcome.error.sentence, err=True)
+                say(outcome.error.sentence, err=True)
             elif outcome.state is RunState.CANCELLED:
-                click.echo(text("cli.exec.cancelled"), err=True)
+                say(text("cli.exec.cancelled"), err=True)
 
 
 def local_time(moment: datetime) -> str:

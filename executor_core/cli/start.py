@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-import click
-
 from executor_core import open_files
 from executor_core.cli.context import Invocation
+from executor_core.cli.out import say
 from executor_core.desk.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.errors import ExecutorError
 from executor_core.texts import text
@@ -93,7 +92,7 @@ def _become_desktop_if_installed() -> None:
     program = sibling(DESKTOP_PROGRAM)
     if program.is_file():
         os.execv(program, [str(program), *sys.argv[1:]])  # noqa: S606  no shell is the point
-    click.echo(text("cli.no_desktop"))
+    say(text("cli.no_desktop"))
 
 
 def set_up_logs(config: Config, stderr: TextIO | None = None) -> Callable[[], None]:
@@ -114,7 +113,7 @@ def _say_warnings(config: Config, *, token_given: bool) -> None:
     log = logging.getLogger("executor.app")
     for warning in config.warnings:
         log.warning("%s", warning.text("en"))
-        click.echo(warning.text(), err=True)
+        say(warning.text(), err=True)
     if token_given:
         log.warning("--token can be seen by other users of this computer; `login` keeps it hidden")
 
@@ -122,14 +121,14 @@ def _say_warnings(config: Config, *, token_given: bool) -> None:
 def greet(app: Application, *, open_browser: bool) -> None:
     """Tell the terminal who runs here, and where the console is."""
     presence = app.presence
-    click.echo(text("cli.started", version=presence.version, name=presence.device_name))
+    say(text("cli.started", version=presence.version, name=presence.device_name))
     if (url := app.console_url()) is not None:
-        click.echo(text("cli.console", url=url))
+        say(text("cli.console", url=url))
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
     if app.new_password is not None:
-        click.echo(text("cli.first_password", path=app.new_password))
-    click.echo(text("cli.how_to_stop"))
+        say(text("cli.first_password", path=app.new_password))
+    say(text("cli.how_to_stop"))
     sys.stdout.flush()
 
 

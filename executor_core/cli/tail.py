@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from pathlib import Path
 
-import click
-
+from executor_core.cli.out import say
 from executor_core.clock import SystemClock
 from executor_core.desk.log import LogFiles, written
 
@@ -15,4 +14,4 @@ async def print_tail(path: Path, entries: int, *, follow: bool) -> None:
     """Print the last entries; with `follow` go on, also over a rotation, until Ctrl-C."""
     async with aclosing(LogFiles(path, SystemClock()).lines(entries, follow=follow)) as lines:
         async for line in lines:
-            click.echo(written(line))
+            say(written(line))

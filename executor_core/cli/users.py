@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from executor_core.cli.context import invocation, secret_line
+from executor_core.cli.out import say
 from executor_core.cli.outcome import speaks_plainly
 from executor_core.cli.words import Verbs
 from executor_core.errors import ExecutorError
@@ -52,9 +53,9 @@ def add(name: str, password: str | None) -> None:
     users_of(home).put(name, chosen)
     forget_first_password(home, name)
     if password is None:
-        click.echo(text("cli.user.added_with_password", name=name, password=chosen))
+        say(text("cli.user.added_with_password", name=name, password=chosen))
     else:
-        click.echo(text("cli.user.added", name=name))
+        say(text("cli.user.added", name=name))
 
 
 @user.command("remove")
@@ -64,7 +65,7 @@ def remove(name: str) -> None:
     from executor_core.app import remove_user
 
     remove_user(_home(), name)
-    click.echo(text("cli.user.removed", name=name))
+    say(text("cli.user.removed", name=name))
 
 
 @user.command("list")
@@ -73,4 +74,4 @@ def list_() -> None:
     from executor_core.app import users_of
 
     names = users_of(_home()).names()
-    click.echo("\n".join(names) if names else text("cli.user.none"))
+    say("\n".join(names) if names else text("cli.user.none"))

@@ -9,6 +9,7 @@ import click
 
 from executor_core.cli.context import choose_language
 from executor_core.cli.duration import Duration
+from executor_core.cli.out import say
 from executor_core.texts import text
 
 _USAGE = {
@@ -49,10 +50,10 @@ class Misuse(click.UsageError):
     def show(self, file: IO[Any] | None = None) -> None:
         choose_language()
         if self.ctx is not None:
-            click.echo(self.ctx.get_usage(), file=file, err=True)
+            say(self.ctx.get_usage(), file=file, err=True)
             hint = text("cli.usage.hint", command=f"{self.ctx.command_path} --help")
-            click.echo(f"{hint}\n", file=file, err=True)
-        click.echo(_sentence(self.__cause__), file=file, err=True)
+            say(f"{hint}\n", file=file, err=True)
+        say(_sentence(self.__cause__), file=file, err=True)
 
 
 def _sentence(error: BaseException | None) -> str:

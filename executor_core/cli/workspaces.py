@@ -1,24 +1,28 @@
-"""The verbs `workspaces`, and `runs undo` and `runs keep`."""
+"""The verbs `workspaces`, and `runs undo`, `runs redo` and `runs keep`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from executor_core.cli.context import invocation
 from executor_core.cli.duration import Duration
+from executor_core.cli.out import agrees, say
 from executor_core.cli.outcome import Exit, speaks_plainly
 from executor_core.cli.words import Verb, Verbs, as_json
 from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.texts import text
+from executor_core.unicode import one_line
 
 if TYPE_CHECKING:
-    from executor_core.control import CleanReport, WorkspaceInfo
+    from executor_core.control import CleanReport, Restoration, WorkspaceInfo
     from executor_core.desk.workspaces import WorkspaceRoom
 
 _DAY_S = 24 * 3600
@@ -34,15 +38,34 @@ def workspaces(context: click.Context, is_json: bool) -> None:
         return
     from executor_core.cli import show
 
-    found = asyncio.run(_room().workspaces())
+    room = _room()
+    found = asyncio.run(room.workspaces())
     if is_json:
         show.as_json(found)
-    elif found:
+        return
+    if found:
         _table(found)
         total = _size(sum(info.size_bytes for info in found))
-        click.echo(text("cli.workspaces.total", count=len(found), size=total))
+        say(text("cli.workspaces.total", count=len(found), size=total))
     else:
-        click.echo(text("cli.workspaces.none"))
+        say(text("cli.workspaces.none"))
+    if trusted := asyncio.run(room.trusted()):
+        say("\n" + text("cli.workspaces.trusted"))
+        _list([str(folder) for folder in trusted])
+
+
+@workspaces.command("trust", cls=Verb)
+@click.argument("path", type=click.Path(path_type=Path))
+@speaks_plainly
+def trust(path: Path) -> None:
+    say(text("cli.workspaces.trust_done", path=asyncio.run(_room().trust(path))))
+
+
+@workspaces.command("untrust", cls=Verb)
+@click.argument("path", type=click.Path(path_type=Path))
+@speaks_plainly
+def untrust(path: Path) -> None:
+    say(text("cli.workspaces.untrust_done", path=asyncio.run(_room().distrust(path))))
 
 
 @workspaces.command("clean", cls=Verb)
@@ -60,11 +83,11 @@ def clean(
     if names:
         lost = [info for info in asyncio.run(room.workspaces()) if info.name in names]
         for info in lost:
-            click.echo(text("cli.workspaces.will_go", name=info.name, facts=_facts(info)))
+            say(text("cli.workspaces.will_go", name=info.name, facts=_facts(info)))
         if is_dry:
             return
-        if lost and not is_agreed and not click.confirm(text("cli.workspaces.ask"), default=False):
-            click.echo(text("cli.workspaces.no"))
+        if lost and not is_agreed and not agrees(text("cli.workspaces.ask")):
+            say(text("cli.workspaces.no"))
             sys.exit(Exit.FAILED)
         report = asyncio.run(room.remove(names))
     elif is_dry:
@@ -80,13 +103,13 @@ def clean(
 def _show(report: CleanReport, *, is_dry: bool) -> None:
     for info in report.removed:
         key = "cli.workspaces.would_go" if is_dry else "cli.workspaces.gone"
-        click.echo(text(key, name=info.name, facts=_facts(info)))
+        say(text(key, name=info.name, facts=_facts(info)))
     for kept in report.kept:
         reason = text(f"cli.workspaces.kept.{kept.reason}")
         detail = f" ({kept.detail})" if kept.detail else ""
-        click.echo(text("cli.workspaces.stays", name=kept.name, reason=reason + detail))
+        say(text("cli.workspaces.stays", name=kept.name, reason=reason + detail))
     key = "cli.workspaces.would_free" if is_dry else "cli.workspaces.freed"
-    click.echo(text(key, size=_size(report.freed_bytes)))
+    say(text(key, size=_size(report.freed_bytes)))
 
 
 def _table(found: Iterable[WorkspaceInfo]) -> None:
@@ -138,14 +161,68 @@ def _size(count: float) -> str:
 
 @click.command("undo", cls=Verb)
 @click.argument("run_id")
+@click.option("--force", "is_forced", is_flag=True)
+@click.option("--yes", "is_agreed", is_flag=True)
+@click.option("--dry-run", "is_dry", is_flag=True)
 @speaks_plainly
-def runs_undo(run_id: str) -> None:
-    changes = asyncio.run(_room().undo(run_id))
-    click.echo(text("cli.undo.done", count=len(changes.files), folder=changes.folder))
-    _list([file.path for file in changes.files])
-    if changes.left_out:
-        click.echo(text("cli.undo.left_out", count=len(changes.left_out)))
-        _list([one.path for one in changes.left_out])
+def runs_undo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> None:
+    work = partial(_room().undo, run_id, is_forced=is_forced)
+    _restore(work, "cli.undo.done", is_agreed=is_agreed, is_dry=is_dry)
+    if not is_dry:
+        say(text("cli.undo.redo", run_id=run_id))
+
+
+@click.command("redo", cls=Verb)
+@click.argument("run_id")
+@click.option("--force", "is_forced", is_flag=True)
+@click.option("--yes", "is_agreed", is_flag=True)
+@click.option("--dry-run", "is_dry", is_flag=True)
+@speaks_plainly
+def runs_redo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> None:
+    work = partial(_room().redo, run_id, is_forced=is_forced)
+    _restore(work, "cli.undo.redone", is_agreed=is_agreed, is_dry=is_dry)
+
+
+def _restore(
+    work: Callable[..., Coroutine[Any, Any, Restoration]],
+    done_key: str,
+    *,
+    is_agreed: bool,
+    is_dry: bool,
+) -> None:
+    """Show what will be, ask whoever is there, do it, and say what came of it."""
+    planned = asyncio.run(work(is_trial=True))
+    say(text("cli.undo.will", count=len(planned.files), folder=planned.folder))
+    _list(planned.files)
+    _say_what_stays(planned)
+    if is_dry:
+        return
+    # A script cannot be asked; it may take back what was done.
+    is_asked = not is_agreed and sys.stdin.isatty() and bool(planned.files)
+    if is_asked and not agrees(text("cli.undo.ask")):
+        say(text("cli.undo.no"))
+        sys.exit(Exit.FAILED)
+    done = asyncio.run(work())
+    if done.failed:
+        say(text("cli.undo.failed", count=len(done.failed)))
+        _list([f"{one.path}: {one.reason}" for one in done.failed])
+    if not done.files:
+        say(text("cli.undo.none", folder=done.folder))
+        return
+    is_whole = not (done.touched or done.left_out or done.failed)
+    key = done_key if is_whole else "cli.undo.partly"
+    say(text(key, count=len(done.files), folder=done.folder))
+    if done.failed:
+        sys.exit(Exit.FAILED)
+
+
+def _say_what_stays(planned: Restoration) -> None:
+    if planned.touched:
+        say(text("cli.undo.touched", count=len(planned.touched)))
+        _list(planned.touched)
+    if planned.left_out:
+        say(text("cli.undo.left_out", count=len(planned.left_out)))
+        _list([f"{one.path} ({text(f'changes.{one.reason}')})" for one in planned.left_out])
 
 
 @click.command("keep", cls=Verb)
@@ -154,16 +231,14 @@ def runs_undo(run_id: str) -> None:
 @speaks_plainly
 def runs_keep(run_id: str, branch: str) -> None:
     changes = asyncio.run(_room().keep(run_id, branch))
-    click.echo(
-        text("cli.keep.done", branch=branch, folder=changes.folder, count=len(changes.files))
-    )
+    say(text("cli.keep.done", branch=branch, folder=changes.folder, count=len(changes.files)))
 
 
 def _list(paths: Sequence[str]) -> None:
     for path in paths[:_MAX_LISTED]:
-        click.echo(f"  {path}")
+        say("  " + one_line(path))
     if len(paths) > _MAX_LISTED:
-        click.echo("  …")
+        say("  …")
 
 
 def _room() -> WorkspaceRoom:

@@ -8,7 +8,8 @@ import secrets
 import stat
 from pathlib import Path
 
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""A link in the place of one of our files was put there by somebody else."""
 _HAS_MODES = os.name == "posix"
 
 
@@ -19,7 +20,7 @@ def write_private(path: Path, data: bytes) -> None:
         OSError: the file is as it was.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_BINARY", 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | getattr(os, "O_BINARY", 0)
     descriptor = os.open(draft, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -59,9 +60,7 @@ def read_private(path: Path) -> tuple[bytes, bool]:
     """
     if path.is_symlink():
         raise UnsafeFileError(path)
-    with os.fdopen(
-        os.open(path, os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)), "rb"
-    ) as f:
+    with os.fdopen(os.open(path, os.O_RDONLY | NOFOLLOW | getattr(os, "O_NONBLOCK", 0)), "rb") as f:
         repaired = _HAS_MODES and _secure(f.fileno(), path)
         return f.read(), repaired
 

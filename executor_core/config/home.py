@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
+import stat
 import sys
 import tempfile
 import time
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor_core.config.errors import ConfigError, reason_of
+from executor_core.config.files import NOFOLLOW
 from executor_core.config.kinds import Where
 from executor_core.config.options import HOME
 from executor_core.errors import ExecutorError
@@ -126,8 +129,9 @@ class Home:
         """Make the folder (0700) if it is missing, and see that it can be written.
 
         Raises:
-            ConfigError: `home_not_a_folder` or `home_not_writable`.
+            ConfigError: `home_not_a_folder`, `home_not_writable`, and those of `check_owner`.
         """
+        self.check_owner()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -137,6 +141,31 @@ class Home:
         except OSError as error:
             reason = reason_of(error)
             raise ConfigError("home_not_writable", home=self.path, reason=reason) from error
+
+    def check_owner(self) -> None:
+        """See that nobody else may change what is obeyed here: settings, addresses, tokens.
+
+        Raises:
+            ConfigError: `home_of_another` or `home_open_to_others`; their hint mends it.
+        """
+        if os.name != "posix":
+            return
+        is_closed = False
+        for place in (self.path, self.config_toml, self.config_env, self.api_json):
+            if is_closed and not place.is_symlink():
+                continue
+            try:
+                status = place.stat()
+            except OSError:  # it is not there, or cannot be read either
+                continue
+            if place is self.path:
+                is_closed = not status.st_mode & (stat.S_IXGRP | stat.S_IXOTH)
+            # In a container, folders of the host belong to somebody whom root stands for.
+            if status.st_uid not in (os.getuid(), 0) and os.getuid() != 0:
+                raise ConfigError("home_of_another", path=place)
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                command = f"chmod go-w {shlex.quote(str(place))}"
+                raise ConfigError("home_open_to_others", path=place, command=command)
 
 
 def working_folder(instead: Path) -> Path:
@@ -190,7 +219,7 @@ class InstanceLock:
             ConfigError: `home_not_writable`.
         """
         try:
-            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
             try:
                 _claim(descriptor, home, for_exec)
             except BaseException:
@@ -226,7 +255,7 @@ def locked(file: Path, patience_s: float) -> Iterator[None]:
         TimeoutError: others held it for so long. Any other OSError: it cannot be locked.
     """
     gives_up_at = time.monotonic() + patience_s
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
     try:
         while not try_lock(descriptor):
             if time.monotonic() >= gives_up_at:

@@ -14,6 +14,8 @@ from executor_core.config import hardware
 from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
 from executor_core.config.home import Home
+from executor_core.config.layers import Config, Layer
+from executor_core.config.options import DEVICE_ID
 
 _log = logging.getLogger("executor.config")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,93}")
@@ -31,6 +33,19 @@ class IdentityReaders:
     machine_id: Callable[[], str | None] = hardware.machine_id
     mac_address: Callable[[], str | None] = hardware.mac_address
     random_id: Callable[[], str] = _random_id
+
+
+def id_of(config: Config) -> str:
+    """The id of this device as it is configured.
+
+    One that the user sets counts for as long as it is set, over what was written down before;
+    device-config.json, which another program wrote, only stands in for the hardware.
+    Raises ConfigError as `device_id` does.
+    """
+    chosen = config[DEVICE_ID]
+    if chosen and config.settings_of(DEVICE_ID)[-1].layer > Layer.DEVICE_CONFIG:
+        return chosen
+    return device_id(config.home, chosen)
 
 
 def device_id(home: Home, configured: str = "", readers: IdentityReaders | None = None) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SERVICE = "wegent-executor"
 LIMIT_S = 5.0
+ASK_AGAIN_S = 60.0
+"""A locked keychain that cannot be looked at without a question is asked anew after so long."""
 _PIECE = 1000  # Windows keeps 1280 UTF-16 characters per entry, and tokens get longer than that
 _INDEX = re.compile(r"pieces:([0-9]{1,2}):([0-9a-f]{64})")
 _R = TypeVar("_R")
@@ -49,6 +52,8 @@ class Blocked:
     reason: str
     is_locked: bool = False
     """It waits for its user; otherwise it refused."""
+    is_asking: bool = False
+    """Its question stands and was not answered yet."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def _system_keyring() -> KeyringBackend:
 
 class Keychain:
     """Reads and writes with a time limit. A call that hangs is left to its daemon thread; until it
-    ends, other calls are `Blocked` at once, so that the user sees one prompt and not many."""
+    ends, other calls are `Blocked` at once, so that the user sees one prompt and not many. Whoever
+    sent the prompt away is not asked again by a read, as long as it is seen to be locked."""
 
     def __init__(
         self, backend: Callable[[], KeyringBackend] = _system_keyring, limit_s: float = LIMIT_S
@@ -75,16 +81,25 @@ class Keychain:
         self._backend = backend
         self._limit_s = limit_s
         self._hanging: threading.Thread | None = None
+        self._sent_away_at: float | None = None
         self._lock = threading.Lock()
 
     def read(self, account: str) -> Found | Absent | Trouble:
         """The secret of `account`."""
 
+        from keyring.errors import KeyringLocked
+
         def work(backend: KeyringBackend) -> Found | Absent:
+            if self._sent_away_at is not None and _stays_locked(backend, self._sent_away_at):
+                raise KeyringLocked
             secret = _join(backend, account)
             return Absent() if secret is None else Found(secret)
 
         return self._call(work)
+
+    def ask_again(self) -> None:
+        """The user acts: the next read may ask, whatever was answered before."""
+        self._sent_away_at = None
 
     def write(self, account: str, secret: str) -> Done | Trouble:
         """Keep `secret` for `account`, replacing another one; what is there is not written."""
@@ -112,10 +127,12 @@ class Keychain:
     def _call(self, work: Callable[[KeyringBackend], _R]) -> _R | Trouble:
         with self._lock:
             if self._hanging is not None and self._hanging.is_alive():
-                return Blocked("still waiting for an earlier answer", is_locked=True)
+                return Blocked(
+                    "still waiting for an earlier answer", is_locked=True, is_asking=True
+                )
             answers: queue.SimpleQueue[_R | Trouble] = queue.SimpleQueue()
             worker = threading.Thread(
-                target=lambda: answers.put(_answer(self._backend, work)),
+                target=lambda: answers.put(self._noted(_answer(self._backend, work))),
                 name="keychain",
                 daemon=True,  # a prompt that nobody answers must not keep the process from ending
             )
@@ -124,9 +141,18 @@ class Keychain:
                 answer = answers.get(timeout=self._limit_s)
             except queue.Empty:
                 self._hanging = worker
-                return Blocked(f"no answer within {self._limit_s:g} s", is_locked=True)
+                reason = f"no answer within {self._limit_s:g} s"
+                return Blocked(reason, is_locked=True, is_asking=True)
             worker.join()
             return answer
+
+    def _noted(self, answer: _R | Trouble) -> _R | Trouble:
+        """Also of an answer that came too late for whoever asked."""
+        if not (isinstance(answer, Blocked) and answer.is_locked):
+            self._sent_away_at = None
+        elif self._sent_away_at is None:
+            self._sent_away_at = time.monotonic()
+        return answer
 
 
 _process = Keychain()
@@ -149,6 +175,20 @@ def _answer(
         return NoKeychain()
     except Exception as error:  # the top of a thread; backends raise whatever their system raises
         return Blocked(type(error).__name__, is_locked=isinstance(error, KeyringLocked))
+
+
+def _stays_locked(backend: KeyringBackend, since: float) -> bool:
+    """Whether it is known to be locked without asking its user; for others it is a matter of time.
+
+    `keyring` itself unlocks whatever it looks at.
+    """
+    first = next(iter(getattr(backend, "backends", ())), backend)
+    if type(first).__module__ != "keyring.backends.SecretService":
+        return time.monotonic() < since + ASK_AGAIN_S
+    import secretstorage
+
+    with contextlib.closing(secretstorage.dbus_init()) as bus:
+        return bool(secretstorage.get_default_collection(bus).is_locked())
 
 
 def _keeps_secrets(backend: KeyringBackend) -> bool:

@@ -86,13 +86,16 @@ class Config:
         settings: Sequence[Setting],
         values: Mapping[str, Any],  # Any: typed by the option that asks
         environment: Mapping[str, str],
+        given: Mapping[str, str],
         warnings: Sequence[Phrase],
         problems: Sequence[ConfigError],
         reread: Read,
     ) -> None:
         self.home = home
-        self.environment = environment
+        self.environment = {**given, **environment}
         """config.env below the environment of the process: what programs we start may be given."""
+        self.given = given
+        """What of that only config.env says: meant for this program, whatever a shell exports."""
         self.warnings = tuple(warnings)
         """Things to say once, when the log is open."""
         self.problems = tuple(problems)
@@ -196,10 +199,10 @@ def read(
     said = [one for one in found if one.raw not in (None, "") and one.layer <= strongest]
     settings, values = _values(said, where, problems)
     values[options.HOME.name] = home.path
-    merged = {**{name: entry.value for name, entry in written.items()}, **environment}
+    given = {name: entry.value for name, entry in written.items() if name not in environment}
     reread = partial(read, home, environment, command_line, config_file)
     warnings = tuple(_unknown(toml, toml_name))
-    return Config(home, settings, values, merged, warnings, problems, reread)
+    return Config(home, settings, values, environment, given, warnings, problems, reread)
 
 
 @contextmanager

@@ -10,27 +10,23 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TextIO
+from textwrap import indent
+from typing import Any, TextIO
 
 from executor_core.config.errors import reason_of
+from executor_core.config.files import NOFOLLOW
 from executor_core.config.redaction import redact
+from executor_core.unicode import visible
 
 _SHAPE = "%(asctime)s - [%(room)s] - [in %(pathname)s:%(lineno)d] - %(levelname)s - %(message)s"
 _TIME = "%Y-%m-%d %H:%M:%S"
 _OURS = "executor"
-# Everything that a terminal or an editor takes for a new line or a command, made visible.
-_VISIBLE: Mapping[int, str] = {
-    **{code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\t")},
-    ord("\n"): "\\n",
-    ord("\r"): "\\r",
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
+MAX_ENTRY = 16_000
+"""Characters of one entry, traceback and all; of a longer one the middle is left out."""
 
 
 class LineFormatter(logging.Formatter):
@@ -43,11 +39,22 @@ class LineFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         shown = logging.makeLogRecord(record.__dict__)
         shown.room = record.name.removeprefix(f"{_OURS}.")
-        shown.message = record.message.translate(_VISIBLE)
+        shown.message = visible(record.message.replace("\r", "\\r").replace("\n", "\\n"))
         return super().formatMessage(shown)
 
+    def formatException(self, ei: Any) -> str:
+        # Indented: what an error says must not look like an entry of its own.
+        return indent(visible(super().formatException(ei)), "  ")
+
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return _shortened(redact(super().format(record)))
+
+
+def _shortened(entry: str) -> str:
+    if len(entry) <= MAX_ENTRY:
+        return entry
+    left_out = f" … {len(entry) - MAX_ENTRY} characters … "
+    return entry[: MAX_ENTRY // 2] + left_out + entry[-MAX_ENTRY // 2 :]
 
 
 class _Quiet:
@@ -89,6 +96,8 @@ class _FileHandler(_Quiet, RotatingFileHandler):
 
 
 def _own(path: str, flags: int) -> int:
+    if not stat.S_ISCHR(os.stat(path).st_mode if os.path.exists(path) else 0):
+        flags |= NOFOLLOW  # a link may lead to /dev/null, and to no file
     descriptor = os.open(path, flags, 0o600)
     if os.name == "posix":
         status = os.fstat(descriptor)

@@ -98,7 +98,6 @@ DEVICE_ID = Option[str](
     kind=kinds.word(r"[A-Za-z0-9_-]{1,93}", "allowed.device_id"),
     empty="",
     device_config="device_id",
-    in_toml=False,
 )
 DEVICE_NAME = Option[str](
     name="device.name",
@@ -158,6 +157,9 @@ WORKSPACE_TRUSTED_FOLDERS = Option[tuple[Path, ...]](
 WORKSPACE_KEEP_DAYS = Option[int](
     name="workspace.keep_days", kind=kinds.integer(0, 3650), default=30
 )
+AGENTS_TRUSTED_FOLDERS = Option[tuple[Path, ...]](
+    name="agents.trusted_folders", kind=kinds.paths(), empty=()
+)
 # Servers encrypt git tokens with a pair of their own; these are what they take when none is set.
 GIT_TOKEN_AES_KEY = Option[str](
     name="git.token_aes_key",
@@ -185,6 +187,9 @@ ANTHROPIC_API_KEY = Option[str](
     empty="",
     environment=("ANTHROPIC_API_KEY",),
     sensitive=True,
+)
+AGENTS_ENVIRONMENT_WITHHELD = Option[tuple[str, ...]](
+    name="agents.environment_withheld", kind=kinds.texts(), empty=()
 )
 AGENTS_BACKGROUND_WAIT = Option[float](
     name="agents.background_wait", kind=kinds.seconds(0, 86_400), default=600.0

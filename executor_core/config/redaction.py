@@ -140,7 +140,7 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def spellings(secret: str) -> frozenset[str]:
-    """`secret` as it may stand in a log: plain, URL-encoded, JSON- and Python-escaped, base64.
+    """`secret` as it may stand in a log: plain, URL-encoded, JSON- and Python-escaped, base64, hex.
 
     A long one is known by its pieces: how far `unfinished` looks back is bounded by the longest.
     """
@@ -151,6 +151,8 @@ def spellings(secret: str) -> frozenset[str]:
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
+        in_hex := secret.encode("utf-8", "replace").hex(),
+        in_hex.upper(),
     }
     encoded = {text for offset in range(3) for text in _base64_inside(secret.encode(), offset)}
     return frozenset(piece for whole in plain | encoded for piece in _pieces(whole))

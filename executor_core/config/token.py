@@ -30,6 +30,10 @@ from executor_core.texts import text
 
 _log = logging.getLogger("executor.config")
 
+ASKING = "keychain_asking"
+WAITING = (ASKING, "keychain_locked")
+"""The codes of a keychain that waits for its user; it may give out a token any moment."""
+
 
 @dataclass(frozen=True)
 class Token:
@@ -55,15 +59,24 @@ class TokenSources:
         self._entered: dict[str, Token] = {}
         self._refused: set[bytes] = set()
         self._warned: set[str] = set()
+        self._shut: Blocked | None = None
 
     def current(self, server: str) -> Token | None:
         """The strongest token for the normalised address `server` that it has not refused.
 
         Places weaker than the answer are not asked: with a token in the environment no keychain
         prompt ever appears.
+
+        Raises:
+            ExecutorError: `keychain_asking`, `keychain_locked` or `keychain_blocked`, where no
+                other place has one, so that nobody can tell whether there is one.
         """
+        self._shut = None
         usable = (t for t in self._candidates(server) if _hash(t.value) not in self._refused)
-        return next(usable, None)
+        token = next(usable, None)
+        if token is None and self._shut is not None:
+            raise _shut(self._shut)
+        return token
 
     def explain(self, server: str) -> tuple[Explanation, ...]:
         """Every place that has a token for `server`, the weakest first."""
@@ -79,6 +92,7 @@ class TokenSources:
     def reload(self, server: str) -> None:
         """Another process saved or removed a token: forget refusals, and prefer what it saved."""
         self._refused.clear()
+        self._keychain.ask_again()
         saved = self._from_keychain(server) or self._read_file(server)
         if saved is None:
             self._entered.pop(origin(server), None)
@@ -93,9 +107,9 @@ class TokenSources:
         """Keep a token that a person entered for `server`; it is used at once.
 
         Raises:
-            ExecutorError: `bad_token`, `no_keychain`, `keychain_locked`, `keychain_blocked`,
-                `token_not_written`. Nothing is then kept; only what waits for a locked keychain is,
-                once its user unlocks it.
+            ExecutorError: `bad_token`, `no_keychain`, `keychain_asking`, `keychain_locked`,
+                `keychain_blocked`, `token_not_written`. Nothing is then kept; only what waits for a
+                locked keychain is, once its user unlocks it.
         """
         try:
             value = clean_token(token)
@@ -140,7 +154,8 @@ class TokenSources:
         match self._keychain.read(origin(server)):
             case Found(secret):
                 return self._stored(secret, Phrase("source.keychain"), Layer.KEYCHAIN)
-            case Blocked(reason):
+            case Blocked(reason) as shut:
+                self._shut = shut
                 self._warn_once("The keychain cannot be read: %s", reason)
         return None
 
@@ -201,7 +216,7 @@ class TokenSources:
 
 def _shut(answer: Blocked) -> ExecutorError:
     code = "keychain_locked" if answer.is_locked else "keychain_blocked"
-    return ExecutorError(code, reason=answer.reason)
+    return ExecutorError(ASKING if answer.is_asking else code, reason=answer.reason)
 
 
 def _token(setting: Setting) -> Token:

@@ -8,7 +8,7 @@ from executor_core.control.control import Control, RunDetail, RunSummary, Slots,
 from executor_core.control.local import LocalControl, Presence
 from executor_core.control.remote import Address, RemoteControl
 from executor_core.executor import CancelAnswer
-from executor_core.workspace import CleanReport, RunChanges, WorkspaceInfo
+from executor_core.workspace import CleanReport, Restoration, RunChanges, WorkspaceInfo
 
 __all__ = [
     "Address",
@@ -18,6 +18,7 @@ __all__ = [
     "LocalControl",
     "Presence",
     "RemoteControl",
+    "Restoration",
     "RunChanges",
     "RunDetail",
     "RunSummary",

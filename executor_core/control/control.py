@@ -188,8 +188,8 @@ class Control(Protocol):
     async def folders_in_use(self) -> tuple[str, ...]:
         """Where queued and running runs work: nobody else may delete or rewrite what is there."""
 
-    async def agents(self) -> tuple[Availability, ...]:
-        """Which agents can work here."""
+    async def agents(self, *, anew: bool = False) -> tuple[Availability, ...]:
+        """Which agents can work here; `anew`: the login shell is asked again before."""
 
     async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
         """Start nothing new, for a while (`LONGEST_PAUSE_S` at most) or until `resume`.

@@ -16,13 +16,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from executor_core.model import ErrorInfo
-from executor_core.workspace import CleanReport, RunChanges, WorkspaceInfo
+from executor_core.workspace import CleanReport, Restoration, RunChanges, WorkspaceInfo
 
 # --- account -----------------------------------------------------------------------------------
 
 
 class Account(Struct, kw_only=True, frozen=True):
-    """Who is signed in where. `place` says where the token came from; None: nobody is signed in.
+    """Who is signed in where. `place` says where the token came from; None: nobody is signed in,
+    or that cannot be told now because of `problem`, such as a locked keychain.
 
     The names and `expires_at` are what the token says about itself; an API key says nothing.
     """
@@ -34,6 +35,7 @@ class Account(Struct, kw_only=True, frozen=True):
     place: str | None = None
     is_refused: bool = False
     is_api_key: bool = False
+    problem: ErrorInfo | None = None
 
 
 class ServerCheck(Struct, kw_only=True, frozen=True):
@@ -56,9 +58,10 @@ class AccountDesk(Protocol):
     async def sign_in(self, address: str, token: str, *, to_file: bool = False) -> Account:
         """Keep a token, and `address` as the server to connect to.
 
-        Raises ExecutorError `bad_token`, `no_keychain`, `keychain_locked` (it waits for its
-        user), `keychain_blocked` (it refused), `token_not_written`,
-        or what is wrong with the address. Nothing is then kept.
+        The server is asked first whether it takes the token. Raises ExecutorError `token_refused`,
+        `server_unreachable`, `bad_token`, `no_keychain`, `keychain_asking`, `keychain_locked` (both
+        wait for the user), `keychain_blocked` (it refused), `token_not_written`, or what is wrong
+        with the address. Nothing is then kept.
         """
 
     async def sign_in_with_password(
@@ -163,13 +166,38 @@ class WorkspaceDesk(Protocol):
     async def remove(self, names: Iterable[str]) -> CleanReport:
         """Delete these, whatever is in them, unless a run works there."""
 
-    async def undo(self, run_id: str) -> RunChanges:
-        """Put every file back that a run changed; what was put back.
+    async def trusted(self) -> tuple[Path, ...]:
+        """The folders whose settings of agents count, with all below them."""
 
-        Raises ExecutorError `no_changes`, `changes_too_old` (only the patch is left),
+    async def trust(self, folder: Path) -> Path:
+        """Let `folder` configure agents, from the next run on; its real path.
+
+        Raises ExecutorError `folder_missing`, and those of SettingsDesk.change.
+        """
+
+    async def distrust(self, folder: Path) -> Path:
+        """Let `folder` configure agents no longer; its real path.
+
+        Raises ExecutorError `folder_untrusted`, `folder_trusted_above` (only because it lies in
+        one that is), and those of SettingsDesk.change.
+        """
+
+    async def undo(
+        self, run_id: str, *, is_forced: bool = False, is_trial: bool = False
+    ) -> Restoration:
+        """Put the files back that a run changed; what was put back, or would be if `is_trial`.
+
+        Files that are not as the run left them stay, unless `is_forced`. Raises ExecutorError
+        `no_changes`, `changes_unrecorded`, `changes_too_old` (only the patch is left),
         `changes_undone`, `changes_folder_gone`, `changes_in_use` (a run works there),
-        `changes_touched` (files are not as the run left them) or `undo_failed`. No file is then
-        changed.
+        `changes_touched` (nothing else is left) or `undo_failed`. No file is then changed.
+        """
+
+    async def redo(
+        self, run_id: str, *, is_forced: bool = False, is_trial: bool = False
+    ) -> Restoration:
+        """Take an undo back: the files it touched are as it found them. Raises as `undo`, and
+        `changes_not_undone`.
         """
 
     async def keep(self, run_id: str, branch: str) -> RunChanges:

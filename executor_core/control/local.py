@@ -92,6 +92,7 @@ class LocalControl:
     """Implements Control. `leave` ends the program in the way a SIGTERM does.
 
     `measure` tells what each run uses, by run id; it blocks for some milliseconds.
+    `ask_login_shell` looks again at what the owner's terminal has.
     """
 
     def __init__(
@@ -107,8 +108,10 @@ class LocalControl:
         measure: Callable[[], Mapping[str, Resources]],
         clock: Clock,
         program_path: Callable[[], str] = str,
+        ask_login_shell: Callable[[], Awaitable[None]],
     ) -> None:
         self._program_path = program_path
+        self._ask_login_shell = ask_login_shell
         self._executor = executor
         self._links = links
         self._presence = presence
@@ -279,7 +282,9 @@ class LocalControl:
     async def folders_in_use(self) -> tuple[str, ...]:
         return self._executor.folders_in_use
 
-    async def agents(self) -> tuple[Availability, ...]:
+    async def agents(self, *, anew: bool = False) -> tuple[Availability, ...]:
+        if anew:
+            await self._ask_login_shell()
         return await self._executor.availability()
 
     async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:

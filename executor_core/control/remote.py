@@ -36,6 +36,8 @@ _statuses = msgspec.json.Decoder(Status)
 
 ANSWER_LIMIT_S = 30.0
 SIGN_LIMIT_S = 5.0
+AGENTS_LIMIT_S = 75.0
+"""A login shell and an agent may both take their time."""
 """For what an executor answers at once: without that it hangs."""
 SILENCE_LIMIT_S = 60.0
 """A stream has a sign of life every 15 seconds, whatever happens in it."""
@@ -156,8 +158,9 @@ class RemoteControl:
     async def folders_in_use(self) -> tuple[str, ...]:
         return await self._ask("GET", "/api/folders-in-use", tuple[str, ...])
 
-    async def agents(self) -> tuple[Availability, ...]:
-        return await self._ask("GET", "/api/agents", tuple[Availability, ...])
+    async def agents(self, *, anew: bool = False) -> tuple[Availability, ...]:
+        path = f"/api/agents?anew={str(anew).lower()}"
+        return await self._ask("GET", path, tuple[Availability, ...], limit_s=AGENTS_LIMIT_S)
 
     async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
         return await self._ask("POST", "/api/pause", Status, {"for_s": for_s, "reason": reason})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from executor_core.clock import Clock, SystemClock
@@ -13,7 +14,7 @@ from executor_core.config.kinds import clean_token
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import register_secret
 from executor_core.config.server_url import normalise
-from executor_core.config.token import Token, TokenSources
+from executor_core.config.token import ASKING, Token, TokenSources
 from executor_core.config.writing import Given, change_options
 from executor_core.control.desk import Account, ServerCheck, Verdict
 from executor_core.desk.findings import refusal_of
@@ -21,15 +22,28 @@ from executor_core.desk.reach import Load, Reach, status_of, tell_credential_cha
 from executor_core.errors import ExecutorError
 from executor_core.health import ServerLook, look_at_server
 from executor_core.health.network_checks import network, server, tls
-from executor_core.links.server import token_for
+from executor_core.links.dispatch import check_token
+from executor_core.links.server import Access, token_for
 from executor_core.model import ErrorInfo
-from executor_core.outbound import proxy_for
+from executor_core.proxies import proxy_for
+
+LOOK_AGAIN_S = 0.5
 
 
 class AccountRoom:
-    """Implements AccountDesk. The keychain is asked in threads, and answers within its limit."""
+    """Implements AccountDesk. The keychain is asked in threads, and answers within its limit.
 
-    def __init__(self, load: Load, reach: Reach, clock: Clock | None = None) -> None:
+    `on_wait` hears once that it asks its user, who is waited for; without it that is an error.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        reach: Reach,
+        clock: Clock | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> None:
+        self._on_wait = on_wait
         self._load = load
         self._reach = reach
         self._clock = clock or SystemClock()
@@ -39,7 +53,10 @@ class AccountRoom:
         url = config[options.SERVER_URL]
         if not url:
             return Account()
-        token = await asyncio.to_thread(TokenSources(config).current, url)
+        try:
+            token = await asyncio.to_thread(TokenSources(config).current, url)
+        except ExecutorError as error:
+            return Account(server=url, problem=error.info)
         if token is None:
             return Account(server=url)
         status = await status_of(self._reach)
@@ -57,7 +74,9 @@ class AccountRoom:
         return ServerCheck(server=url, version=look.version or None, problem=problem)
 
     async def sign_in(self, address: str, token: str, *, to_file: bool = False) -> Account:
-        kept = await asyncio.to_thread(self._keep, address, token, to_file)
+        url, value = await asyncio.to_thread(self._to_keep, address, token)
+        await check_token(Access(server=url, token=value))
+        kept = await self._kept(url, value, to_file)
         await tell_credential_changed(self._reach)
         return kept
 
@@ -74,7 +93,22 @@ class AccountRoom:
         await tell_credential_changed(self._reach)
         return await self.account()
 
-    def _keep(self, address: str, token: str, to_file: bool) -> Account:
+    async def _kept(self, url: str, value: str, to_file: bool) -> Account:
+        """Whoever is being asked by the keychain has as long as it takes, if somebody is there."""
+        is_told = False
+        while True:
+            try:
+                return await asyncio.to_thread(self._keep, url, value, to_file)
+            except ExecutorError as error:
+                if error.code != ASKING or self._on_wait is None:
+                    raise
+            if not is_told:
+                self._on_wait()
+            is_told = True
+            await self._clock.sleep(LOOK_AGAIN_S)
+
+    def _to_keep(self, address: str, token: str) -> tuple[str, str]:
+        """The server and the token as they are kept, if they may be at all."""
         config = self._load()
         url = _normal(config, address)
         try:
@@ -82,6 +116,10 @@ class AccountRoom:
         except ValueError:
             raise ExecutorError("bad_token") from None
         AccountPins(config.home.accounts).account_of(url, value)
+        return url, value
+
+    def _keep(self, url: str, value: str, to_file: bool) -> Account:
+        config = self._load()
         config.home.create()
         changes: dict[str, Given | None] = {}
         if _must_be_remembered(config, url):

@@ -15,7 +15,7 @@ from executor_core.config import options
 from executor_core.config.layers import Config
 from executor_core.config.redaction import register_secret
 from executor_core.model import Availability, secret_values
-from executor_core.process import login_shell_path
+from executor_core.process import Login, ask_login_shell
 
 if TYPE_CHECKING:
     from executor_core.agents.install import Installer
@@ -25,18 +25,29 @@ _KEY_VARIABLE = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECA
 
 def make_host(config: Config, clock: Clock) -> AgentHost:
     """This computer, as agents see it. Looks up nothing yet."""
-    settings = {}
+    environment = config.environment
+    withheld: tuple[str, ...] = config[options.AGENTS_ENVIRONMENT_WITHHELD]
+    settings = dict(config.given)
+
+    async def ask() -> Login:
+        login = await ask_login_shell(environment, clock)
+        for secret in _keys_of_user(login.variables):
+            register_secret(secret)
+        return login
+
     for table in config[options.AGENTS_ACP]:
         for secret in secret_values(table.get("env") if isinstance(table, dict) else None):
             register_secret(secret)
-    for secret in _keys_of_user(config.environment):
+    for secret in _keys_of_user(environment):
         register_secret(secret)
-    if key := config[options.ANTHROPIC_API_KEY]:
+    if (key := config[options.ANTHROPIC_API_KEY]) and "ANTHROPIC_API_KEY" not in environment:
         settings["ANTHROPIC_API_KEY"] = key
     return AgentHost(
-        base=config.environment,
+        base=environment,
         settings=settings,
-        path=config.environment.get("PATH", os.defpath),
+        withheld=withheld,
+        ask=ask,
+        path=environment.get("PATH", os.defpath),
         platform=sys.platform,
         owner=owner_of(config),
         is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
@@ -74,9 +85,8 @@ async def find_installer(config: Config) -> Installer:
 
 
 async def host_of_user(config: Config) -> AgentHost:
-    """This computer, with the PATH of the user's login shell."""
+    """This computer, with the environment of the user's login shell."""
     config.home.create()
-    clock = SystemClock()
-    host = make_host(config, clock)
-    host.use_path(await login_shell_path(config.environment, clock))
+    host = make_host(config, SystemClock())
+    await host.ready()
     return host

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from executor_core.config import options
-from executor_core.config.identity import device_id
+from executor_core.config.identity import id_of
 from executor_core.control.desk import Device
 from executor_core.desk.reach import Load, Reach, access_of
 from executor_core.links import server
@@ -42,7 +41,7 @@ class DeviceRoom:
     def _this(self) -> str:
         config = self._load()
         config.home.create()
-        return device_id(config.home, config[options.DEVICE_ID])
+        return id_of(config)
 
 
 async def devices_of(access: Access, this: str) -> tuple[Device, ...]:

@@ -25,7 +25,7 @@ from executor_core.config.token import Token
 from executor_core.control import Status
 from executor_core.errors import ExecutorError
 from executor_core.health.computer_checks import FolderFacts, PortFacts, TokenFacts
-from executor_core.model import LinkState
+from executor_core.model import TWIN, LinkState
 
 _HAS_MODES = os.name == "posix"
 
@@ -36,7 +36,11 @@ _HAS_MODES = os.name == "posix"
 def refusal_of(status: Status | None, server: str) -> str | None:
     """Why the server refuses our token, as the running executor's link was told."""
     links = status.links if status is not None else ()
-    refused = (one for one in links if one.server == server and one.state is LinkState.REJECTED)
+    refused = (
+        one
+        for one in links
+        if one.server == server and one.state is LinkState.REJECTED and one.code != TWIN
+    )
     return next((one.reason or "" for one in refused), None)
 
 

@@ -38,12 +38,12 @@ from executor_core.health import (
 )
 from executor_core.health.examination import look_once
 from executor_core.health.server_look import LOOK_LIMIT_S
-from executor_core.outbound import proxy_for
-from executor_core.process import left_behind, login_shell_path, sweep
+from executor_core.process import left_behind, sweep
+from executor_core.proxies import proxy_for
 
 _T = TypeVar("_T")
 LIMIT_S = 15.0
-AGENTS_LIMIT_S = 40.0
+AGENTS_LIMIT_S = 70.0
 RUNS_IN_BUNDLE = 200
 
 
@@ -70,7 +70,7 @@ class Doctor:
         self._has_tray = has_tray
 
     async def examine(self) -> AsyncGenerator[Check, None]:
-        """See HealthDesk. Takes as long as the slowest look, 40 s at most."""
+        """See HealthDesk. Takes as long as the slowest look, 70 s at most."""
         async with aclosing(examine(await self._looks())) as checks:
             async for check in checks:
                 yield check
@@ -132,6 +132,7 @@ class Doctor:
             Look("token", LIMIT_S, visit.look_at_token),
             Look("keychain", LIMIT_S, visit.look_at_keychain),
             Look("agent", AGENTS_LIMIT_S, visit.look_at_agents),
+            Look("environment", LIMIT_S, visit.look_at_environment),
             Look("git", LIMIT_S, visit.look_at_git),
             Look("path", LIMIT_S, visit.look_at_path),
             Look("folders", LIMIT_S, looked_again),
@@ -197,9 +198,8 @@ class _Visit:
         return status
 
     async def _ask_path(self) -> str:
-        path = await login_shell_path(self._config.environment, self._clock)
-        self._host.use_path(path)
-        return path
+        await self._host.ready(anew=True)
+        return self._host.path
 
     async def look_at_executor(self) -> tuple[Check]:
         status = await self._status()
@@ -248,6 +248,12 @@ class _Visit:
         self._config.home.create()
         agents = agents_here(self._host, self._config[options.AGENTS_ACP])
         return computer_checks.agents(await agents.availability(), tuple(PACKAGES))
+
+    async def look_at_environment(self) -> tuple[Check]:
+        await self._path()
+        withheld = self._config[options.AGENTS_ENVIRONMENT_WITHHELD]
+        host = self._host
+        return (computer_checks.environment(host.variables, withheld, host.silent_shell),)
 
     async def look_at_git(self) -> tuple[Check]:
         await self._path()

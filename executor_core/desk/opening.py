@@ -35,7 +35,7 @@ def open_desk(
     config = load()
     log = config[options.LOG_DIR] / config[options.LOG_FILE]
     return Desk(
-        account=AccountRoom(load, reach, clock),
+        account=AccountRoom(load, reach, clock, on_wait=lambda: None),
         devices=DeviceRoom(load, reach),
         settings=SettingsRoom(config.reread),
         workspaces=WorkspaceRoom(load, reach, host_of_user),

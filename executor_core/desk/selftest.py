@@ -1,7 +1,7 @@
 """A round trip through the server that this computer works for, step by step.
 
-Only a hub of ours offers a simple way to start a task; with other servers it ends once the device
-is seen online there, and says so.
+A hub of ours is asked for the answer. On Wegent's own servers the task is followed in the executor
+that gets it, until the server has acknowledged its result: an API key may send, but not look.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core.clock import Clock
-from executor_core.control import Status
+from executor_core.control import RunSummary, Status
 from executor_core.desk.account import problem_of
 from executor_core.desk.devices import devices_of
 from executor_core.desk.reach import Load, Reach, access_of, status_of
 from executor_core.errors import ExecutorError
 from executor_core.health import look_at_server
+from executor_core.links.dispatch import send_task, team_for_devices
 from executor_core.links.server import Access, user_ask
-from executor_core.model import ErrorInfo, LinkState, LinkStatus
-from executor_core.outbound import proxy_for
+from executor_core.model import TWIN, ErrorInfo, LinkState, LinkStatus, Outcome, RunState
+from executor_core.proxies import proxy_for
 from executor_core.texts import text
 
 LOOK_AGAIN_S = 0.25
@@ -67,6 +68,7 @@ class SelfTest:
         *,
         prompt: str,
         timeout_s: float,
+        team_id: int | None = None,
         skips_dispatch: bool = False,
     ) -> None:
         self._load = load
@@ -75,10 +77,12 @@ class SelfTest:
         self._prompt = prompt
         self._ends_at = clock.monotonic() + timeout_s
         self._timeout_s = timeout_s
+        self._team_id = team_id
         self._skips_dispatch = skips_dispatch
         self._access = Access(server="", token="")
         self._device_id = ""
         self._task: dict[str, Any] = {}
+        self._sent_at = clock.now()
 
     async def run(self) -> AsyncGenerator[Step, None]:
         """Every step as soon as it is done; the first that fails is the last."""
@@ -149,6 +153,8 @@ class SelfTest:
         if link.state is not LinkState.ONLINE:
             raise _link_failure(link)
         self._device_id = status.device_id
+        if status.paused or status.draining:
+            raise ExecutorError("device_takes_nothing")
         try:
             devices = await devices_of(self._access, status.device_id)
         except ExecutorError as error:
@@ -159,20 +165,58 @@ class SelfTest:
         if mine is None or mine.status == "offline":
             code = "device_not_listed" if mine is None else "device_listed_offline"
             raise ExecutorError(code, device_id=status.device_id, server=self._access.server)
-        if status.paused or status.draining:
-            raise ExecutorError("device_takes_nothing")
         return mine.name
 
     async def _dispatch(self) -> Step | str:
         if self._skips_dispatch:
             return _step("dispatch", Mark.SKIPPED, text("selftest.skipped"))
         if not self._access.is_hub:
-            return _step("dispatch", Mark.SKIPPED, text("selftest.no_dispatch"))
+            return await self._send()
         body = {"prompt": self._prompt, "device_id": self._device_id}
         self._task = (await user_ask(self._access, "POST", "/api/tasks", body)).fields()
         return text("selftest.task", task=self._task["id"])
 
+    async def _send(self) -> Step | str:
+        """Only by hand where a key does not suffice: for the list of teams, or on older servers."""
+        self._sent_at = self._clock.now()
+        try:
+            team_id = self._team_id or await team_for_devices(self._access)
+            task_id = await send_task(
+                self._access, team_id=team_id, device_id=self._device_id, message=self._prompt
+            )
+        except ExecutorError as error:
+            if error.code != "api_key_not_enough":
+                raise
+            needs = "selftest.no_dispatch" if self._team_id else "selftest.no_team"
+            return _step("dispatch", Mark.SKIPPED, text(needs))
+        self._task = {"id": task_id}
+        return text("selftest.task", task=task_id)
+
     async def _follow(self) -> str:
+        return await (self._follow_at_hub() if self._access.is_hub else self._follow_here())
+
+    async def _follow_here(self) -> str:
+        run: RunSummary | None = None
+        try:
+            while True:
+                async with self._reach() as control:
+                    run = next(filter(self._is_its_run, await control.runs()), None)
+                    detail = await control.run(run.run_id) if run else None
+                if detail and detail.outcome and detail.delivered is not False:
+                    return _answer_in(detail.outcome)
+                await self._clock.sleep(LOOK_AGAIN_S)
+        except asyncio.CancelledError:
+            if run is not None:
+                with suppress(ExecutorError):  # that the time is over is what counts
+                    async with self._reach() as control:
+                        await control.cancel(run.run_id)
+            raise
+
+    def _is_its_run(self, run: RunSummary) -> bool:
+        """Another server may have given that number to a task of its own, once."""
+        return run.task_id == self._task["id"] and run.accepted_at >= self._sent_at
+
+    async def _follow_at_hub(self) -> str:
         path = f"/api/tasks/{self._task['id']}"
         try:
             while (answer := self._task["messages"][-1])["status"] not in _ENDS:
@@ -186,6 +230,13 @@ class SelfTest:
             reason = answer.get("error") or answer["status"]
             raise ExecutorError("selftest_task_failed", reason=reason)
         return str(answer["text"])
+
+
+def _answer_in(outcome: Outcome) -> str:
+    if outcome.state is not RunState.COMPLETED:
+        reason = outcome.error.sentence if outcome.error else outcome.state
+        raise ExecutorError("selftest_task_failed", reason=reason)
+    return outcome.text
 
 
 def _step(name: str, mark: Mark, note: str = "", error: ErrorInfo | None = None) -> Step:
@@ -206,4 +257,5 @@ def _link_to(status: Status, server: str) -> LinkStatus:
 
 def _link_failure(link: LinkStatus) -> ExecutorError:
     code = "link_rejected" if link.state is LinkState.REJECTED else "link_offline"
+    code = "link_twin" if link.code == TWIN else code
     return ExecutorError(code, server=link.server, reason=link.reason or link.state)

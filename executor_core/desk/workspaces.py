@@ -17,6 +17,7 @@ from executor_core.clock import Clock
 from executor_core.config import options
 from executor_core.config.home import InstanceLock
 from executor_core.config.layers import Config
+from executor_core.config.writing import set_option
 from executor_core.control.control import checked_run_id
 from executor_core.desk.reach import Load, Reach, ask_running
 from executor_core.errors import ExecutorError
@@ -26,14 +27,16 @@ from executor_core.workspace import (
     GitHost,
     Inventory,
     KeptBecause,
+    Restoration,
     RunChanges,
     WorkspaceInfo,
     keep,
     overlaps,
     read_changes,
+    redo,
     undo,
 )
-from executor_core.workspace.patches import STORE
+from executor_core.workspace.records import STORE
 
 _log = logging.getLogger("executor.workspace")
 
@@ -79,16 +82,54 @@ class WorkspaceRoom:
         async with self._asking(config) as in_use:
             return await inventory.remove(names, in_use=in_use)
 
-    async def undo(self, run_id: str) -> RunChanges:
+    async def undo(
+        self, run_id: str, *, is_forced: bool = False, is_trial: bool = False
+    ) -> Restoration:
         config = await asyncio.to_thread(self._load)
         async with self._alone(config, run_id) as run_folder:
-            return await undo(await self._find_host(config), run_folder)
+            host = await self._find_host(config)
+            return await undo(host, run_folder, is_forced=is_forced, is_trial=is_trial)
+
+    async def redo(
+        self, run_id: str, *, is_forced: bool = False, is_trial: bool = False
+    ) -> Restoration:
+        config = await asyncio.to_thread(self._load)
+        async with self._alone(config, run_id) as run_folder:
+            host = await self._find_host(config)
+            return await redo(host, run_folder, is_forced=is_forced, is_trial=is_trial)
 
     async def keep(self, run_id: str, branch: str) -> RunChanges:
         config = await asyncio.to_thread(self._load)
         async with self._alone(config, run_id) as run_folder:
             await keep(await self._find_host(config), run_folder, branch)
             return await asyncio.to_thread(read_changes, run_folder)
+
+    async def trusted(self) -> tuple[Path, ...]:
+        return (await asyncio.to_thread(self._load))[options.AGENTS_TRUSTED_FOLDERS]
+
+    async def trust(self, folder: Path) -> Path:
+        place, found = folder.resolve(), await self.trusted()
+        if not place.is_dir():
+            raise ExecutorError("folder_missing", path=place)
+        if place not in found:
+            await self._put((*found, place))
+        return place
+
+    async def distrust(self, folder: Path) -> Path:
+        place, found = folder.resolve(), await self.trusted()
+        left = tuple(one for one in found if one.resolve() != place)
+        if left == found:
+            for above in (one for one in found if place.is_relative_to(one.resolve())):
+                raise ExecutorError("folder_trusted_above", path=place, above=above)
+            raise ExecutorError("folder_untrusted", path=place)
+        await self._put(left)
+        return place
+
+    async def _put(self, folders: tuple[Path, ...]) -> None:
+        config = await asyncio.to_thread(self._load)
+        config.home.create()
+        name, value = options.AGENTS_TRUSTED_FOLDERS.name, [str(one) for one in folders] or None
+        await asyncio.to_thread(set_option, config.home, name, value)
 
     async def _inventory(self) -> tuple[Config, Inventory]:
         config = await asyncio.to_thread(self._load)
@@ -98,8 +139,10 @@ class WorkspaceRoom:
     async def _alone(self, config: Config, run_id: str) -> AsyncIterator[Path]:
         """The folder of a run's record, if no run works where that run did as the block begins."""
         run_folder = config.home.runs / checked_run_id(run_id)
-        folder = (await asyncio.to_thread(read_changes, run_folder)).folder
-        if folder is None:
+        changes = await asyncio.to_thread(read_changes, run_folder)
+        if changes.unrecorded:
+            raise ExecutorError("changes_unrecorded", run_id=run_id, reason=changes.unrecorded)
+        if (folder := changes.folder) is None:
             raise ExecutorError("no_changes", run_id=run_id)
         if not (run_folder / STORE).is_dir():
             raise ExecutorError("changes_too_old", run_id=run_id)

@@ -4,6 +4,7 @@
 """
 
 from executor_core.executor.executor import ActiveRun, Executor
+from executor_core.executor.machine import Waiting
 from executor_core.executor.port import (
     Accepted,
     Admission,
@@ -24,4 +25,5 @@ __all__ = [
     "Duplicate",
     "Executor",
     "Refused",
+    "Waiting",
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from executor_core.agents import Agents, forget_secrets
 from executor_core.changes import Changes
@@ -336,6 +337,10 @@ class Executor:
         row = await self._journal.latest(request_key)
         return _delivery(row) if row is not None else None
 
+    async def kept(self, conversation_key: str, name: str) -> str | None:
+        """The newest `name` in a `reply_to` of that conversation. Raises "journal_failed"."""
+        return await self._journal.kept(conversation_key, name)
+
     async def delivered(self, delivery: Delivery, error: str | None = None) -> None:
         """The server acknowledged the outcome, or (`error`) will never take it."""
         self._apply(machine.Delivered(delivery.request_key))
@@ -358,7 +363,7 @@ class Executor:
     # --- carrying out ----------------------------------------------------------------------
 
     def _apply(self, event: machine.MachineEvent) -> tuple[machine.Command, ...]:
-        before = self._active_ids()
+        before = self._table.standing
         try:
             self._table, commands = machine.step(self._table, event)
         except machine.UnexpectedEventError as error:
@@ -366,7 +371,7 @@ class Executor:
             return ()
         for command in commands:
             self._carry_out(command)
-        if self._active_ids() != before:
+        if self._table.standing != before:
             for door in self._doors.values():
                 door.on_active_changed()
         self.changes.tell()
@@ -392,12 +397,11 @@ class Executor:
             case _:
                 assert_never(command)
 
-    def _active_ids(self) -> frozenset[str]:
-        return frozenset(e.run_id for e in self._table.entries.values() if e.holds_slot)
-
     def _new_run(self, request: RunRequest) -> Run:
         folder = self._runs_folder / request.run_id
         self._secrets.hold(request.secrets)
+        # It goes to disk and to lists, and nobody reads it before.
+        request = replace(request, title=self._secrets.hide(request.title))
         return Run(request, folder=folder, clock=self._clock, owner=self, secrets=self._secrets)
 
     async def _accept(self, run: Run) -> ExecutorError | None:

@@ -47,6 +47,22 @@ class Entry(Struct, kw_only=True, frozen=True):
         return self.state in _IN_SLOT
 
 
+class WaitReason(StrEnum):
+    """What a queued run waits for."""
+
+    PAUSED = "paused"
+    SLOT = "slot"
+    CONVERSATION = "conversation"
+    FOLDER = "folder"
+
+
+class Waiting(Struct, frozen=True):
+    """Why a run waits, and how many others are before it in that."""
+
+    reason: WaitReason
+    ahead: int
+
+
 class Table(Struct, kw_only=True, frozen=True):
     """All the machine knows. `entries` in order of acceptance, `undelivered` by request key."""
 
@@ -65,6 +81,22 @@ class Table(Struct, kw_only=True, frozen=True):
     @property
     def queued(self) -> tuple[str, ...]:
         return tuple(e.run_id for e in self.entries.values() if e.state is RunState.QUEUED)
+
+    def waiting(self) -> dict[str, Waiting]:
+        """What each queued run waits for, in order of acceptance."""
+        found: dict[str, Waiting] = {}
+        before: list[Entry] = []
+        for entry in self.entries.values():
+            if entry.state is RunState.QUEUED:
+                found[entry.run_id] = _wait_of(self, entry, before)
+            before.append(entry)
+        return found
+
+    @property
+    def standing(self) -> object:
+        """Equal as long as the same runs hold the slots, and the same ones wait for the same."""
+        holds = tuple((e.run_id, e.holds_slot) for e in self.entries.values())
+        return self.is_paused, self.slots, holds
 
 
 # --- events ------------------------------------------------------------------------------------
@@ -329,6 +361,21 @@ def _startable(table: Table) -> Iterator[Entry]:
             and entry.directory_key not in directories
         ):
             yield entry
+
+
+def _wait_of(table: Table, entry: Entry, before: list[Entry]) -> Waiting:
+    active = [e for e in table.entries.values() if e.holds_slot]
+    queued = sum(e.state is RunState.QUEUED for e in before)
+    if table.is_paused:
+        return Waiting(WaitReason.PAUSED, queued)
+    if any(e.conversation_key == entry.conversation_key for e in active):
+        same = sum(e.conversation_key == entry.conversation_key for e in before)
+        return Waiting(WaitReason.CONVERSATION, same)
+    if any(e.directory_key == entry.directory_key for e in active):
+        return Waiting(
+            WaitReason.FOLDER, sum(e.directory_key == entry.directory_key for e in before)
+        )
+    return Waiting(WaitReason.SLOT, queued)
 
 
 def _expect(table: Table, event: MachineEvent, run_id: str, *states: RunState) -> Entry:

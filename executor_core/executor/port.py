@@ -24,7 +24,7 @@ class Door(Protocol):
         """The run ended. Deliver, then tell `Executor.delivered`."""
 
     def on_active_changed(self) -> None:
-        """Another set of runs holds the slots."""
+        """Other runs hold the slots, or wait, or may not start: see `Executor.table`."""
 
 
 class Delivery(Struct, kw_only=True, frozen=True):

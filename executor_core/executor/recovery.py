@@ -39,7 +39,7 @@ def outcome_after_crash(row: RunRow, events: Iterable[AgentEvent], now: datetime
         result = AgentResult(error=ExecutorError("interrupted").info)
     return Outcome(
         state=RunState.FAILED if result.error else RunState.COMPLETED,
-        text="".join(words) or result.final_text,
+        text=result.answer("".join(words)),
         error=result.error,
         usage=result.usage,
         session_id=session_id,

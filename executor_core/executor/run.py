@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from executor_core.agents import Agent, Agents, Assignment, Remedy, remedy, with_usable_images
+from executor_core.agents.task_variables import named, task_variables
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.executor.gathering import Gathering
@@ -28,6 +29,7 @@ from executor_core.model import (
     Artifact,
     Folder,
     GitClone,
+    ModelConfig,
     Notice,
     Outcome,
     RunEnded,
@@ -154,10 +156,17 @@ class Run:
             request.workspace, run_id=request.run_id, emit=self.emit, stop=self._stop
         )
         agent = await self._choose(agents)
+        agents.check_permission(agent.name, request.permission)
         if self._stop.is_set():
             return AgentResult()
         if request.new_session:
             await journal.forget_session(request.conversation_key)
+        session_id = await journal.session(request.conversation_key, agent.name)
+        inherited = None if session_id or request.new_session else request.inherited_session
+        if request.members and not agent.takes_members:
+            words = text("notice.members_ignored", count=len(request.members))
+            self.emit(Notice(code="members_ignored", text=words))
+        model = self._model_for(agent)
         assignment = Assignment(
             run_id=request.run_id,
             prompt=request.prompt,
@@ -165,12 +174,15 @@ class Run:
             folder=folder,
             scratch=self._folder,
             private_home=self._private_home(workspaces, agent.name),
-            session_id=await journal.session(request.conversation_key, agent.name),
-            model=request.model,
+            session_id=session_id or inherited,
+            is_fork=inherited is not None,
+            members=request.members,
+            model=replace(model, env=request.variables | model.env),
             system_prompt=request.system_prompt,
             permission=request.permission,
             mcp_servers=request.mcp_servers,
             extra_args=request.extra_args,
+            is_trusted=await asyncio.to_thread(workspaces.is_trusted, folder),
             is_awaited=self._has_follower,
         )
         site = Site(
@@ -180,16 +192,16 @@ class Run:
             agent=agent.name,
             private_home=assignment.private_home,
         )
-        is_follow_up = assignment.session_id is not None
+        is_follow_up = session_id is not None
         supplied = workspaces.supplied(
             request, site, is_follow_up=is_follow_up, emit=self.emit, stop=self._stop
         )
-        async with supplied as prompt, self._recording(workspaces.recorder, folder):
+        async with supplied as told, self._recording(workspaces.recorder, folder):
             if self._stop.is_set():
                 return AgentResult()
             self.emit(RunStarted(agent=agent.name, folder=str(folder)))
             assignment, notices = await asyncio.to_thread(
-                with_usable_images, replace(assignment, prompt=prompt)
+                with_usable_images, replace(assignment, prompt=told.prompt, images=told.images)
             )
             for notice in notices:
                 self.emit(notice)
@@ -208,7 +220,7 @@ class Run:
 
         async def begin() -> None:
             nonlocal begun
-            begun = await recorder.begin(folder, self._folder)
+            begun = await recorder.begin(folder, self._folder, self.emit)
 
         async def finish(begun: Beginning) -> None:
             self._artifacts = await recorder.finish(begun)
@@ -236,6 +248,19 @@ class Run:
         words = text("notice.stand_in", agent=missing.title, reason=reason)
         self.emit(Notice(code="stand_in", text=words))
         return chosen
+
+    def _model_for(self, agent: Agent) -> ModelConfig:
+        """What the task says of its model, with those of its variables that it may set."""
+        # Agents of other packages need not have a list.
+        names: Collection[str] = getattr(agent, "task_variables", ())
+        found = task_variables(names, self.request.model.env)
+        if found.refused:
+            values = {"names": named(found.refused), "agent": agent.name}
+            words = text("notice.variables_refused", **values)
+            if not names:
+                words = text("notice.variables_refused_all", **values)
+            self.emit(Notice(code="variables_refused", text=words))
+        return replace(self.request.model, env=found.kept)
 
     async def _converse(
         self, agent: Agent, assignment: Assignment, journal: Journal
@@ -272,7 +297,8 @@ class Run:
                 if may_repeat():
                     self.emit(_new_session(result))
                     is_resumed = False
-                    result = await agent.run(replace(assignment, session_id=None), emit, self._stop)
+                    afresh = replace(assignment, session_id=None, is_fork=False)
+                    result = await agent.run(afresh, emit, self._stop)
             return result
         finally:
             await asyncio.gather(*saving, return_exceptions=True)
@@ -343,7 +369,7 @@ class Run:
                 error = ExecutorError("time_limit", time=time).info
         return Outcome(
             state=state,
-            text="".join(self._text) or result.final_text,
+            text=result.answer("".join(self._text)),
             error=error,
             usage=result.usage,
             session_id=self._session_id,

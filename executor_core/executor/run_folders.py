@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from executor_core.workspace.patches import STORE
+from executor_core.workspace.records import STORE
 from executor_core.workspace.removal import remove_tree
 
 _log = logging.getLogger("executor.executor")

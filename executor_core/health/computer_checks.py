@@ -12,7 +12,8 @@ from msgspec import Struct
 from executor_core.control import Status
 from executor_core.control.desk import Check, Verdict
 from executor_core.health.words import check
-from executor_core.model import Availability, LinkState, LinkStatus
+from executor_core.model import TWIN, Availability, LinkState, LinkStatus
+from executor_core.texts import text
 
 GIB = 2**30
 FREE_WARNING_BYTES = 5 * GIB
@@ -67,7 +68,8 @@ def executor(status: Status | None, holder: str | None) -> Check:
         return check("executor", Verdict.OK, case, pid=status.pid, used=used, max=most)
     verdict = Verdict.WARNING if worst.state is LinkState.CONNECTING else Verdict.FAILED
     values = {"server": worst.server, "reason": worst.reason or ""}
-    return check("executor", verdict, f"executor.{worst.state.value}", **values)
+    case = TWIN if worst.code == TWIN else worst.state.value
+    return check("executor", verdict, f"executor.{case}", **values)
 
 
 def _badness(link: LinkStatus) -> int:
@@ -76,8 +78,11 @@ def _badness(link: LinkStatus) -> int:
 
 
 def agents(found: Sequence[Availability], installable: Sequence[str]) -> tuple[Check, ...]:
-    """One check per agent. One that works is enough; where none does, every one has failed."""
-    can_work = any(agent.is_usable for agent in found)
+    """One check per agent. One that works is enough; where none does, every one has failed.
+
+    One that is there and only lacks a login works for tasks that bring their own.
+    """
+    can_work = any(agent.is_usable or _only_lacks_login(agent) for agent in found)
     worse = Verdict.WARNING if can_work else Verdict.FAILED
     return tuple(_agent(one, worse, is_installable=one.name in installable) for one in found)
 
@@ -90,8 +95,29 @@ def _agent(found: Availability, worse: Verdict, *, is_installable: bool) -> Chec
     if found.path is None and is_installable:
         return check(name, worse, "agent.missing", agent=found.name)
     problem = found.problem
+    if _only_lacks_login(found):
+        facts = ", ".join(fact for fact in (found.version, found.path) if fact)
+        return check(name, Verdict.WARNING, "agent.no_login", facts=facts, advice=problem.hint)
     reason = " ".join(part for part in (problem.title + ":", problem.detail) if part)
     return check(name, worse, "agent.unusable", reason=reason.rstrip(":"), advice=problem.hint)
+
+
+def _only_lacks_login(found: Availability) -> bool:
+    return found.problem is not None and found.problem.code.endswith("not_signed_in")
+
+
+def environment(names: Sequence[str], withheld: Sequence[str], silent: str | None) -> Check:
+    """What agents get of the owner's environment, by name; `silent` is a shell without answer."""
+    if silent is not None:
+        return check("environment", Verdict.WARNING, "environment.silent", shell=silent)
+    if withheld:
+        case, kept = "environment.withheld", ", ".join(withheld)
+        return check("environment", Verdict.OK, case, names=_listed(names), withheld=kept)
+    return check("environment", Verdict.OK, "environment.ok", names=_listed(names))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or text("check.environment.none")
 
 
 def git(version: str | None, path: Path | None) -> Check:

@@ -17,6 +17,7 @@ from executor_core.hub.wire import Json
 
 MAX_TEXT = 1_000_000
 _MAX_REASONING = 200_000
+_MAX_NOTE = 1_000
 _MAX_TOOLS = 500
 _MAX_TOOL_INPUT = 10_000
 _MAX_TOOL_OUTPUT = 20_000
@@ -217,6 +218,8 @@ class Answers:
                 if delta and len(answer.reasoning) + len(delta) <= _MAX_REASONING:
                     answer.reasoning += delta
                     self._tell(answer, "reasoning", delta=delta)
+            case wire.Note(words):
+                self._tell(answer, "note", words=words[:_MAX_NOTE])
             case wire.ToolStart() | wire.ToolEnd():
                 if (tool := _with_tool(answer, change)) is not None:
                     self._tell(answer, "tool", tool=tool)

@@ -267,7 +267,8 @@ def _skill_name(data: bytes) -> str:
     """The one folder of a skill's archive, in which its SKILL.md lies."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = archive.namelist()
+            # Windows PowerShell 5 parts names by backslashes.
+            names = [name.replace("\\", "/") for name in archive.namelist()]
     except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, OSError) as error:
         raise ExecutorError("bad_skill") from error
     tops = {name.partition("/")[0] for name in names} - {"__MACOSX"}

@@ -448,7 +448,7 @@ def remove_user(database: Path, name: str) -> bool:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # SQLite gives its side files the mode of the database, so it must be right from the start.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
     path.chmod(0o600)
     db = sqlite3.connect(path, timeout=5, check_same_thread=False)
     try:

@@ -200,6 +200,13 @@ class Reasoning:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What the device does or waits for before its agent speaks; empty when that is over."""
+
+    words: str
+
+
+@dataclass(frozen=True)
 class ToolStart:
     """A tool is used; `input` is JSON text as the agent wrote it."""
 
@@ -227,7 +234,7 @@ class Ended:
     usage: Json | None = None
 
 
-Change: TypeAlias = Started | Text | Reasoning | ToolStart | ToolEnd | Ended
+Change: TypeAlias = Started | Text | Reasoning | Note | ToolStart | ToolEnd | Ended
 
 
 def is_response_event(event: str, data: Any) -> bool:
@@ -268,6 +275,10 @@ def decode_response(event: str, data: Json) -> Change | None:
             return Reasoning(_string(data.get("delta")))
         case "response.reasoning_summary_part.added":
             return Reasoning(_string(_dict(data.get("part")).get("text")))
+        case "response.block.created":
+            return _note(_dict(data.get("block")))
+        case "response.block.updated":
+            return _note(_dict(data.get("updates")))
         case "response.output_item.added":
             return _tool_start(_dict(data.get("item")))
         case "response.output_item.done":
@@ -281,6 +292,13 @@ def decode_response(event: str, data: Json) -> Change | None:
         case "error":
             return Ended("FAILED", error=_string(data.get("message")) or "Unknown error")
     return None
+
+
+def _note(block: Json) -> Note | None:
+    """Of the blocks that a device draws by itself: the one with words alone."""
+    if block.get("type", "thinking") != "thinking" or "content" not in block:
+        return None
+    return Note(clean(_string(block["content"])))
 
 
 def _tool_start(item: Json) -> ToolStart | None:

@@ -60,7 +60,8 @@ class EventLog:
         """Create the file, readable by its owner alone. Where that fails there is no history."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+            self._file = os.open(self._path, flags, 0o600)
         except OSError as error:
             _log.error("a run has no event file: %s", error)
 

@@ -34,6 +34,7 @@ MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
 MAX_SESSIONS = 10_000
 MAX_TITLE = 120
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 _FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError, msgspec.MsgspecError)
 """The disk does not take it, or SQLite has no form for it; to the run both are the same."""
@@ -243,6 +244,18 @@ class Journal:
         rows = await self._rows("request_key = ? ORDER BY rowid DESC LIMIT 1", request_key)
         return rows[0] if rows else None
 
+    async def kept(self, conversation_key: str, name: str) -> str | None:
+        """The newest value of that name in a `reply_to` of the conversation, or None."""
+        sql = (
+            "SELECT CASE WHEN json_valid(reply_to) THEN json_extract(reply_to, '$.' || ?) END"
+            " AS value FROM runs"
+            " WHERE conversation_key = ? AND value IS NOT NULL ORDER BY rowid DESC LIMIT 1"
+        )
+        rows = await self._run(
+            lambda: self._connection().execute(sql, (name, conversation_key)).fetchall()
+        )
+        return str(rows[0][0]) if rows else None
+
     # --- agent sessions --------------------------------------------------------------------
 
     async def session(self, conversation_key: str, agent: str) -> str | None:
@@ -388,7 +401,7 @@ class Journal:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600))
     db = sqlite3.connect(path, check_same_thread=False, timeout=5)
     # One text with a broken letter must not make all of them unreadable.
     db.text_factory = lambda letters: letters.decode(errors="replace")

@@ -59,8 +59,8 @@ class Answer(Struct, frozen=True):
 async def ask(
     server: str, method: str, path: str, *, token: str = "", body: Json | None = None
 ) -> Answer:
-    """One request. Raises ExecutorError `server_unreachable`, and `server_answer_strange` for one
-    that is longer than `MAX_ANSWER_BYTES`."""
+    """One request. Raises ExecutorError `server_unreachable`, those of `proxy_for`, and
+    `server_answer_strange` for one that is longer than `MAX_ANSWER_BYTES`."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     data = None
     if body is not None:

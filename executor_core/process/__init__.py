@@ -5,11 +5,12 @@ a marker that every descendant inherits.
 """
 
 from executor_core.process.environment import (
-    TaskVariables,
     child_environment,
-    safe_task_variables,
+    is_listed,
+    owners_environment,
+    worth_telling,
 )
-from executor_core.process.login_path import find_program, login_shell_path
+from executor_core.process.login_shell import Login, ask_login_shell, find_program
 from executor_core.process.marker import MARKER, marker_of
 from executor_core.process.orphans import reap_orphans
 from executor_core.process.process_table import resources_by_run
@@ -19,16 +20,18 @@ from executor_core.process.will import last_will
 
 __all__ = [
     "MARKER",
+    "Login",
     "ProcessTree",
-    "TaskVariables",
+    "ask_login_shell",
     "child_environment",
     "find_program",
+    "is_listed",
     "last_will",
     "left_behind",
-    "login_shell_path",
     "marker_of",
+    "owners_environment",
     "reap_orphans",
     "resources_by_run",
-    "safe_task_variables",
     "sweep",
+    "worth_telling",
 ]

@@ -1,189 +1,140 @@
-"""Declares what a child sees of our environment, and which names a task may set.
+"""Decides what a child sees of the environment. Pure: it is handed all of it and reads none.
 
-Pure: it is handed the environment and reads none.
+Three layers, each over the one before: what the owner has (`owners_environment`), the PATH along
+which we look up programs, and what the caller adds for this child (`child_environment`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
 
-_USER = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR")
-_SESSION = (  # so that the user's own tools work: ssh keys, keychain, browser, clipboard
-    "SSH_AUTH_SOCK",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "XDG_*",
-    "DISPLAY",
-    "WAYLAND_DISPLAY",
-    "XAUTHORITY",
-    "DOCKER_HOST",
-    "KUBECONFIG",
+_OURS = ("WEGENT_*", "GIT_TOKEN_AES_KEY", "GIT_TOKEN_AES_IV")
+_OUTER_AGENT = (  # what an agent tells the programs that it starts, should we be one of them
+    "AI_AGENT",
+    "CLAUDECODE",
+    "CLAUDE_CODE_CHILD_SESSION",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "CLAUDE_CODE_EXECPATH",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_CODE_SSE_PORT",
+    "CLAUDE_EFFORT",
+    "CLAUDE_ENV_FILE",
+    "CLAUDE_PROJECT_DIR",
+    "CODEX_CI",
+    "CODEX_SANDBOX",
+    "CODEX_SANDBOX_NETWORK_DISABLED",
+    "CODEX_THREAD_ID",
+    "GEMINI_CLI",
+    "OPENCODE",
+    "OPENCODE_PID",
 )
-_TOOL_HOMES = (
-    "ANDROID_HOME",
-    "BUN_INSTALL",
-    "CARGO_HOME",
-    "GOPATH",
-    "GOROOT",
-    "JAVA_HOME",
-    "NVM_DIR",
-    "PNPM_HOME",
-    "PYENV_ROOT",
-    "RUSTUP_HOME",
-    "VOLTA_HOME",
+_OF_A_SHELL = ("_", "OLDPWD", "PWD", "SHLVL")  # where another process stands
+RESOLVING = "VSCODE_RESOLVING_ENVIRONMENT"
+"""Set for a login shell that is only asked for its variables; people's start-up files know it."""
+_SESSION = (  # they lead to something that lives as long as the session; a shell may start its own
+    *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_SESSION_BUS_ADDRESS"),
+    *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_RUNTIME_DIR", "XDG_SESSION_*"),
 )
-_NETWORK = (
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-)
-_AGENTS = (  # keys, logins and base URLs that the user set for the agents
-    "ANTHROPIC_*",
-    "CLAUDE_CODE_USE_*",
-    "CLAUDE_CODE_SKIP_BEDROCK_AUTH",
-    "CLAUDE_CODE_SKIP_VERTEX_AUTH",
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CONFIG_DIR",
-    "OPENAI_*",
-    "CODEX_HOME",
-    "CODEX_API_KEY",
-    "OPENCODE_CONFIG",
-    "OPENCODE_CONFIG_DIR",
-    "OPENROUTER_API_KEY",
-    "DEEPSEEK_API_KEY",
-    "DASHSCOPE_API_KEY",
-    "GEMINI_API_KEY",
-    "GROQ_API_KEY",
-    "MISTRAL_API_KEY",
-    "MOONSHOT_API_KEY",
-    "XAI_API_KEY",
-    "ZAI_API_KEY",
-    "AWS_*",
-    "AZURE_*",
-    "CLOUD_ML_REGION",
-    "GOOGLE_*",
-    "VERTEX_*",
-)
-_WINDOWS = (
-    "ALLUSERSPROFILE",
-    "APPDATA",
-    "COMMONPROGRAMFILES",
-    "COMMONPROGRAMFILES(X86)",
-    "COMMONPROGRAMW6432",
-    "COMPUTERNAME",
-    "COMSPEC",
-    "HOMEDRIVE",
-    "HOMEPATH",
-    "LOCALAPPDATA",
-    "NUMBER_OF_PROCESSORS",
-    "OS",
-    "PATHEXT",
-    "PROCESSOR_*",
-    "PROGRAMDATA",
-    "PROGRAMFILES",
-    "PROGRAMFILES(X86)",
-    "PROGRAMW6432",
-    "PSMODULEPATH",
-    "SYSTEMDRIVE",
-    "SYSTEMROOT",
-    "TEMP",
-    "TMP",
-    "USERDOMAIN",
-    "USERNAME",
-    "USERPROFILE",
-    "WINDIR",
-)
+_NEVER = (*_OURS, *_OUTER_AGENT, *_OF_A_SHELL, RESOLVING)
 
-INHERITED = _USER + _SESSION + _TOOL_HOMES + _NETWORK + _AGENTS
-"""What passes from our environment into a child's; `*` at the end stands for any rest."""
-
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # a frozen bundle points them into itself
 _BUNDLE_SIGNS = ("_MEIPASS2", "_PYI_APPLICATION_HOME_DIR", "_PYI_ARCHIVE_FILE")
+_BY_BUNDLE = (  # a frozen bundle points them into itself
+    *("_MEIPASS*", "_PYI*", "LD_*", "DYLD_*", "LIBPATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("PYTHON*", "QT_*", "QML*"),
+)
 # PyInstaller keeps the user's own value of what it overwrites under this name.
 _KEPT_BY_BUNDLE = re.compile(r"(?P<name>(?:LD|DYLD)_\w+|LIBPATH|SSL_CERT_(?:FILE|DIR))_ORIG")
+
+_USUAL = (  # every program has them: not worth a word
+    *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "TERM", "LANG", "LANGUAGE", "LC_*", "TZ"),
+    *("TMPDIR", "TEMP", "TMP", "HOSTNAME", "MAIL", "EDITOR", "VISUAL", "PAGER", "HIST*"),
+    *("COLORTERM", "TERM_*", "LS_COLORS", "LESS*", "PS1", "BASH_FUNC_*", "NO_PROXY", "no_proxy"),
+    *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_*", "DBUS_*", "DESKTOP_*", "SESSION_*"),
+    *("GNOME_*", "GTK_*", "GDM*", "KDE_*", "QT_*", "VTE_VERSION", "WINDOW*", "XMODIFIERS"),
+    *("ALLUSERSPROFILE", "APPDATA", "COMMONPROGRAM*", "COMPUTERNAME", "COMSPEC", "HOMEDRIVE"),
+    *("HOMEPATH", "LOCALAPPDATA", "NUMBER_OF_PROCESSORS", "OS", "PATHEXT", "PROCESSOR_*"),
+    *("PROGRAM*", "PSMODULEPATH", "PUBLIC", "SYSTEMDRIVE", "SYSTEMROOT", "USERDOMAIN*"),
+    *("USERNAME", "USERPROFILE", "WINDIR", "__CF*", "XPC_*", "COMMAND_MODE", "LaunchInstanceID"),
+)
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def child_environment(
-    base: Mapping[str, str], *, path: str, extra: Mapping[str, str], platform: str
+def owners_environment(
+    started: Mapping[str, str],
+    login: Mapping[str, str],
+    *,
+    withheld: Collection[str] = (),
+    ignore_case: bool = False,
 ) -> dict[str, str]:
-    """The environment of a child: the declared part of `base`, then `path`, then `extra`.
+    """What the owner has: of the environment we were started with and of the login shell's.
 
-    `platform` is a `sys.platform`. `extra` wins and is not filtered: what a task supplied must have
-    passed `safe_task_variables`. Loopback never goes through a proxy.
+    Where they differ a terminal wins over the shell, for what was typed there last; over an icon or
+    a service the shell wins, as in a terminal that is opened from there, but not over what belongs
+    to the session. Without our own secrets, what a bundle or an outer agent put in, and `withheld`:
+    names, `*` at the end for any rest.
+    """
+    started = without_bundle(started)
+    stays, never = ("*",) if has_terminal(started) else _SESSION, (*_NEVER, *withheld)
+    last = {name: value for name, value in started.items() if is_listed(name, stays)}
+    merged = {**started, **login, **last}.items()
+    return {name: value for name, value in merged if not is_listed(name, never, ignore_case)}
+
+
+def has_terminal(started: Mapping[str, str]) -> bool:
+    """Whether it looks as if we were started in a terminal, behind the user's start-up files."""
+    return started.get("TERM", "") not in ("", "dumb")
+
+
+def without_bundle(started: Mapping[str, str]) -> dict[str, str]:
+    """`started` as it was before a frozen bundle, if we are one, made it fit for itself."""
+    if not any(sign in started for sign in _BUNDLE_SIGNS):
+        return dict(started)
+    kept = {
+        name: value
+        for name, value in started.items()
+        if not is_listed(name, _BY_BUNDLE) and not _KEPT_BY_BUNDLE.fullmatch(name)
+    }
+    for name, value in started.items():
+        if value and (found := _KEPT_BY_BUNDLE.fullmatch(name)):
+            kept[found["name"]] = value
+    return kept
+
+
+def child_environment(
+    owners: Mapping[str, str], *, path: str, extra: Mapping[str, str], platform: str
+) -> dict[str, str]:
+    """The environment of a child: `owners`, then `path`, then `extra`.
+
+    `platform` is a `sys.platform`. `extra` wins and is not looked at. Loopback never goes through a
+    proxy.
     """
     windows = platform == "win32"
-    names = INHERITED + (_WINDOWS if windows else ())
-    if not any(sign in base for sign in _BUNDLE_SIGNS):
-        names += _CERTIFICATES
-    child = {name: value for name, value in base.items() if _is_listed(name, names, windows)}
-    for name, value in base.items():
-        if value and (kept := _KEPT_BY_BUNDLE.fullmatch(name)):
-            child[kept["name"]] = value
+    path_names = [name for name in owners if windows and name.upper() == "PATH"]
+    child = {name: value for name, value in owners.items() if name not in path_names}
     child |= {"PATH": path, "TERM": "dumb", **extra}
-    return child | _no_proxy(base, child, windows)
+    return child | _no_proxy(extra, child, windows)
 
 
-def _is_listed(name: str, patterns: tuple[str, ...], ignore_case: bool) -> bool:
-    name = name.upper() if ignore_case else name
+def worth_telling(names: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` that not every program gets, sorted."""
+    return tuple(sorted(name for name in names if not is_listed(name, _USUAL, ignore_case=True)))
+
+
+def is_listed(name: str, patterns: Collection[str], ignore_case: bool = False) -> bool:
+    """Whether `name` is among `patterns`, where `*` at the end stands for any rest."""
+    if ignore_case:
+        name, patterns = name.upper(), [pattern.upper() for pattern in patterns]
     return any(
         name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
         for pattern in patterns
     )
 
 
-def _no_proxy(base: Mapping[str, str], child: Mapping[str, str], windows: bool) -> dict[str, str]:
+def _no_proxy(extra: Mapping[str, str], child: Mapping[str, str], windows: bool) -> dict[str, str]:
     spellings = ("NO_PROXY", "no_proxy")
-    given = (source[name] for source in (child, base) for name in spellings if source.get(name))
+    given = (source[name] for source in (extra, child) for name in spellings if source.get(name))
     hosts = [host.strip() for host in next(given, "").split(",") if host.strip()]
     value = ",".join(dict.fromkeys((*hosts, *_LOOPBACK)))
     return {name: value for name in (spellings[:1] if windows else spellings)}
-
-
-# --- what a task may set -------------------------------------------------------------------------
-
-REFUSED = (
-    # where programs and libraries are found
-    *("PATH", "PATHEXT", "LD_*", "DYLD_*", "LIBPATH", "SHLIB_PATH"),
-    # code that an interpreter runs before the program
-    *("PYTHON*", "NODE_OPTIONS", "NODE_PATH", "BASH_ENV", "BASH_FUNC_*", "ENV", "PERL*", "RUBY*"),
-    *("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "ELECTRON_RUN_AS_NODE", "ZDOTDIR"),
-    # how a shell reads its input
-    *("SHELL", "COMSPEC", "IFS", "PROMPT_COMMAND", "PS4", "CDPATH", "SHELLOPTS", "BASHOPTS"),
-    # what other programs start on their own
-    *("GIT_*", "SSH_ASKPASS", "NPM_CONFIG_*"),
-    # who the user is, and where
-    *("HOME", "USER", "LOGNAME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "WINDIR"),
-    # ours, a bundle's and an outer agent's
-    *("WEGENT_*", "_MEIPASS*", "_PYI*", "QT_*", "CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"),
-)
-"""Names that a task may not set, in any case; `*` at the end stands for any rest."""
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class TaskVariables(NamedTuple):
-    """What a task's variables came to; `refused` holds names only, sorted."""
-
-    kept: dict[str, str]
-    refused: tuple[str, ...]
-
-
-def safe_task_variables(variables: Mapping[str, str]) -> TaskVariables:
-    """Take out the names by which a task could make other programs run other code."""
-    kept = {
-        name: value
-        for name, value in variables.items()
-        if _NAME.fullmatch(name)
-        and "\0" not in value
-        and not _is_listed(name, REFUSED, ignore_case=True)
-    }
-    return TaskVariables(kept, tuple(sorted(variables.keys() - kept.keys())))

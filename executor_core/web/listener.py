@@ -27,9 +27,15 @@ from executor_core.model import ErrorInfo
 from executor_core.texts import accepted_language
 from executor_core.web import guard
 from executor_core.web.guard import Verifier
+from executor_core.web.seldom import Seldom
 from executor_core.web.sse import ServerEvent, write_events
 
 _log = logging.getLogger("executor.web")
+_strangers = logging.getLogger("executor.web.strangers")
+"""What is wrong with requests that are none, in one line each: anybody may send them."""
+_strangers.addFilter(Seldom(with_traceback=False))
+_failures = logging.getLogger("executor.web.failures")
+_failures.addFilter(Seldom())
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,6 +46,7 @@ BODY_LIMIT_BYTES = 1024 * 1024
 TICKET_LIFE_S = 600.0
 LEFT_LOOK_S = 1.0
 _MAX_TICKETS = 32
+_MAX_PATH = 200
 _MAX_STREAMS = 1000
 _SHUTDOWN_S = 2.0
 _BACKLOG = 64
@@ -149,6 +156,8 @@ class Listener:
         self._runner: web.AppRunner | None = None
         self._socket: asyncio.Server | None = None
         self._refused = 0
+        self._idle: dict[web.RequestHandler, None] = {}
+        """Connections that nobody known uses now, in the order in which they began to wait."""
         self.statuses: dict[str, int] = dict(guard.STATUS)
         """HTTP status by error code; rooms add their own codes. What is missing is 400."""
         self.port = 0
@@ -244,6 +253,7 @@ class Listener:
         self._runner = web.AppRunner(
             self.app,
             access_log=None,
+            logger=_strangers,
             shutdown_timeout=_SHUTDOWN_S,
             keepalive_timeout=SILENCE_S,
         )
@@ -277,12 +287,25 @@ class Listener:
 
     def _protocol(self, server: web.Server) -> asyncio.BaseProtocol:
         """For one more connection: those of others must not take the files that runs need."""
-        if len(server.connections) < most_connections(open_files.limit()):
-            return server()
+        has_room = len(server.connections) < most_connections(open_files.limit())
+        if has_room or self._made_room(server):
+            protocol = server()
+            self._idle[protocol] = None
+            return protocol
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:
             _log.warning("too many connections are open; refused so far: %d", self._refused)
         return _Refused()
+
+    def _made_room(self, server: web.Server) -> bool:
+        """End the connection that has waited longest without the request of somebody known."""
+        open_now = set(server.connections)
+        self._idle = {one: None for one in self._idle if one in open_now}
+        if (oldest := next(iter(self._idle), None)) is None:
+            return False
+        del self._idle[oldest]
+        oldest.force_close()
+        return True
 
     def _bind(self) -> socket.socket:
         try:
@@ -300,6 +323,8 @@ class Listener:
         limit = self._body_limit(request)
         try:
             self._check(request)
+            if _USER in request or self._access.get(request.match_info.route) is Access.OWN:
+                self._idle.pop(request.protocol, None)
             if limit != BODY_LIMIT_BYTES:
                 request = request.clone(client_max_size=limit)
             return await handler(request)
@@ -313,8 +338,11 @@ class Listener:
             return _refusal(request, ExecutorError("bad_request"), 400)
         except Exception as error:
             # The path only: a query string may hold a token, a body anything.
-            _log.exception("%s %s failed: %s", request.method, request.path, type(error).__name__)
+            path, kind = request.path[:_MAX_PATH], type(error).__name__
+            _failures.error("%s %s failed: %s", request.method, path, kind, exc_info=error)
             return _refusal(request, ExecutorError("internal"), 500)
+        finally:
+            self._idle[request.protocol] = None
 
     def _check(self, request: web.Request) -> None:
         code = guard.refusal(
@@ -344,6 +372,14 @@ class Listener:
     def user(self, request: web.Request) -> str:
         """Whose token a request brought, for routes that guard themselves. Raises `no_token`."""
         return self._user(request, Access.TOKEN)
+
+    def is_known(self, request: web.Request) -> bool:
+        """Whether a request brought a good token, be it needed or not."""
+        try:
+            self._user(request, Access.TOKEN)
+        except ExecutorError:
+            return False
+        return True
 
     def _user(self, request: web.Request, access: Access) -> str:
         token = guard.bearer(request.headers.get("Authorization"))

@@ -13,7 +13,7 @@ import hmac
 import logging
 import re
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -39,6 +39,7 @@ _MAX_WAIT_S = 60.0
 _MAX_DOUBLINGS = 6
 _MAX_REMEMBERED = 1000
 _MAX_LOGINS = 20
+_MAX_NAME = 100
 
 
 def check_user_name(name: str) -> None:
@@ -80,9 +81,9 @@ class Users:
         self._clock = clock
         self._read_as: tuple[int, int, int] | None = None
         self._users: dict[str, User] = {}
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._hashing = asyncio.Lock()
-        self._logins = 0
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._hashing, self._known_hashing = asyncio.Lock(), asyncio.Lock()
+        self._logins: Counter[str] = Counter()
         self.on_login: list[Callable[[str], Awaitable[object]]] = []
         """Told the name of everyone who signs in, before they get their token."""
 
@@ -163,35 +164,45 @@ class Users:
 
     # --- signing in ----------------------------------------------------------------------------
 
-    async def login(self, name: str, password: str) -> str:
-        """A token for a name and its password.
+    async def login(
+        self, name: str, password: str, *, address: str = "", is_known: bool = False
+    ) -> str:
+        """A token for a name and its password, asked for from `address`.
+
+        Who `is_known` came with a good token: others who guess do not make them wait.
 
         Raises ExecutorError `login_failed`, `users_unreadable`, and `login_slowed` after several
-        failures in a row, or where many sign in at once.
+        failures in a row for the name from there, or where many sign in from there at once.
         """
-        if self._logins >= _MAX_LOGINS:
-            raise ExecutorError("login_slowed", seconds=1)
-        self._logins += 1
+        who = (name[:_MAX_NAME], address)
+        if not is_known:
+            self._refuse_haste(who)
+            if self._logins[address] >= _MAX_LOGINS:
+                raise ExecutorError("login_slowed", seconds=1)
+        self._logins[address] += 1
         try:
             # One after the other: each hash takes 16 MB.
-            async with self._hashing:
-                user = await self._checked(name, password)
+            async with self._known_hashing if is_known else self._hashing:
+                user = await self._checked(who, name, password, is_known=is_known)
         finally:
-            self._logins -= 1
+            self._logins -= Counter([address])
         for tell in self.on_login:
             await tell(name)
         return tokens.sign({"sub": name}, user.key, now=self._clock.now(), life=TOKEN_LIFE)
 
-    async def _checked(self, name: str, password: str) -> User:
-        self._refuse_haste(name)
+    async def _checked(
+        self, who: tuple[str, str], name: str, password: str, *, is_known: bool
+    ) -> User:
+        if not is_known:
+            self._refuse_haste(who)
         user = self._all().get(name)
         # An unknown name costs the same time as a wrong password.
         salt = user.salt if user else "-"
         hashed = await asyncio.to_thread(_hash, password[:MAX_PASSWORD_LENGTH], salt)
         if user is None or not hmac.compare_digest(hashed, user.password):
-            self._note_failure(name)
+            self._note_failure(who)
             raise ExecutorError("login_failed")
-        self._failures.pop(name, None)
+        self._failures.pop(who, None)
         return user
 
     def verify(self, token: str) -> str | None:
@@ -206,16 +217,16 @@ class Users:
             return None
         return name
 
-    def _refuse_haste(self, name: str) -> None:
-        _count, not_before = self._failures.get(name[:100], (0, 0.0))
+    def _refuse_haste(self, who: tuple[str, str]) -> None:
+        _count, not_before = self._failures.get(who, (0, 0.0))
         wait_s = not_before - self._clock.monotonic()
         if wait_s > 0:
             raise ExecutorError("login_slowed", seconds=max(1, round(wait_s)))
 
-    def _note_failure(self, name: str) -> None:
-        count = self._failures.pop(name[:100], (0, 0.0))[0] + 1
+    def _note_failure(self, who: tuple[str, str]) -> None:
+        count = self._failures.pop(who, (0, 0.0))[0] + 1
         wait_s = _wait_after(count)
-        self._failures[name[:100]] = (count, self._clock.monotonic() + wait_s)
+        self._failures[who] = (count, self._clock.monotonic() + wait_s)
         while len(self._failures) > _MAX_REMEMBERED:
             self._failures.popitem(last=False)
 

@@ -15,18 +15,13 @@ from executor_core.workspace.inventory import (
     WorkspaceInfo,
     overlaps,
 )
-from executor_core.workspace.patches import (
-    Beginning,
-    ChangedFile,
-    FileStatus,
-    Recorder,
-    RunChanges,
-    read_changes,
-)
+from executor_core.workspace.keep import keep
+from executor_core.workspace.patches import Beginning, Recorder
+from executor_core.workspace.records import ChangedFile, FileStatus, RunChanges, read_changes
 from executor_core.workspace.repository_state import WorkState
 from executor_core.workspace.skills import sweep_skills
 from executor_core.workspace.supplies import Site, Supplies
-from executor_core.workspace.undo import keep, undo
+from executor_core.workspace.undo import Restoration, redo, undo
 from executor_core.workspace.workspaces import Workspaces
 
 __all__ = [
@@ -42,6 +37,7 @@ __all__ = [
     "Kept",
     "KeptBecause",
     "Recorder",
+    "Restoration",
     "RunChanges",
     "Site",
     "Supplies",
@@ -52,6 +48,7 @@ __all__ = [
     "keep",
     "overlaps",
     "read_changes",
+    "redo",
     "sweep_skills",
     "undo",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -28,6 +29,10 @@ MARK = ".gitignore"
 _PIECE_BYTES = 64 * 1024
 _IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
 _ENCRYPTED = 0x1
+_UTF8_NAME = 0x800
+_UNICODE_PATH = 0x7075
+_WINDOWS = (0, 10, 11, 14)
+"""Systems whose programs may part names by backslashes, as Windows PowerShell 5 does."""
 _KNOWN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError)
 
@@ -53,12 +58,14 @@ def _files(zipped: zipfile.ZipFile) -> Mapping[PurePosixPath, zipfile.ZipInfo]:
     entries = zipped.infolist()
     if len(entries) > MAX_ENTRIES:
         raise Unusable(text("archive.too_many", limit=MAX_ENTRIES))
-    for entry in entries:
-        _check(entry)
+    named = [(_name(entry), entry) for entry in entries]
+    for name, entry in named:
+        _check(name, entry)
     _check_sizes(entries)
-    paths = {_path(e): e for e in entries if not e.is_dir()}
+    files = [(name, entry) for name, entry in named if not name.endswith("/")]
+    paths = {PurePosixPath(name): entry for name, entry in files}
     paths = {path: e for path, e in paths.items() if not set(path.parts) & set(_IGNORED)}
-    _check_collisions(paths, [e.filename for e in entries if not e.is_dir()])
+    _check_collisions(paths, [name for name, _ in files])
     tops = {path.parts[0] for path in paths}
     if PurePosixPath("SKILL.md") not in paths and len(tops) == 1:
         [top] = tops
@@ -68,13 +75,38 @@ def _files(zipped: zipfile.ZipFile) -> Mapping[PurePosixPath, zipfile.ZipInfo]:
     return {path: entry for path, entry in paths.items() if str(path) != MARK}
 
 
-def _path(entry: zipfile.ZipInfo) -> PurePosixPath:
-    return PurePosixPath(entry.filename)
-
-
-def _check(entry: zipfile.ZipInfo) -> None:
+def _name(entry: zipfile.ZipInfo) -> str:
+    """What its maker called it, with a slash between folders and behind one."""
     # `filename` ends at a NUL and has its separators changed; what was written counts.
     name = entry.orig_filename
+    if not name.isascii() and not entry.flag_bits & _UTF8_NAME:
+        name = _unicode_path(entry) or _decoded(name.encode("cp437"))
+    return name.replace("\\", "/") if entry.create_system in _WINDOWS else name
+
+
+def _unicode_path(entry: zipfile.ZipInfo) -> str:
+    """The same name in a field of its own, as WinRAR and 7-Zip add it; empty without one.
+
+    It counts only if it was made for this very name: a tool may have renamed the entry since.
+    """
+    extra, crc = entry.extra, zlib.crc32(entry.orig_filename.encode("cp437"))
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and field[:5] == struct.pack("<BL", 1, crc):
+            return field[5:].decode()
+    return ""
+
+
+def _decoded(raw: bytes) -> str:
+    """A name in the bytes of a system that says nothing about them: macOS, or a Chinese Windows."""
+    for encoding in ("utf-8", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):  # the next one may fit
+            return raw.decode(encoding)
+    return raw.decode("cp437")
+
+
+def _check(name: str, entry: zipfile.ZipInfo) -> None:
     parts = name.removesuffix("/").split("/")
     if len(parts) > MAX_DEPTH or not all(map(is_safe_name, parts)):
         raise Unusable(text("archive.name", name=_shown(name)))

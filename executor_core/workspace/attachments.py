@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
 
-from executor_core.model import Attachment
+from executor_core.model import Attachment, Image
 from executor_core.texts import text
 from executor_core.workspace.fetch import Server
 from executor_core.workspace.names import folded, safe_file_name
@@ -20,7 +23,19 @@ MAX_TASK_BYTES = 500 * 2**20
 """All attachments of one message together."""
 MAX_ATTACHMENTS = 50
 
+MAX_PICTURE_BYTES = 3_750_000
+"""Five million characters of base64, which is what model services take."""
+MAX_PICTURES = 20
+
 _PLACE = re.compile(r"\[attachment:(\d{1,19})\]")
+_PATH_LABEL = r"File Path(?:\(already in sandbox\)| in Sandbox): "
+"""Before the path that a file has in a container of the server's (servers from 2026-03)."""
+_PICTURES = {
+    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/gif": re.compile(rb"GIF8[79]a"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+}
 _NOT_PLAIN = re.compile(r"[^\w.+/-]")
 
 
@@ -85,22 +100,65 @@ def file_names(attachments: Iterable[Attachment]) -> list[str]:
 
 
 def with_attachments(prompt: str, fetched: Sequence[Fetched]) -> str:
-    """The prompt with paths for its `[attachment:ID]`, and behind it a list of all files."""
-    if not fetched and not _PLACE.search(prompt):
-        return prompt
-    known = {str(one.attachment.id): one for one in fetched}
-    prompt = _PLACE.sub(lambda found: _in_place(known, found[1]), prompt)
-    if not fetched:
-        return prompt
-    lines = "\n".join(_line(one) for one in fetched)
-    return f"{prompt}\n\n<attachment>\n{lines}\n</attachment>"
+    """The prompt as it reads on this computer; what it does not speak of is listed behind it.
+
+    Servers write `[attachment:ID]`, or a header with the path that the file has in a container of
+    theirs, which may stand in the text as well. Both become the path here, or why there is none.
+    """
+    known = {one.attachment.id: one for one in fetched}
+    told: set[int] = set()
+
+    def reference(found: re.Match[str]) -> str:
+        number = int(found[1])
+        told.add(number)
+        one = known.get(number)
+        if one is None:
+            return f"[Attachment {number} is unavailable]"
+        if one.path is None:
+            return f"[Attachment {one.name} is unavailable: {one.problem}]"
+        return f"[Attachment downloaded to: {one.path}]"
+
+    prompt = _PLACE.sub(reference, prompt)
+    longest_first = sorted(fetched, key=lambda one: -len(one.attachment.name))
+    # Two files may have one name: their headers tell them apart, other places do not.
+    for before in (r"(?P<header>\| ID: {id} \|[^\n]*?)", ""):
+        for one in longest_first:
+            pattern = before.format(id=one.attachment.id) + _path_there(one.attachment)
+            prompt, count = re.subn(pattern, partial(_path_here, one), prompt)
+            told |= {one.attachment.id} if count else set()
+    lines = "\n".join(_line(one) for one in fetched if one.attachment.id not in told)
+    return f"{prompt}\n\n<attachment>\n{lines}\n</attachment>" if lines else prompt
 
 
-def _in_place(known: Mapping[str, Fetched], number: str) -> str:
-    one = known.get(str(int(number)))
-    if one is None:
-        return f"[attachment {number} is unavailable]"
-    return str(one.path) if one.path else f"[attachment {one.name} is unavailable: {one.problem}]"
+def _path_there(attachment: Attachment) -> str:
+    turn = attachment.subtask_id or r"\d+"
+    name = re.escape(re.sub(r"[\r\n]", "", attachment.name))
+    folder = rf"/home/user/\d+:executor:attachments/{turn}/"
+    return rf"(?P<label>{_PATH_LABEL})?{folder}{name}" if name else r"(?!)(?P<label>)"
+
+
+def _path_here(one: Fetched, found: re.Match[str]) -> str:
+    header = found.groupdict().get("header") or ""
+    if one.path is None:
+        return f"{header}unavailable ({one.problem})"
+    return f"{header}{'Local File Path: ' if found['label'] else ''}{one.path}"
+
+
+def pictures(fetched: Iterable[Fetched]) -> tuple[Image, ...]:
+    """Those that a model can be shown, judged by what is in the files. Blocking."""
+    found = (_picture(one.path, one.size_bytes) for one in fetched if one.path is not None)
+    return tuple(islice(filter(None, found), MAX_PICTURES))
+
+
+def _picture(path: Path, size_bytes: int) -> Image | None:
+    try:
+        data = path.read_bytes() if size_bytes <= MAX_PICTURE_BYTES else b""
+    except OSError:  # the agent has the path, and will find out why
+        return None
+    kinds = [kind for kind, beginning in _PICTURES.items() if beginning.match(data)]
+    return (
+        Image(media_type=kinds[0], data=b64encode(data).decode(), path=str(path)) if kinds else None
+    )
 
 
 def _line(one: Fetched) -> str:

@@ -1,7 +1,4 @@
-"""Puts a task's repository into the task's folder, once; a follow-up finds it as it was left.
-
-The task's token is lent to one git process, for one server, and is kept nowhere.
-"""
+"""Puts a task's repository into the task's folder, once; a follow-up finds it as it was left."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -20,7 +18,8 @@ from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.model import GitAuthor, GitClone, GitCredential, Notice
 from executor_core.texts import text
-from executor_core.workspace.git import Git, GitHost
+from executor_core.workspace.clone_parts import fetch_lfs, fetch_submodules
+from executor_core.workspace.git import Git, GitAnswer, GitHost
 from executor_core.workspace.git_address import (
     Remote,
     check_branch,
@@ -29,7 +28,9 @@ from executor_core.workspace.git_address import (
     parse_remote,
 )
 from executor_core.workspace.git_failures import clone_failure
+from executor_core.workspace.git_login import Login, lent, login_trouble, transports
 from executor_core.workspace.git_token import decrypt_git_token
+from executor_core.workspace.line_ends import MAX_TRACKED
 from executor_core.workspace.removal import remove_tree
 
 _log = logging.getLogger("executor.workspace")
@@ -41,10 +42,7 @@ STAGING = ".clone-"
 """What a half-made clone is called; it is renamed when it is whole."""
 
 _PERCENT = re.compile(r"Receiving objects:\s+(\d+)%")
-_TOKEN, _LOGIN = "WEGENT_GIT_TOKEN", "WEGENT_GIT_LOGIN"
-# git's own shell runs it, also on Windows; what is secret it finds in the environment.
-_ANSWER = rf"""printf 'username=%s\npassword=%s\n' "${_LOGIN}" "${_TOKEN}" """
-_HELPER = f'!f() {{ test "$1" = get && {_ANSWER}; }}; f'
+_TOLD = ".told"
 
 Emit = Callable[[Notice], None]
 
@@ -63,16 +61,6 @@ class GitAccess(Struct, kw_only=True, frozen=True):
     redact: Callable[[str], str]
 
 
-class Login(Struct, frozen=True):
-    """What git tells the server."""
-
-    name: str
-    token: str
-
-    def __repr__(self) -> str:
-        return f"Login({self.name!r})"
-
-
 class Cloner:
     """Clones for tasks."""
 
@@ -85,79 +73,55 @@ class Cloner:
         self,
         wanted: GitClone,
         task_folder: Path,
+        target: Path | None = None,
         *,
         run_id: str,
         trusted: Iterable[Path],
         emit: Emit = lambda _: None,
         stop: asyncio.Event | None = None,
     ) -> Path:
-        """The folder of the repository below `task_folder`, cloned if it is not there yet.
+        """The folder of the repository in `task_folder`, cloned if it is not there yet: `target`,
+        or one of the repository's name.
 
         One that is there stays as it is: no fetch, no switch, no reset. Repositories of this
         computer must lie in a `trusted` folder. Raises ExecutorError `git_…` with the reason;
         then, and when `stop` is set or the caller is cancelled, nothing of the clone is left.
         """
         remote = parse_remote(wanted.url)
-        target = task_folder / folder_name(wanted.repo_name or remote.path)
+        name = folder_name(wanted.repo_name or remote.path)
+        target = target or task_folder / name
         if await asyncio.to_thread(_is_there, target):
             return target
         if wanted.branch:
             check_branch(wanted.branch)
-        if remote.scheme == "file" and not any(
-            Path(remote.path).is_relative_to(root.resolve()) for root in trusted
-        ):
-            raise ExecutorError("git_not_trusted", path=remote.path)
+        roots = tuple(trusted)
+        _check_trust(remote, roots)
         login = await asyncio.to_thread(self._login, wanted.credential, remote)
         staging = await asyncio.to_thread(_make_staging, task_folder)
         try:
             emit(Notice(code="git_cloning", text=text("notice.git_cloning", name=target.name)))
             telling = _Telling(target.name, emit, self._clock)
-            await self._clone(wanted, remote, login, staging, run_id, telling, stop)
-            await asyncio.to_thread(_put_in_place, staging / target.name, target)
+            git = _Asking(self._git, self._access, staging, wanted, login)
+            git.run_id, git.stop, git.trusted, git.look = run_id, stop, roots, telling.look
+            await git.fetch(_arguments(wanted, remote, target.name), staging, remote)
+            made = staging / target.name
+            await fetch_submodules(git, made, emit)
+            await fetch_lfs(git, made, remote, emit)
+            await asyncio.to_thread(_put_in_place, made, target)
         finally:
             await asyncio.to_thread(_discard, staging)
         return target
-
-    async def _clone(
-        self,
-        wanted: GitClone,
-        remote: Remote,
-        login: Login | None,
-        staging: Path,
-        run_id: str,
-        telling: _Telling,
-        stop: asyncio.Event | None,
-    ) -> None:
-        name = folder_name(wanted.repo_name or remote.path)
-        settings, variables = _lent(remote, login)
-        answer = await self._git.run(
-            _arguments(wanted, remote, name),
-            cwd=staging,
-            run_id=run_id,
-            limit_s=CLONE_LIMIT_S,
-            settings=settings,
-            # Above the staging folder, an earlier agent may have left a .git with settings.
-            variables={"GIT_CEILING_DIRECTORIES": str(staging.parent), **variables},
-            on_look=telling.look,
-            stop=stop,
-        )
-        if answer.exit_code == 0:
-            return
-        words = self._access.redact(answer.stderr).replace(str(staging), "…")
-        failure = clone_failure(words, remote, wanted.branch)
-        given = wanted.credential
-        if failure.code == "git_login_missing" and given and not is_home_of(given.host, remote):
-            raise ExecutorError("git_login_elsewhere", host=remote.shown_host, home=given.host)
-        raise failure
 
     def _login(self, credential: GitCredential | None, remote: Remote) -> Login | None:
         """What to log in with at `remote`, if the task brought it for that server."""
         access, login = self._access, None
         if credential is not None and is_home_of(credential.host, remote):
             token = decrypt_git_token(credential.token, key=access.token_key, iv=access.token_iv)
-            login = token and Login(credential.login or remote.login or "token", token)
+            login = token and Login(
+                remote.origin, credential.login or remote.login or "token", token
+            )
         elif remote.is_http and remote.password:
-            login = Login(remote.login or "token", remote.password)
+            login = Login(remote.origin, remote.login or "token", remote.password)
         if not login:
             return None
         if remote.scheme == "http" and not remote.is_loopback and not access.allow_plain_http:
@@ -170,13 +134,90 @@ class Cloner:
         return login
 
 
-def _lent(remote: Remote, login: Login | None) -> tuple[dict[str, str], dict[str, str]]:
-    """Settings and variables by which git asks us for a login, and only at the server itself."""
-    variables = {"GIT_ALLOW_PROTOCOL": remote.scheme}
-    if login is None:
-        return {}, variables
-    variables |= {_LOGIN: login.name, _TOKEN: login.token}
-    return {f"credential.{remote.origin}.helper": _HELPER}, variables
+class _Asking:
+    """Git for one clone: which server hears which login, and what its failures mean."""
+
+    def __init__(
+        self,
+        git: Git,
+        access: GitAccess,
+        staging: Path,
+        wanted: GitClone,
+        login: Login | None,
+    ) -> None:
+        self._git = git
+        self._access = access
+        self._staging = staging
+        self._wanted = wanted
+        self._login = login
+        self.run_id = ""
+        self.stop: asyncio.Event | None = None
+        self.trusted: tuple[Path, ...] = ()
+        self.look: Callable[[str], None] = lambda _: None
+
+    def check(self, remote: Remote) -> None:
+        """Raises ExecutorError `git_not_trusted`."""
+        _check_trust(remote, self.trusted)
+
+    async def fetch(self, arguments: Iterable[str], cwd: Path, remote: Remote) -> None:
+        """Raises ExecutorError `git_…`."""
+        told = self._staging / _TOLD
+        settings, variables = lent(self._login, told)
+        variables |= await self._as_in_the_terminal(remote)
+        answer = await self._run(
+            list(arguments), cwd, settings=settings, asks_helpers=True, variables=variables
+        )
+        trouble = await asyncio.to_thread(login_trouble, told)
+        await asyncio.to_thread(told.unlink, missing_ok=True)
+        if answer.exit_code == 0:
+            return
+        words = self._access.redact(answer.stderr).replace(str(self._staging), "…")
+        failure = clone_failure(words, remote, self._wanted.branch, trouble)
+        given = self._wanted.credential
+        if failure.code == "git_login_missing" and given and not is_home_of(given.host, remote):
+            raise ExecutorError("git_login_elsewhere", host=remote.shown_host, home=given.host)
+        raise failure
+
+    async def _as_in_the_terminal(self, remote: Remote) -> dict[str, str]:
+        """The way to a server that the user's own settings name."""
+        rewritten = await self._run(["ls-remote", "--get-url", "--", remote.url], self._staging)
+        url = rewritten.lines[0].decode(errors="replace") if rewritten.lines else remote.url
+        variables = {"GIT_ALLOW_PROTOCOL": transports(remote, url)}
+        own = await self._run(["config", "--get", "core.sshCommand"], self._staging)
+        if own.exit_code == 0 and own.lines:
+            variables["GIT_SSH_COMMAND"] = os.fsdecode(own.lines[0])
+        return variables
+
+    async def local(self, *arguments: str, cwd: Path) -> list[str]:
+        """The NUL-separated answer; empty if git fails."""
+        answer = await self._run(
+            list(arguments), cwd, variables={"GIT_ALLOW_PROTOCOL": "none"}, max_lines=MAX_TRACKED
+        )
+        if answer.exit_code != 0:
+            return []
+        parts = os.fsdecode(b"\n".join(answer.lines)).split("\0")
+        return [part for part in parts if part]
+
+    async def _run(self, arguments: Sequence[str], cwd: Path, **more: Any) -> GitAnswer:
+        # Above the staging folder, an earlier agent may have left a .git with settings.
+        ceiling = {"GIT_CEILING_DIRECTORIES": str(self._staging.parent)}
+        more["variables"] = ceiling | more.get("variables", {})
+        return await self._git.run(
+            arguments,
+            cwd=cwd,
+            run_id=self.run_id,
+            limit_s=CLONE_LIMIT_S,
+            on_look=self.look,
+            stop=self.stop,
+            **more,
+        )
+
+
+def _check_trust(remote: Remote, trusted: Iterable[Path]) -> None:
+    if remote.scheme == "file" and not any(
+        Path(remote.path).is_relative_to(root.resolve()) for root in trusted
+    ):
+        raise ExecutorError("git_not_trusted", path=remote.path)
 
 
 def _arguments(wanted: GitClone, remote: Remote, name: str) -> list[str]:
@@ -240,7 +281,7 @@ def _is_there(target: Path) -> bool:
 
 def _make_staging(task_folder: Path) -> Path:
     """An empty folder of a name nobody can have prepared; those of crashed clones go."""
-    for left in task_folder.glob(f"{STAGING}*"):
+    for left in task_folder.glob(STAGING + "[0-9a-f]" * 16):
         _discard(left)
     staging = task_folder.resolve() / f"{STAGING}{secrets.token_hex(8)}"
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +60,8 @@ _VARIABLES = {
 _OF_OTHERS = re.compile(
     r"ANTHROPIC_|AWS_|AZURE_|CLAUDE_|CLOUD_ML_|CODEX_|GOOGLE_|OPENAI_|OPENCODE_|VERTEX_|LANGUAGE$"
     r"|.*_API_KEY$"
+    # Another repository, or other programs; where certificates and settings lie stays the user's.
+    r"|GIT_(?!SSL_|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)$)"
 )
 
 
@@ -103,7 +105,8 @@ class Git:
         cwd: Path,
         run_id: str,
         limit_s: float,
-        settings: Mapping[str, str] | None = None,
+        settings: Iterable[tuple[str, str]] = (),
+        asks_helpers: bool = False,
         variables: Mapping[str, str] | None = None,
         data: bytes = b"",
         is_wanted: Callable[[bytes], bool] = lambda _: True,
@@ -112,6 +115,8 @@ class Git:
         stop: asyncio.Event | None = None,
     ) -> GitAnswer:
         """Run one command; `settings` and `variables` are added to ours, `data` is its input.
+
+        The user's credential helpers work only where it `asks_helpers`.
 
         The first `max_lines` lines of output that are wanted are kept.
 
@@ -127,7 +132,8 @@ class Git:
             raise ExecutorError("git_missing")
         flags = [
             part
-            for name, value in {**_SETTINGS, **(settings or {})}.items()
+            for name, value in (*_SETTINGS.items(), *settings)
+            if not (asks_helpers and (name, value) == ("credential.helper", ""))
             for part in ("-c", f"{name}={value}")
         ]
         clock = self._host.clock

@@ -28,7 +28,11 @@ _SIGNS: tuple[tuple[str, str], ...] = (
         r"|RPC failed; curl|The requested URL returned error: 5",
     ),
     ("git_ssh_refused", r"Permission denied \(|Host key verification failed"),
-    ("git_login_missing", r"could not read (?:Username|Password)|terminal prompts disabled"),
+    (
+        "git_login_missing",
+        r"could not read (?:Username|Password)|terminal prompts disabled"
+        r"|unable to get password from user",
+    ),
     ("git_login_refused", r"Authentication failed|Access denied|returned error: 40[13]"),
     (
         "git_repository_missing",
@@ -46,9 +50,14 @@ def failure_code(stderr: str) -> str:
     return next((code for code, sign in _COMPILED if sign.search(stderr)), "git_failed")
 
 
-def clone_failure(stderr: str, remote: Remote, branch: str | None) -> ExecutorError:
-    """Why the clone of `remote` failed. `stderr` must have been rid of secrets and own paths."""
-    code = failure_code(stderr)
+def clone_failure(
+    stderr: str, remote: Remote, branch: str | None, trouble: str | None = None
+) -> ExecutorError:
+    """Why the clone of `remote` failed. `stderr` must have been rid of secrets and own paths.
+
+    `trouble` with a login is surer than words, of which every version of git has its own.
+    """
+    code = trouble or failure_code(stderr)
     reasons = _OWN_WORDS.findall(stderr) or stderr.split("\n")[-1:]
     return ExecutorError(
         code,

@@ -18,7 +18,7 @@ from executor_core.workspace.clone import STAGING
 from executor_core.workspace.git import Git, GitHost
 from executor_core.workspace.removal import remove_tree
 from executor_core.workspace.repository_state import WorkState, repository_state
-from executor_core.workspace.workspaces import STATE_FOLDER
+from executor_core.workspace.workspaces import PROJECTS, STATE_FOLDER
 
 MAX_ENTRIES = 1_000_000
 """Past so many files and folders a workspace is not looked at further: its size is then a lower
@@ -285,13 +285,17 @@ def _folders(root: Path) -> list[str]:
         return []
     except OSError as error:
         raise ExecutorError("folder_failed", path=root, reason=error.strerror) from error
-    return sorted(
+    names = sorted(
         entry.name
         for entry in entries
         if entry.is_dir(follow_symlinks=False)
         and not entry.name.startswith(".")
         and entry.name.isprintable()
     )
+    if PROJECTS not in names or root.name == PROJECTS:
+        return names
+    names.remove(PROJECTS)
+    return [*names, *(f"{PROJECTS}/{name}" for name in _folders(root / PROJECTS))]
 
 
 def _finish_deletions(root: Path) -> None:

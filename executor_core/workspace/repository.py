@@ -3,14 +3,20 @@
 An agent may have written anything into `.git/config`, and much of it names programs that git then
 starts. Git therefore works in a repository of ours, which has its own settings, index, objects and
 references, and reads the objects of the other. Nothing there is changed by it.
+
+It has two faces. The plain one sees files as the repository would keep them, with its line ends:
+what is shown and committed. The raw one sees the bytes on the disk: what is put back.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +24,7 @@ from msgspec import Struct
 
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
+from executor_core.jobs import Jobs
 from executor_core.workspace.git import Git, GitAnswer, GitHost
 from executor_core.workspace.repository_state import NotUnderstood, read_plain
 
@@ -27,7 +34,14 @@ _SETTINGS = re.compile(
     r"|extensions\.objectformat"
 )
 """What says which bytes a file has and which files are ignored; none of it starts a program."""
+_CONVERTING = ("core.autocrlf", "core.eol")
+RAW = "raw"
+"""The folder of the raw face in the store."""
 _NO_COMMIT = "ref: refs/heads/none"
+_NO_FILTERS = "* -text -crlf -eol -filter -ident -working-tree-encoding\n"
+"""In `info/attributes`, which wins over every other file of attributes."""
+PIPES_AFTER_S = 2.0
+"""So long may git be silent before somebody looks whether a pipe holds it up."""
 
 
 class Repository(Struct, frozen=True):
@@ -117,20 +131,11 @@ class Mirror:
     def make(self, settings: dict[str, str], head: str | None) -> None:
         """Blocks. Raises NotUnderstood or OSError."""
         shutil.rmtree(self.store, ignore_errors=True)
-        for name in ("objects", "refs", "info"):
-            (self.store / name).mkdir(mode=0o700, parents=True)
-        (self.store / "HEAD").write_text(f"{head or _NO_COMMIT}\n")
-        (self.store / "config").write_text(_config(settings), encoding="utf-8")
-        source = self.repository
-        for name in ("info/exclude", "info/attributes"):
-            if os.path.lexists(source.common_dir / name):
-                (self.store / name).write_bytes(read_plain(source.common_dir / name))
-        index = source.git_dir / "index"
-        if os.path.lexists(index):
-            (self.store / "index").write_bytes(read_plain(index))
-            # Git trusts no file that is as young as the index: ours must not look younger.
-            status = index.stat()
-            os.utime(self.store / "index", ns=(status.st_atime_ns, status.st_mtime_ns))
+        (self.store / "objects").mkdir(mode=0o700, parents=True)
+        raw = {name: value for name, value in settings.items() if name not in _CONVERTING}
+        _make_face(self.repository, self.store, settings, head)
+        _make_face(self.repository, self.store / RAW, raw, head)
+        (self.store / RAW / "info" / "attributes").write_text(_NO_FILTERS)
 
     async def run(
         self,
@@ -140,31 +145,50 @@ class Mirror:
         is_wanted: Callable[[bytes], bool] = lambda _: True,
         max_lines: int = 1,
         index: str = "index",
+        is_raw: bool = False,
         variables: dict[str, str] | None = None,
     ) -> GitAnswer:
-        """Git on the files of the repository, with everything else our own."""
+        """Git on the files of the repository, with everything else our own; `is_raw` says by which
+        face they are seen.
+        """
         source = self.repository
-        return await self._git.run(
-            arguments,
-            cwd=source.top,
-            run_id=_mark(),
-            limit_s=limit_s,
-            settings={"core.quotePath": "false", "core.safecrlf": "false"},
-            variables={
-                "GIT_ALLOW_PROTOCOL": "none",
-                "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(source.common_dir / "objects"),
-                "GIT_CONFIG_GLOBAL": os.devnull,
-                "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_DIR": str(self.store),
-                "GIT_INDEX_FILE": str(self.store / index),
-                "GIT_OBJECT_DIRECTORY": str(self.store / "objects"),
-                "GIT_WORK_TREE": str(source.top),
-                **(variables or {}),
-            },
-            data=data,
-            is_wanted=is_wanted,
-            max_lines=max_lines,
-        )
+        git_dir = self.store / RAW if is_raw else self.store
+        jobs = Jobs("git")
+        jobs.spawn(self._feed_pipes(), "feed pipes")
+        try:
+            return await self._git.run(
+                arguments,
+                cwd=source.top,
+                run_id=_mark(),
+                limit_s=limit_s,
+                settings=(("core.quotePath", "false"), ("core.safecrlf", "false")),
+                variables=self._variables(git_dir, index) | (variables or {}),
+                data=data,
+                is_wanted=is_wanted,
+                max_lines=max_lines,
+            )
+        finally:
+            await jobs.close()
+
+    def _variables(self, git_dir: Path, index: str) -> dict[str, str]:
+        source = self.repository
+        return {
+            "GIT_ALLOW_PROTOCOL": "none",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(source.common_dir / "objects"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_DIR": str(git_dir),
+            "GIT_INDEX_FILE": str(git_dir / index),
+            "GIT_OBJECT_DIRECTORY": str(self.store / "objects"),
+            "GIT_OPTIONAL_LOCKS": "1",  # the index is ours: what git has found out may stay in it
+            "GIT_WORK_TREE": str(source.top),
+        }
+
+    async def _feed_pipes(self) -> None:
+        """A pipe in place of a file that git reads by itself would let it wait for ever."""
+        while True:
+            await self._clock.sleep(PIPES_AFTER_S)
+            await asyncio.to_thread(_feed_pipes, self.repository.top)
 
     async def ask(
         self,
@@ -173,10 +197,18 @@ class Mirror:
         data: bytes = b"",
         is_wanted: Callable[[bytes], bool] = lambda _: True,
         max_lines: int = 1,
+        index: str = "index",
+        is_raw: bool = False,
     ) -> list[bytes]:
         """The lines that git answers. Raises NotUnderstood when it fails."""
         answer = await self.run(
-            *arguments, limit_s=limit_s, data=data, is_wanted=is_wanted, max_lines=max_lines
+            *arguments,
+            limit_s=limit_s,
+            data=data,
+            is_wanted=is_wanted,
+            max_lines=max_lines,
+            index=index,
+            is_raw=is_raw,
         )
         if answer.exit_code != 0:
             raise NotUnderstood(answer.stderr)
@@ -198,6 +230,36 @@ class Deadline:
         if left <= 0:
             raise ExecutorError("git_time_limit", minutes=f"{self._limit_s / 60:g}")
         return left
+
+
+def _make_face(
+    source: Repository, git_dir: Path, settings: dict[str, str], head: str | None
+) -> None:
+    for name in ("objects", "refs", "info"):
+        (git_dir / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    (git_dir / "HEAD").write_text(f"{head or _NO_COMMIT}\n")
+    (git_dir / "config").write_text(_config(settings), encoding="utf-8")
+    for name in ("info/exclude", "info/attributes"):
+        if os.path.lexists(source.common_dir / name):
+            (git_dir / name).write_bytes(read_plain(source.common_dir / name))
+    for index in (source.git_dir / "index", *source.git_dir.glob("sharedindex.*")):
+        if os.path.lexists(index):
+            (git_dir / index.name).write_bytes(read_plain(index))
+            # Git trusts no file that is as young as the index: ours must not look younger.
+            status = index.stat()
+            os.utime(git_dir / index.name, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _feed_pipes(top: Path) -> None:
+    """Let whoever waits for the writer of such a pipe come to its end at once."""
+    for place, folders, names in os.walk(top):
+        if ".git" in folders:
+            folders.remove(".git")
+        for name in {".gitignore", ".gitattributes"}.intersection(names):
+            path = os.path.join(place, name)
+            with contextlib.suppress(OSError):  # gone, or nobody waits for it
+                if stat.S_ISFIFO(os.lstat(path).st_mode):
+                    os.close(os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0)))
 
 
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)

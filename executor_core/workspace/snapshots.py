@@ -7,24 +7,34 @@ a secret that we know, is left out by name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
+from executor_core.texts import text
+from executor_core.workspace.files import Files, above
+from executor_core.workspace.line_ends import filtered, mended
 from executor_core.workspace.repository import Deadline, Mirror, unquoted
 from executor_core.workspace.repository_state import NotUnderstood, read_plain
+from executor_core.workspace.trees import terminated
 
 MAX_FILES = 20_000
-"""Of more files that are new or changed no snapshot is taken."""
+"""New and changed files that one snapshot keeps; of more, the fullest new folders stay out."""
+MAX_SEEN = 100_000
+"""New, changed and ignored files that are looked at one by one."""
 MAX_FILE_BYTES = 10 * 2**20
 MAX_BYTES = 100 * 2**20
 """New and changed files that one snapshot keeps, together."""
 
 HoldsSecret = Callable[[bytes], bool]
+Stamp = tuple[int, int, int]
 
 
 class LeftOutBecause(StrEnum):
@@ -35,6 +45,12 @@ class LeftOutBecause(StrEnum):
     """The files before it have used up what may be kept."""
     SECRET = "secret"  # noqa: S105  not one
     UNREADABLE = "unreadable"
+    TOO_MANY = "too_many"
+    """There are more files than are kept; also of whole folders, whose names end in a slash."""
+    CONVERTED = "converted"
+    """A filter or mixed line ends stood between its bytes before the run and the repository's."""
+    OTHER_RUN = "other_run"
+    """Another run worked there at the same time."""
 
 
 class LeftOut(Struct, frozen=True):
@@ -45,91 +61,214 @@ class LeftOut(Struct, frozen=True):
 
 
 class Snapshot(Struct, kw_only=True, frozen=True):
-    """`tree` is git's name of all that is in it; `ignored` are files and folders (with a slash)
-    that git did not look at; `head` is the commit that was checked out.
+    """`tree` is git's name of all that is in it as git would keep it, `raw` with the bytes of the
+    disk; `ignored` are files and folders (with a slash) that git did not look at; `head` is the
+    commit that was checked out.
     """
 
     tree: str
+    raw: str
     head: str | None = None
     left_out: tuple[LeftOut, ...] = ()
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    """What tells whether a file that was left out is still the same."""
     ignored: tuple[str, ...] = ()
+    keeps_modes: bool = True
+    """Whether the file system tells programs from other files."""
 
 
 async def first_snapshot(mirror: Mirror, holds_secret: HoldsSecret, until: Deadline) -> Snapshot:
     """How it is now. Raises ExecutorError, OSError, or NotUnderstood."""
     settings, head = await mirror.settings(until.left_s), await mirror.head(until.left_s)
     await asyncio.to_thread(mirror.make, settings, head)
-    changed, ignored = await _looked(mirror, until, "--ignored=matching")
-    tree, left_out = await _take(mirror, changed, holds_secret, until)
-    return Snapshot(tree=tree, head=head, left_out=tuple(left_out), ignored=tuple(ignored))
+    looked = await _looked(mirror, until, "--ignored=matching")
+    anew = await filtered(mirror, until)
+    tree, raw, rest = await _take(mirror, looked.changed, holds_secret, until, anew)
+    left_out = (*looked.left_out, *rest)
+    return Snapshot(
+        tree=tree,
+        raw=raw,
+        head=head,
+        left_out=left_out,
+        stamps=await asyncio.to_thread(_stamps, mirror.repository.top, left_out),
+        ignored=looked.ignored,
+        keeps_modes=os.name != "nt" and settings.get("core.filemode") != "false",
+    )
 
 
 async def next_snapshot(
-    mirror: Mirror, holds_secret: HoldsSecret, until: Deadline, before: Snapshot
-) -> Snapshot:
-    """How it is later. What `before` did not look at stays unknown, also where git would look now:
-    of a file that was there before nobody can say that it is new.
+    mirror: Mirror,
+    holds_secret: HoldsSecret,
+    until: Deadline,
+    before: Snapshot,
+    is_others: Callable[[str], bool] = lambda _: False,
+) -> tuple[Snapshot, Snapshot]:
+    """How it was, as far as that is better known now, and how it is.
+
+    What `before` did not look at stays unknown, also where git would look now: of a file that was
+    there before nobody can say that it is new. The same holds for what `is_others`.
     """
     files = {one.path for one in before.left_out} | set(before.ignored)
-    changed, _ = await _looked(mirror, until, "--ignored=no")
-    known = [path for path in changed if path not in files and not files.intersection(_above(path))]
-    tree, left_out = await _take(mirror, known, holds_secret, until)
-    return Snapshot(tree=tree, left_out=(*before.left_out, *left_out))
+    looked = await _looked(mirror, until, "--ignored=no")
+    known = [
+        path
+        for path in looked.changed
+        if path not in files and not any(f"{folder}/" in files for folder in above(path))
+    ]
+    left_out = list(looked.left_out)
+    left_out += [LeftOut(path, LeftOutBecause.OTHER_RUN) for path in known if is_others(path)]
+    known = [path for path in known if not is_others(path)]
+    raw, unsure = await mended(mirror, before.raw, known, until)
+    left_out += [LeftOut(path, LeftOutBecause.CONVERTED) for path in unsure]
+    known = [path for path in known if path not in unsure]
+    tree_now, raw_now, rest = before.tree, before.raw, list[LeftOut]()
+    if known:
+        tree_now, raw_now, rest = await _take(mirror, known, holds_secret, until)
+    stamps = await asyncio.to_thread(_stamps, mirror.repository.top, before.left_out)
+    left_out += [one for one in before.left_out if _may_differ(one.path, before.stamps, stamps)]
+    return replace(before, raw=raw), Snapshot(
+        tree=tree_now, raw=raw_now, left_out=(*left_out, *rest)
+    )
 
 
-async def _looked(mirror: Mirror, until: Deadline, ignored: str) -> tuple[list[str], list[str]]:
-    """What differs from the index of the mirror, and what is ignored; sorted."""
-    lines = await mirror.ask(
+def _stamps(top: Path, left_out: Iterable[LeftOut]) -> dict[str, Stamp]:
+    stamps: dict[str, Stamp] = {}
+    for one in left_out:
+        with contextlib.suppress(OSError):  # then it has none
+            status = (top / one.path).lstat()
+            stamps[one.path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return stamps
+
+
+def _may_differ(path: str, before: dict[str, Stamp], now: dict[str, Stamp]) -> bool:
+    # Of a folder the stamp tells nothing about the files in its folders.
+    return path.endswith("/") or before.get(path) != now.get(path)
+
+
+# --- looking -------------------------------------------------------------------------------------
+
+
+class _Looked(Struct, frozen=True):
+    """What differs from the raw index and is not too much, what is too much, what is ignored."""
+
+    changed: list[str]
+    left_out: tuple[LeftOut, ...]
+    ignored: tuple[str, ...]
+
+
+async def _looked(mirror: Mirror, until: Deadline, ignored: str) -> _Looked:
+    lines = await _status(mirror, until, "--untracked-files=all", ignored)
+    changed, new, left = _sorted(lines)
+    if len(changed) + len(new) <= MAX_FILES and len(lines) <= MAX_SEEN:
+        return _Looked(sorted([*changed, *new]), (), tuple(left))
+    # New folders as a whole: the fullest of them are named instead of recorded.
+    fewer = await _status(mirror, until, "--untracked-files=normal", ignored)
+    if len(fewer) > MAX_SEEN:
+        raise NotUnderstood(text("changes.endless", most=MAX_SEEN))
+    changed, entries, left_now = _sorted(fewer)
+    if len(lines) > MAX_SEEN:
+        new = entries
+    room = max(0, MAX_FILES - len(changed))
+    crowded = crowded_folders(new, [name for name in entries if name.endswith("/")], room)
+    rest = [name for name in new if not any(f"{folder}/" in crowded for folder in above(name))]
+    rest = [name for name in rest if name not in crowded]
+    over = [*sorted(crowded), *rest[room:], *changed[MAX_FILES:]]
+    return _Looked(
+        sorted([*changed[:MAX_FILES], *rest[:room]]),
+        tuple(LeftOut(name, LeftOutBecause.TOO_MANY) for name in over),
+        tuple(dict.fromkeys([*left, *left_now])),
+    )
+
+
+def crowded_folders(new: Sequence[str], folders: Iterable[str], room: int) -> set[str]:
+    """The fullest of `folders`: so many that at most `room` of the `new` files lie outside."""
+    names = sorted(new)
+
+    def count(folder: str) -> int:
+        # A zero is what follows a slash.
+        return bisect_left(names, f"{folder[:-1]}0") - bisect_left(names, folder)
+
+    rest, crowded = len(names), set[str]()
+    for folder in sorted(folders, key=count, reverse=True):
+        if rest <= room:
+            break
+        crowded.add(folder)
+        rest -= count(folder)
+    return crowded
+
+
+async def _status(mirror: Mirror, until: Deadline, *arguments: str) -> list[bytes]:
+    return await mirror.ask(
         "status",
         "--porcelain",
-        "--untracked-files=all",
         "--no-renames",
         "--ignore-submodules=all",
-        ignored,
+        *arguments,
         limit_s=until.left_s,
         is_wanted=lambda line: line[1:2] != b" ",
-        max_lines=MAX_FILES + 1,
+        max_lines=MAX_SEEN + 1,
+        is_raw=True,
     )
-    if len(lines) > MAX_FILES:
-        raise NotUnderstood(f"more than {MAX_FILES} new, changed or ignored files")
+
+
+def _sorted(lines: Iterable[bytes]) -> tuple[list[str], list[str], list[str]]:
+    """The changed, the new and the ignored ones."""
     changed: list[str] = []
-    left: list[str] = []
+    new: list[str] = []
+    ignored: list[str] = []
+    kinds = {b"!!": ignored, b"??": new}
     for line in lines:
-        name = os.fsdecode(unquoted(line[3:]))
-        (left if line.startswith(b"!!") else changed).append(name)
-    return sorted(changed), left
+        kinds.get(line[:2], changed).append(os.fsdecode(unquoted(line[3:])))
+    return changed, new, ignored
+
+
+# --- taking --------------------------------------------------------------------------------------
 
 
 async def _take(
-    mirror: Mirror, names: Sequence[str], holds_secret: HoldsSecret, until: Deadline
-) -> tuple[str, list[LeftOut]]:
-    left_out: list[LeftOut] = []
-    if names:
-        top = mirror.repository.top
-        kept, left_out = await asyncio.to_thread(_sifted, top, names, holds_secret)
-        data = b"".join(os.fsencode(name) + b"\0" for name in kept)
-        arguments = ("update-index", "-z", "--add", "--remove", "--replace", "--stdin")
-        await mirror.ask(*arguments, limit_s=until.left_s, data=data)
-    (tree,) = await mirror.ask("write-tree", limit_s=until.left_s)
-    return tree.decode(), left_out
+    mirror: Mirror,
+    names: Sequence[str],
+    holds_secret: HoldsSecret,
+    until: Deadline,
+    anew: Sequence[str] = (),
+) -> tuple[str, str, list[LeftOut]]:
+    """Both trees. The files `anew` have their bytes read even where git takes them for known."""
+    top = mirror.repository.top
+    sifted = await asyncio.to_thread(_sifted, top, sorted({*names, *anew}), holds_secret)
+    kept, gone, left_out = sifted
+    trees = []
+    for is_raw in (False, True):
+        first = [*gone, *anew] if is_raw else gone
+        for flags, paths in (
+            (("--force-remove",), first),
+            (("--add", "--replace"), kept),
+        ):
+            if paths:
+                arguments = ("update-index", "-z", *flags, "--stdin")
+                data = terminated(paths)
+                await mirror.ask(*arguments, limit_s=until.left_s, data=data, is_raw=is_raw)
+        (tree,) = await mirror.ask("write-tree", limit_s=until.left_s, is_raw=is_raw)
+        trees.append(tree.decode())
+    return trees[0], trees[1], left_out
 
 
 def _sifted(
     top: Path, names: Iterable[str], holds_secret: HoldsSecret
-) -> tuple[list[str], list[LeftOut]]:
-    """Which of these files a snapshot keeps, and why not the others."""
+) -> tuple[list[str], list[str], list[LeftOut]]:
+    """Which of these files a snapshot keeps, which are gone, and why not the others."""
     kept: list[str] = []
+    gone: list[str] = []
     left_out: list[LeftOut] = []
-    room = MAX_BYTES
+    room, files = MAX_BYTES, Files(top)
     for name in names:
+        if name.endswith("/"):
+            continue  # a repository inside
         try:
-            status = (top / name).lstat()
+            status = None if files.is_beyond(name) else (top / name).lstat()
         except OSError:
-            kept.append(name)  # that it is gone is kept as well
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            if not os.path.lexists(top / name / ".git"):
-                kept.append(name)  # where a file was
+            status = None
+        if status is None or stat.S_ISDIR(status.st_mode):
+            gone.append(name)
             continue
         reason = _objection(top / name, status, room, holds_secret)
         if reason is None:
@@ -137,7 +276,7 @@ def _sifted(
             room -= status.st_size
         else:
             left_out.append(LeftOut(name, reason))
-    return kept, left_out
+    return kept, gone, left_out
 
 
 def _objection(
@@ -153,9 +292,3 @@ def _objection(
     except (NotUnderstood, OSError):
         return LeftOutBecause.UNREADABLE
     return LeftOutBecause.SECRET if holds_secret(data) else None
-
-
-def _above(path: str) -> Iterable[str]:
-    """The folders that `path` lies in, as git writes them."""
-    parts = path.split("/")
-    return ("/".join(parts[:count]) + "/" for count in range(1, len(parts)))

@@ -12,12 +12,18 @@ from pathlib import Path
 from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from executor_core.clock import Clock
 from executor_core.jobs import is_first
 from executor_core.model import Materials, Notice, RunRequest, SkillRef
 from executor_core.texts import text
-from executor_core.workspace.attachments import Fetched, fetch_attachments, with_attachments
+from executor_core.workspace.attachments import (
+    Fetched,
+    fetch_attachments,
+    pictures,
+    with_attachments,
+)
 from executor_core.workspace.fetch import Server, server_session
 from executor_core.workspace.skill_cache import SkillCache
 from executor_core.workspace.skills import (
@@ -74,8 +80,8 @@ class Supplies:
         is_follow_up: bool,
         emit: Emit,
         stop: asyncio.Event,
-    ) -> AsyncIterator[str]:
-        """Everything is there inside the block, which gets the prompt that says so.
+    ) -> AsyncIterator[RunRequest]:
+        """Everything is there inside the block, which gets the request that says so.
 
         When `stop` is set meanwhile, the block begins at once with less. Skills go with its end.
         """
@@ -106,7 +112,10 @@ class Supplies:
             ]
             for problem in _problems(fetched, placed):
                 emit(problem)
-            yield _prompt(request, fetched, placed, places.skills)
+            prompt = _prompt(request, fetched, placed, places.skills)
+            # Newer servers put the pictures among their attachments into the prompt themselves.
+            images = request.images or await asyncio.to_thread(pictures, fetched)
+            yield replace(request, prompt=prompt, images=images)
 
     async def _archive(
         self, server: Server, request: RunRequest, skill: SkillRef, *, is_fresh: bool

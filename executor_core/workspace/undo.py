@@ -1,163 +1,242 @@
-"""Takes back what a run changed, or makes a commit of it, from the record of the run."""
+"""Takes back what a run changed, byte for byte, from the record of the run; and that again.
+
+Only files that are as the run left them are touched, unless somebody says so.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
-import shutil
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core.errors import ExecutorError
+from executor_core.workspace.files import Entry, Files, Found, above
 from executor_core.workspace.git import GitHost
-from executor_core.workspace.git_address import MAX_NAME, can_be_branch
-from executor_core.workspace.patches import (
-    STORE,
-    ChangedFile,
+from executor_core.workspace.records import (
     Record,
-    RunChanges,
-    read_changes,
-    read_record,
+    Undone,
+    found_record,
+    last_line,
     write_record,
 )
-from executor_core.workspace.repository import Deadline, Mirror, unquoted
+from executor_core.workspace.repository import Deadline, Mirror
 from executor_core.workspace.repository_state import NotUnderstood
-from executor_core.workspace.snapshots import MAX_FILES
+from executor_core.workspace.snapshots import LeftOut
+from executor_core.workspace.trees import (
+    Change,
+    changes_between,
+    laid_out,
+    stored,
+    tree_of,
+)
+
+_log = logging.getLogger("executor.workspace")
 
 LIMIT_S = 120.0
 _SHOWN = 5
-_NOBODY = {"user.name": "Wegent Executor", "user.email": "executor@localhost"}
 
 
-async def undo(host: GitHost, run_folder: Path) -> RunChanges:
-    """Put every file back that the run changed; commits stay as they are.
+class Failed(Struct, frozen=True):
+    """A file that the system would not let us put back."""
 
-    Raises ExecutorError `no_changes`, `changes_undone`, `changes_folder_gone`, `changes_touched`
-    where one of the files is not as the run left it, or `undo_failed`. No file is then changed.
+    path: str
+    reason: str
+
+
+class Restoration(Struct, kw_only=True, frozen=True):
+    """What is or would be put back in `folder`.
+
+    `touched` names files that are not as they were left, or have others in their way: they stay.
+    `left_out` names those of which the record knows nothing.
     """
-    record, mirror = await _found(host, run_folder)
-    if record.is_undone:
+
+    folder: str
+    files: tuple[str, ...] = ()
+    touched: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    failed: tuple[Failed, ...] = ()
+
+
+async def undo(
+    host: GitHost, run_folder: Path, *, is_forced: bool = False, is_trial: bool = False
+) -> Restoration:
+    """Put back the files that the run changed; commits stay as they are.
+
+    Files that were touched since stay, unless `is_forced`; `redo` knows what they were. Nothing is
+    changed if `is_trial`. Raises ExecutorError `no_changes`, `changes_undone`,
+    `changes_folder_gone`, `changes_touched` where nothing else is left, or `undo_failed`.
+    """
+    record, mirror = await found_record(host, run_folder)
+    if record.undone is not None:
         raise ExecutorError("changes_undone", run_id=run_folder.name)
     until = Deadline(host.clock, LIMIT_S)
-    index = f"undo-{secrets.token_hex(8)}"
     try:
-        await asyncio.to_thread(shutil.copy2, mirror.store / "index", mirror.store / index)
-        if touched := await _touched(mirror, record.files, index, until):
-            names = ", ".join(touched[:_SHOWN]) + (" …" if len(touched) > _SHOWN else "")
-            raise ExecutorError("changes_touched", files=names)
-        # Between two trees git changes only files that are as the first of them says.
-        answer = await mirror.run(
-            "read-tree", "-m", "-u", record.after, record.before, limit_s=until.left_s, index=index
+        changes = await changes_between(
+            mirror, record.raw_before or record.before, record.raw_after or record.after, until
         )
-        if answer.exit_code != 0:
-            raise NotUnderstood(answer.stderr)
-        await asyncio.to_thread(write_record, run_folder, replace(record, is_undone=True))
+        work = _Work(mirror, run_folder, record, until)
+        return await work.take_back(changes, is_forced=is_forced, is_trial=is_trial, is_undo=True)
     except (NotUnderstood, OSError) as error:
-        raise ExecutorError("undo_failed", reason=_last_line(error)) from error
-    finally:
-        (mirror.store / index).unlink(missing_ok=True)
-    return await asyncio.to_thread(read_changes, run_folder)
+        raise ExecutorError("undo_failed", reason=last_line(error)) from error
 
 
-async def keep(host: GitHost, run_folder: Path, branch: str) -> str:
-    """Make `branch` with one commit: all as the run left it, on what was checked out before it.
+async def redo(
+    host: GitHost, run_folder: Path, *, is_forced: bool = False, is_trial: bool = False
+) -> Restoration:
+    """Take the undo back: every file that it touched is again as it was found.
 
-    Files, the branch that is checked out and what is staged stay as they are. Returns the commit.
-    Raises ExecutorError `no_changes`, `changes_folder_gone`, `branch_name_refused`, `branch_exists`
-    or `keep_failed`.
+    Raises as `undo`, and `changes_not_undone`.
     """
-    if not can_be_branch(branch):
-        raise ExecutorError("branch_name_refused", branch=repr(branch[:MAX_NAME]))
-    record, mirror = await _found(host, run_folder)
+    record, mirror = await found_record(host, run_folder)
+    if record.undone is None:
+        raise ExecutorError("changes_not_undone", run_id=run_folder.name)
     until = Deadline(host.clock, LIMIT_S)
     try:
-        commit = await _commit(mirror, record, f"Changes of {run_folder.name}", until)
-        await asyncio.to_thread(_hand_over, mirror.store, mirror.repository.common_dir)
-        answer = await mirror.point(branch, commit, until.left_s)
+        undone = record.undone
+        changes = await changes_between(mirror, undone.found, undone.put, until)
+        work = _Work(mirror, run_folder, record, until)
+        return await work.take_back(changes, is_forced=is_forced, is_trial=is_trial, is_undo=False)
     except (NotUnderstood, OSError) as error:
-        raise ExecutorError("keep_failed", reason=_last_line(error)) from error
-    if "already exists" in answer.stderr:
-        raise ExecutorError("branch_exists", branch=branch)
-    if answer.exit_code != 0:
-        raise ExecutorError("keep_failed", reason=_last_line(answer.stderr))
-    return commit
+        raise ExecutorError("undo_failed", reason=last_line(error)) from error
 
 
-async def _found(host: GitHost, run_folder: Path) -> tuple[Record, Mirror]:
-    record = await asyncio.to_thread(read_record, run_folder)
-    if record is None or not (run_folder / STORE).is_dir():
-        raise ExecutorError("no_changes", run_id=run_folder.name)
-    repository = record.repository
-    if not repository.top.is_dir() or not repository.git_dir.is_dir():
-        raise ExecutorError("changes_folder_gone", path=repository.top)
-    return record, Mirror(host, repository, run_folder / STORE)
+class _Work:
+    """One undo or redo."""
+
+    def __init__(self, mirror: Mirror, run_folder: Path, record: Record, until: Deadline) -> None:
+        self._mirror = mirror
+        self._run_folder = run_folder
+        self._record = record
+        self._until = until
+
+    async def take_back(
+        self, changes: tuple[Change, ...], *, is_forced: bool, is_trial: bool, is_undo: bool
+    ) -> Restoration:
+        """Make of what is `after` what was `before`, of all these changes."""
+        record, top = self._record, self._mirror.repository.top
+        algorithm = "sha256" if len(record.after) == 64 else "sha1"
+        files = Files(top, algorithm)
+        plan = await asyncio.to_thread(
+            plan_of, files, changes, keeps_modes=record.keeps_modes, is_forced=is_forced
+        )
+        left_out = record.left_out if is_undo else ()
+        planned = Restoration(
+            folder=record.top,
+            files=tuple(one.path for one in plan.ready),
+            touched=plan.touched,
+            left_out=left_out,
+        )
+        if plan.touched and not plan.ready:
+            names = ", ".join(plan.touched[:_SHOWN]) + (" …" if len(plan.touched) > _SHOWN else "")
+            raise ExecutorError("changes_touched", files=names, run_id=self._run_folder.name)
+        if is_trial:
+            return planned
+        failed = await self._carry_out(plan, is_undo=is_undo)
+        if failed and len(failed) == len(plan.ready):
+            raise ExecutorError("undo_failed", reason=f"{failed[0].path}: {failed[0].reason}")
+        names_failed = {one.path for one in failed}
+        done = tuple(path for path in planned.files if path not in names_failed)
+        return replace(planned, files=done, failed=failed)
+
+    async def _carry_out(self, plan: Plan, *, is_undo: bool) -> tuple[Failed, ...]:
+        mirror, until = self._mirror, self._until
+        await stored(mirror, [one.path for one in plan.ready if one.path in plan.unknown], until)
+        await self._write(plan.ready, is_undo=is_undo)
+        wanted = {one.path: one.before for one in plan.ready if one.before is not None}
+        async with laid_out(mirror, wanted, until) as folder:
+            files = Files(mirror.repository.top)
+            failed = await asyncio.to_thread(_put, files, plan.ready, folder)
+        if failed:
+            _log.warning("%d files could not be put back: %s", len(failed), failed[0])
+            names = {one.path for one in failed}
+            done = [one for one in plan.ready if one.path not in names]
+            await self._write(done, is_undo=is_undo)
+        return failed
+
+    async def _write(self, done: Iterable[Change], *, is_undo: bool) -> None:
+        """Before it is done, so that nothing is ever done that cannot be taken back."""
+        undone = None
+        if is_undo and (done := tuple(done)):
+            undone = Undone(
+                found=await self._tree({one.path: one.after for one in done}),
+                put=await self._tree({one.path: one.before for one in done}),
+            )
+        record = replace(self._record, undone=undone)
+        await asyncio.to_thread(write_record, self._run_folder, record)
+
+    async def _tree(self, entries: Mapping[str, Entry | None]) -> str:
+        known = {path: entry for path, entry in entries.items() if entry is not None}
+        return await tree_of(self._mirror, known, self._until)
 
 
-async def _touched(
-    mirror: Mirror, files: Iterable[ChangedFile], index: str, until: Deadline
-) -> list[str]:
-    """Which of the files are not as the run left them."""
-    await mirror.run("update-index", "-q", "--refresh", limit_s=until.left_s, index=index)
-    answer = await mirror.run(
-        "diff-files", "--name-only", limit_s=until.left_s, index=index, max_lines=MAX_FILES
+class Plan(Struct, frozen=True):
+    """`ready` are changes whose `after` is what was found; `touched` stay. What lies at the paths
+    `unknown` is not in our store yet.
+    """
+
+    ready: tuple[Change, ...]
+    touched: tuple[str, ...]
+    unknown: frozenset[str]
+
+
+def plan_of(files: Files, changes: Iterable[Change], *, keeps_modes: bool, is_forced: bool) -> Plan:
+    """What can be taken back. Blocks; raises OSError."""
+    ready: dict[str, tuple[Change, Found]] = {}
+    touched: list[str] = []
+    unknown: set[str] = set()
+    for change in changes:
+        found = files.at(change.path)
+        if _is_same(found.entry, change.after, keeps_modes):
+            ready[change.path] = change, found
+        elif not _is_same(found.entry, change.before, keeps_modes) or found.is_folder:
+            if is_forced and (found.entry is None or found.entry.mode):
+                ready[change.path] = replace(change, after=found.entry), found
+                if found.entry is not None:
+                    unknown.add(change.path)
+            else:
+                touched.append(change.path)
+    going = {path for path, (change, _) in ready.items() if change.before is None}
+    # What stays in the way of one may stand in the way of another.
+    while stuck := [path for path, one in ready.items() if _is_stuck(files, *one, going)]:
+        touched += stuck
+        for path in stuck:
+            del ready[path]
+        going.difference_update(stuck)
+    return Plan(
+        ready=tuple(change for change, _ in ready.values()),
+        touched=tuple(sorted(touched)),
+        unknown=frozenset(unknown.intersection(ready)),
     )
-    if answer.exit_code != 0:
-        raise NotUnderstood(answer.stderr)
-    differing = {unquoted(line).decode(errors="replace") for line in answer.lines}
-    touched = []
-    for file in files:
-        gone = file.old_path or (file.path if file.status == "deleted" else None)
-        is_back = gone is not None and _is_file(mirror.repository.top / gone)
-        if is_back or file.path in differing:
-            touched.append(file.path)
-    return touched
 
 
-def _is_file(path: Path) -> bool:
-    # A folder may be of the run's own making; git knows whether it may go.
-    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir())
+def _is_same(one: Entry | None, other: Entry | None, keeps_modes: bool) -> bool:
+    if one is None or other is None or keeps_modes:
+        return one == other
+    return one.object == other.object
 
 
-async def _commit(mirror: Mirror, record: Record, words: str, until: Deadline) -> str:
-    author = {**_NOBODY, **await mirror.author(until.left_s)}
-    name, email = author["user.name"], author["user.email"]
-    parent = ("-p", record.head) if record.head else ()
-    answer = await mirror.run(
-        *("commit-tree", *parent, "-m", words, record.after),
-        limit_s=until.left_s,
-        variables={
-            "GIT_AUTHOR_NAME": name,
-            "GIT_AUTHOR_EMAIL": email,
-            "GIT_COMMITTER_NAME": name,
-            "GIT_COMMITTER_EMAIL": email,
-        },
-    )
-    if answer.exit_code != 0 or not answer.lines:
-        raise NotUnderstood(answer.stderr)
-    return answer.lines[0].decode()
+def _is_stuck(files: Files, change: Change, found: Found, going: set[str]) -> bool:
+    """Whether something that does not go lies where the file belongs."""
+    if change.before is None:
+        return found.entry is None and (found.is_folder or found.is_beyond)
+    if found.is_folder:
+        return any(path not in going for path in files.below(change.path))
+    return found.is_beyond and not going.intersection(above(change.path))
 
 
-def _hand_over(store: Path, common_dir: Path) -> None:
-    """Copy our objects to those of the repository; their names are their contents."""
-    for place in (store / "objects").glob("[0-9a-f][0-9a-f]/*"):
-        target = common_dir / "objects" / place.parent.name / place.name
-        if target.exists():
-            continue
-        target.parent.mkdir(exist_ok=True)
-        made = target.with_name(f"tmp_obj_{secrets.token_hex(8)}")
+def _put(files: Files, changes: Iterable[Change], folder: Path) -> tuple[Failed, ...]:
+    """First what goes, then what comes: one may be a folder where the other is a file."""
+    failed: list[Failed] = []
+    for change in sorted(changes, key=lambda one: one.before is not None):
         try:
-            shutil.copyfile(place, made)
-            made.chmod(0o444)
-            made.replace(target)
-        finally:
-            with contextlib.suppress(FileNotFoundError):  # in place by now
-                made.unlink()
-
-
-def _last_line(error: object) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1][:300] if lines else ""
+            if change.before is None:
+                files.remove(change.path)
+            else:
+                files.put(change.path, folder / change.path, change.before.mode)
+        except OSError as error:
+            failed.append(Failed(change.path, error.strerror or type(error).__name__))
+    return tuple(failed)

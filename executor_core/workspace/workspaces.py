@@ -20,12 +20,15 @@ from executor_core.model import (
     Workspace,
     new_run_id,
 )
+from executor_core.unicode import UNKNOWN
 from executor_core.workspace.clone import Cloner
 from executor_core.workspace.patches import Recorder
 from executor_core.workspace.skills import PROJECT_FOLDERS, SkillPlace
 from executor_core.workspace.supplies import Places, Site, Supplies
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_SAFE_NAME = re.compile(r"(projects/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+PROJECTS = "projects"
+"""Holds the folders that belong to all tasks of a project."""
 STATE_FOLDER = ".wegent"
 """Our own files inside a task's folder, such as its private agent home."""
 
@@ -44,6 +47,7 @@ class Workspaces:
         cloner: Cloner | None = None,
         supplies: Supplies | None = None,
         recorder: Recorder | None = None,
+        is_trusted: Callable[[Path], bool] = lambda _: False,
     ) -> None:
         self._root = root
         self._trusted = (root, *trusted)
@@ -51,10 +55,14 @@ class Workspaces:
         self._supplies = supplies
         self.recorder = recorder
         """Records what runs change; None where nothing is recorded."""
+        self.is_trusted = is_trusted
+        """Whether what a folder configures in an agent counts. Blocks."""
 
     def directory_key(self, workspace: Workspace) -> str:
         """Equal for two requests that would work in the same folder."""
         match workspace:
+            case GitClone(place=path) if path:
+                return str(self._absolute(path) or path)
             case TaskFolder(name=path) | GitClone(task_folder=path) | Folder(path=path):
                 return str(self._absolute(path) or path)
             case _:
@@ -91,10 +99,16 @@ class Workspaces:
             case GitClone(task_folder=name):
                 if self._cloner is None:
                     raise ExecutorError("git_missing")
-                folder = await asyncio.to_thread(self._task_folder, name)
+                target = None
+                if workspace.place:
+                    target = await asyncio.to_thread(self._place, workspace.place)
+                    folder = target.parent
+                else:
+                    folder = await asyncio.to_thread(self._task_folder, name)
                 return await self._cloner.prepare(
                     workspace,
                     folder,
+                    target,
                     run_id=run_id or new_run_id(),
                     trusted=self._trusted,
                     emit=emit,
@@ -112,19 +126,19 @@ class Workspaces:
         is_follow_up: bool,
         emit: Callable[[Notice], None],
         stop: asyncio.Event,
-    ) -> AsyncIterator[str]:
-        """What the task brings is there inside the block, which gets the prompt that says where.
+    ) -> AsyncIterator[RunRequest]:
+        """What the task brings is there inside the block, which gets the request that says where.
 
         Raises ExecutorError where our own folders cannot be made.
         """
         if self._supplies is None or not request.materials.server:
-            yield request.prompt
+            yield request
             return
         places = await asyncio.to_thread(self._places, request, site)
         async with self._supplies.brought(
             request, places, is_follow_up=is_follow_up, emit=emit, stop=stop
-        ) as prompt:
-            yield prompt
+        ) as told:
+            yield told
 
     def _places(self, request: RunRequest, site: Site) -> Places:
         ours = self._root / site.task_folder / STATE_FOLDER
@@ -152,7 +166,9 @@ class Workspaces:
 
     def _own_folder(self, folder: Path) -> Path:
         try:
-            if folder.resolve() != self._root.resolve() / folder.relative_to(self._root):
+            # Since Python 3.13 a loop of links resolves to itself.
+            is_link = folder.is_symlink()
+            if is_link or folder.resolve() != self._root.resolve() / folder.relative_to(self._root):
                 # A link that an agent left behind must not lead the next run out of the workspace.
                 raise ExecutorError("folder_is_link", path=folder)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -165,10 +181,27 @@ class Workspaces:
     def _folder(self, wanted: Folder) -> Path:
         folder = self._absolute(wanted.path)
         if folder is None or not os.path.isdir(folder):  # also where no name is so long
-            raise ExecutorError("folder_missing", path=folder or repr(wanted.path))
-        if not wanted.is_owners_choice and not any(
-            folder.is_relative_to(root.resolve()) for root in self._trusted
-        ):
+            # A name that is no text came here as one that is not on the disk.
+            code = "folder_not_text" if UNKNOWN in wanted.path else "folder_missing"
+            raise ExecutorError(code, path=folder or repr(wanted.path))
+        if not wanted.is_owners_choice:
+            self._check_trusted(folder)
+        return folder
+
+    def _place(self, path: str) -> Path:
+        """Where a repository is, or is to be cloned to; the folder around it is there then."""
+        place = self._absolute(path)
+        if place is None or not place.name:
+            raise ExecutorError("folder_missing", path=place or repr(path))
+        self._check_trusted(place)
+        try:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror
+            raise ExecutorError("folder_failed", path=place.parent, reason=reason) from error
+        return place
+
+    def _check_trusted(self, folder: Path) -> None:
+        if not any(folder.is_relative_to(root.resolve()) for root in self._trusted):
             roots = ", ".join(str(root) for root in self._trusted)
             raise ExecutorError("folder_not_trusted", path=folder, roots=roots)
-        return folder

@@ -231,6 +231,7 @@ function onEvent(event, data) {
       break;
     case "delta":
     case "reasoning":
+    case "note":
     case "tool":
       if (fetching && early.length < MAX_EARLY) early.push([event, data]);
       grow(event, data);
@@ -271,6 +272,8 @@ function grow(event, data) {
     message.text += data.delta;
   } else if (event === "reasoning") {
     message.reasoning += data.delta;
+  } else if (event === "note") {
+    message.note = data.words;
   } else {
     const at = message.tools.findLastIndex((tool) => tool.id === data.tool.id && tool.status === "running");
     if (at < 0) message.tools.push(data.tool);

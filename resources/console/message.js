@@ -73,13 +73,13 @@ export class AnswerView {
   }
 
   showHead() {
-    const { isSilent, waitsFor, message: { status } } = this;
+    const { isSilent, waitsFor, message: { status, note } } = this;
     const shown = isSilent && waitsFor ? "PENDING" : status;
     this.head.replaceChildren(
       `${agentTitle(this.task.agent)} · `,
       make("span", { class: `status ${shown.toLowerCase()}`, text: statusWords(shown) }));
     this.waiting.hidden = !isSilent;
-    this.waiting.textContent = waitsFor || say("console.starting");
+    this.waiting.textContent = waitsFor || note || say("console.starting");
   }
 
   // Not for every word: a fast agent writes more often than anybody can read.

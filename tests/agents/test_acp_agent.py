@@ -71,6 +71,28 @@ async def test_a_turn_streams_and_changes_a_file(tmp_path: Path) -> None:
         assert run.processes() == []
 
 
+async def test_words_behind_the_end_of_the_turn_are_part_of_the_answer(tmp_path: Path) -> None:
+    turn = (["say", "The answer is "], ["say_late", "forty-two."])
+    async with playing(tmp_path, *turn) as run:
+        assert (await run.result()).error is None
+        assert run.text == "The answer is forty-two."
+
+
+async def test_a_tool_server_without_a_program_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    own = tmp_path / "ws" / "serve"
+    own.touch(mode=0o755)
+    servers = {"天气": {"command": "no-such-program"}, "own": {"command": "./serve"}}
+    servers |= {"shell": {"command": "sh"}, "web": {"url": "https://x"}}
+    async with playing(tmp_path, ["say", "Hi."], mcp_servers=servers) as run:
+        await run.result()
+        told = [(notice.code, notice.text) for notice in run.of(Notice)]
+    [(dead, words), (left_out, _)] = told
+    assert (dead, left_out) == ("mcp_dead", "mcp_left_out")
+    assert "天气" in words
+    assert "no-such-program" in words
+
+
 async def test_a_cancel_in_the_middle_leaves_no_process(tmp_path: Path) -> None:
     turn = (
         ["shell", "sleep 300; true", False],
@@ -110,9 +132,12 @@ async def test_a_lost_session_is_told_so_that_a_new_one_can_be_begun(tmp_path: P
 async def test_an_attended_agent_may_write_in_its_folder_only(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     permission = Permission.WORKSPACE_WRITE
-    async with playing(tmp_path, ["edit", str(outside), "x"], permission=permission) as run:
+    turn = (["edit", str(outside), "x"], ["say", "I may not."])
+    async with playing(tmp_path, *turn, permission=permission) as run:
         assert (await run.result()).error is None
         assert [event.is_error for event in run.of(ToolFinished)] == [True]
+        [notice] = run.of(Notice)
+        assert (notice.code, str(outside) in notice.text) == ("tool_denied", True)
         assert not outside.exists()
 
 
@@ -129,6 +154,8 @@ async def test_images_arrive(tmp_path: Path) -> None:
     ("turn", "abilities", "code"),
     [
         ([["fail", "Incorrect API key provided"]], (), "model_key_refused"),
+        ([["fail", "", {"codex_error_info": "usage_limit_exceeded"}]], (), "model_usage_limit"),
+        ([["think", "Hm."]], (), "agent_said_nothing"),
         ([["stop", "refusal"]], (), "agent_refused"),
         ([["say", "half"], ["die", 3]], (), "agent_ended_early"),
         ([], ("signed_out",), "agent_not_signed_in"),

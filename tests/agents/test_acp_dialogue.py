@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from executor_core.agents.acp_dialogue import AcpDialogue, model_failure
-from executor_core.agents.agent import Assignment
+from executor_core.agents.acp_dialogue import LATE_WORDS_S, AcpDialogue
+from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -74,7 +75,17 @@ class Talk:
         return self.request
 
     def end(self, **result: Any) -> list[AgentEvent]:
-        return self.say({"id": self.request["id"], "result": result})
+        """Answer the prompt, and say nothing more."""
+        return [*self.say({"id": self.request["id"], "result": result}), *self.silence()]
+
+    def fail(self, **error: Any) -> AgentResult:
+        """Answer the prompt with an error, and say nothing more."""
+        assert self.say({"id": self.request["id"], "error": error}) == []
+        return only_result(self.silence())
+
+    def silence(self) -> list[AgentEvent]:
+        """What is told when the agent says nothing for as long as it is waited for."""
+        return list(self.dialogue.waits().then)
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Ask the client something; its answer."""
@@ -471,10 +482,89 @@ def test_a_turn_that_ends_otherwise_failed(reason: str, code: str) -> None:
     assert code_of(only_result(talk.end(stopReason=reason))) == code
 
 
-def test_an_answer_of_unknown_shape_is_a_failure_and_no_silence() -> None:
+@pytest.mark.parametrize("reason", ["error", "for_fun", None, 7, {}])
+def test_a_reason_that_the_protocol_does_not_know_is_told_in_words(reason: object) -> None:
     talk = Talk()
     talk.prompted()
-    assert code_of(only_result(talk.end(stopReason="for_fun"))) == "agent_failed"
+    talk.chunk("Half of the work is done.")
+    result = only_result(talk.end(stopReason=reason, transcriptPath="/x"))
+    assert code_of(result) == "agent_stopped_early"
+    assert result.error is not None
+    assert "PromptResponse" not in result.error.sentence
+    assert not isinstance(reason, str) or reason in result.error.detail
+
+
+def test_an_answer_of_unknown_shape_is_a_failure_and_no_silence() -> None:
+    talk = Talk()
+    talk.answer({"protocolVersion": 1})
+    assert code_of(only_result(talk.answer({"sessionId": 7}))) == "agent_failed"
+
+
+# --- when it ends --------------------------------------------------------------------------------
+
+
+def test_words_that_come_a_moment_after_the_end_of_the_turn_still_count() -> None:
+    talk = Talk()
+    talk.prompted()
+    talk.chunk("The answer is ", messageId="m")
+    assert talk.say({"id": talk.request["id"], "result": {"stopReason": "end_turn"}}) == []
+    assert talk.dialogue.waits().limit_s == LATE_WORDS_S
+    assert talk.chunk("forty-two.", messageId="m") == [TextDelta(text="forty-two.")]
+    assert only_result(talk.silence()).final_text == "The answer is forty-two."
+
+
+def test_only_more_words_prolong_the_wait_behind_the_end() -> None:
+    talk = Talk()
+    talk.prompted()
+    talk.chunk("Done")
+    talk.end(stopReason="end_turn")
+    first = talk.dialogue.waits()
+    assert first.is_background
+    talk.update("available_commands_update", availableCommands=[])
+    assert talk.dialogue.waits() == first
+    talk.chunk(".")
+    assert talk.dialogue.waits() != first
+
+
+def test_a_tool_that_is_told_of_behind_the_end_is_told() -> None:
+    talk = Talk()
+    talk.prompted()
+    talk.end(stopReason="end_turn")
+    late = talk.update("tool_call", toolCallId="c", title="read", status="completed")
+    assert late == [ToolStarted(call_id="c", name="read"), ToolFinished(call_id="c", output="")]
+    assert only_result(talk.silence()).error is None
+
+
+def test_an_agent_that_leaves_right_behind_the_end_has_ended_its_turn() -> None:
+    talk = Talk()
+    talk.prompted()
+    talk.chunk("Done.")
+    talk.end(stopReason="end_turn")
+    assert talk.dialogue.without_result(0, "") == AgentResult(final_text="Done.")
+
+
+def test_a_second_answer_to_the_prompt_changes_nothing() -> None:
+    talk = Talk()
+    talk.prompted()
+    end = talk.end(stopReason="refusal")
+    assert talk.end(stopReason="end_turn") == end
+
+
+def test_a_model_is_waited_for_in_minutes_and_a_tool_for_as_long_as_it_works() -> None:
+    talk = Talk()
+    talk.prompted()
+    assert talk.dialogue.waits() is FOR_MODEL
+    talk.update("tool_call", toolCallId="c", title="bash", status="pending", rawInput={})
+    assert talk.dialogue.waits() is FOR_MODEL
+    talk.update("tool_call_update", toolCallId="c", rawInput={"command": "make"})
+    assert talk.dialogue.waits() is FOR_TOOL
+    talk.update("tool_call_update", toolCallId="c", status="in_progress")
+    assert talk.dialogue.waits() is FOR_TOOL
+    talk.update("tool_call_update", toolCallId="c", status="completed")
+    assert talk.dialogue.waits() is FOR_MODEL
+
+
+# --- what it says of failures --------------------------------------------------------------------
 
 
 def test_tools_that_are_still_open_at_the_end_are_closed() -> None:
@@ -504,25 +594,91 @@ def test_tools_that_are_still_open_at_the_end_are_closed() -> None:
 )
 def test_a_failed_turn_says_what_the_model_service_said(words: str, code: str) -> None:
     talk = Talk()
-    request = talk.prompted()
-    error = {"code": -32603, "message": words}
-    result = only_result(talk.say({"id": request["id"], "error": error}))
+    talk.prompted()
+    result = talk.fail(code=-32603, message=words)
     assert code_of(result) == code
     assert result.error is not None
     assert words.removeprefix("Internal error: ") in result.error.detail
 
 
-def test_details_stand_in_for_a_message_that_says_nothing() -> None:
+SENTENCE = "The encrypted content could not be verified."
+
+
+@pytest.mark.parametrize(
+    ("message", "data", "detail"),
+    [
+        ("Internal error", {"details": "disk full"}, "disk full"),
+        ("Internal error", {"codex_error_info": "other", "message": SENTENCE}, SENTENCE),
+        ("Internal error", "disk full", "disk full"),
+        ("Internal error", {"error": {"message": "disk full"}}, "disk full"),
+        ("Internal error: disk full", {"service": "x", "message": "disk full"}, "disk full"),
+        ("Turn failed", {"reason": "disk full"}, "Turn failed: disk full"),
+        ("Disk full", {"details": ["no", "words"]}, "Disk full"),
+        ("Internal error", None, ""),
+    ],
+)
+def test_what_the_data_of_an_error_say_reaches_the_person(
+    message: str, data: object, detail: str
+) -> None:
     talk = Talk()
-    request = talk.prompted()
-    error = {"code": -32603, "message": "Internal error", "data": {"details": "disk full"}}
-    result = only_result(talk.say({"id": request["id"], "error": error}))
+    talk.prompted()
+    error = talk.fail(code=-32603, message=message, data=data).error
+    assert error is not None
+    assert error.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"codex_error_info": "usage_limit_exceeded", "message": "x"}, "model_usage_limit"),
+        ({"codexErrorInfo": "contextWindowExceeded"}, "model_context_full"),
+        ({"codex_error_info": {"http_connection_failed": {"http_status_code": 401}}},
+         "model_key_refused"),
+        ({"errorName": "ContextOverflowError"}, "model_context_full"),
+        ({"errorName": "APIError", "statusCode": 402}, "model_credit_used_up"),
+        ({"type": "error", "error": {"type": "overloaded_error"}}, "model_overloaded"),
+        ({"status": 503}, "model_overloaded"),
+        ({"code": "insufficient_quota"}, "model_credit_used_up"),
+        ({"status": 200, "code": 7}, "agent_failed"),
+    ],
+)  # fmt: skip
+def test_the_structure_of_an_error_goes_before_its_words(data: object, code: str) -> None:
+    talk = Talk()
+    talk.prompted()
+    result = talk.fail(code=-32603, message="Rate limit, they say", data=data)
+    words_alone = "model_rate_limited"
+    assert code_of(result) == (words_alone if code == "agent_failed" else code)
     assert result.error is not None
-    assert result.error.detail == "disk full"
+    assert "{" not in result.error.sentence
 
 
-def test_every_meaning_of_a_failure_has_its_texts_filled() -> None:
-    assert "{" not in model_failure("overloaded", "Mine").sentence
+def test_a_limit_says_when_it_is_reset_if_the_agent_does() -> None:
+    talk = Talk()
+    talk.prompted()
+    data = {"codex_error_info": "usage_limit_exceeded", "resets_at": 1_795_922_937}
+    error = talk.fail(code=-32603, message="Internal error", data=data).error
+    assert error is not None
+    assert error.retry_at == datetime.fromtimestamp(1_795_922_937, UTC)
+
+
+def test_tools_that_were_not_permitted_are_named_at_the_end() -> None:
+    talk = Talk(permission=Permission.WORKSPACE_WRITE)
+    talk.prompted()
+    talk.ask_permission(kind="execute", title="rm -rf /")
+    talk.ask_permission(kind="execute", title="rm -rf /")
+    talk.chunk("I could not.")
+    notice, result = talk.end(stopReason="end_turn")
+    assert isinstance(notice, Notice)
+    assert (notice.code, notice.text.count("rm -rf /")) == ("tool_denied", 1)
+    assert isinstance(result, AgentResult)
+    assert result.error is None
+
+
+def test_a_turn_that_came_to_nothing_but_denials_has_failed() -> None:
+    talk = Talk(permission=Permission.WORKSPACE_WRITE)
+    talk.prompted()
+    talk.ask_permission(kind="execute", title="rm -rf /")
+    assert code_of(talk.end(stopReason="end_turn")[-1]) == "agent_forbidden"
 
 
 def test_a_turn_is_cancelled_by_name_and_before_it_only_by_the_end_of_input() -> None:

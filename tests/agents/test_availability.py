@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from executor_core.agents import AgentHost, Agents, Assignment, ClaudeCode
+from executor_core.agents import AgentHost, Agents, Assignment, ClaudeCode, registry
 from executor_core.agents.host import LOGIN_TTL_S
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
+from executor_core.process import Login
 from tests.process.children import HurriedClock
 from tests.support.scripted_agent import ScriptedAgent
 
@@ -41,7 +44,7 @@ class AskedClock(HurriedClock):
 class Computer:
     """A host whose `claude` is a script of the test's; `calls` is what it was asked."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ask: Callable[[], Awaitable[Login]] | None = None) -> None:
         self.bin = folder / "bin"
         self.bin.mkdir()
         self.log = folder / "calls"
@@ -49,7 +52,7 @@ class Computer:
         self.clock = AskedClock()
         self.host = AgentHost(
             base={}, settings={}, path=f"{self.bin}:/usr/bin:/bin", platform="linux", owner="tests",
-            is_root=False, folder=folder, clock=self.clock,
+            is_root=False, folder=folder, clock=self.clock, ask=ask,
         )  # fmt: skip
 
     def install(self, script: str) -> None:
@@ -79,8 +82,8 @@ def computer(tmp_path: Path) -> Computer:
         (SIGNED_OUT, "claude_code_not_signed_in"),
         (BROKEN, "agent_broken"),
         (SILENT, "agent_broken"),
-        (HANGING, "agent_broken"),
-        (FLOOD, "agent_broken"),
+        (HANGING, "agent_late"),
+        (FLOOD, "agent_late"),
     ],
 )
 async def test_what_is_wrong_is_said(computer: Computer, script: str, problem: str) -> None:
@@ -93,14 +96,14 @@ async def test_what_is_wrong_is_said(computer: Computer, script: str, problem: s
 
 async def test_a_usable_one_has_a_version_a_path_and_a_login(computer: Computer) -> None:
     computer.install(GOOD)
-    assert await computer.look() == Availability(
+    assert replace(await computer.look(), variables=()) == Availability(
         name="claude_code",
         title="Claude Code",
         is_usable=True,
         path=str(computer.bin / "claude"),
         version="2.1.197",
         login="oauth_token",
-        minimum_version="2.0.0",
+        minimum_version="2.1.20",
     )
 
 
@@ -112,16 +115,72 @@ async def test_a_file_that_is_no_program_is_broken(computer: Computer) -> None:
     assert found.problem.code == "agent_broken"
 
 
-async def test_a_missing_one_is_looked_for_where_the_login_shell_looks(computer: Computer) -> None:
-    looking = asyncio.Task(computer.look())
-    await asyncio.sleep(0)
-    assert not looking.done()
-    computer.host.use_path("/usr/bin:/bin")
-    found = await looking
-    assert found.problem is not None
-    assert found.problem.code == "claude_code_missing"
+async def test_nothing_is_looked_for_before_the_login_shell_has_answered(tmp_path: Path) -> None:
+    answered, asked = asyncio.Event(), 0
+
+    async def ask() -> Login:
+        nonlocal asked
+        asked += 1
+        await answered.wait()
+        return Login("/usr/bin:/bin", {"KEY": str(asked)})
+
+    computer = Computer(tmp_path, ask)
     computer.install(GOOD)
-    computer.host.use_path(str(computer.bin) + ":/usr/bin:/bin")
+    looking = [asyncio.Task(computer.look()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert not any(look.done() for look in looking)
+    answered.set()
+    for found in await asyncio.gather(*looking):
+        assert found.problem is not None
+        assert (found.problem.code, found.variables) == ("claude_code_missing", ("KEY",))
+    assert (asked, computer.host.environment({})["KEY"]) == (1, "1")
+    await computer.host.ready(anew=True)
+    assert (asked, computer.host.environment({})["KEY"]) == (2, "2")
+
+
+async def test_a_login_shell_that_was_silent_is_asked_again_after_a_minute(tmp_path: Path) -> None:
+    answers = [Login("/usr/bin:/bin", silent="/bin/zsh"), Login("/usr/bin:/bin", {"KEY": "1"})]
+
+    async def ask() -> Login:
+        return answers.pop(0)
+
+    computer = Computer(tmp_path, ask)
+    await computer.host.ready()
+    await computer.host.ready()
+    assert (computer.host.silent_shell, computer.host.variables) == ("/bin/zsh", ())
+    computer.clock.ahead_s = LOGIN_TTL_S
+    await computer.host.ready()
+    assert (computer.host.silent_shell, computer.host.variables) == (None, ("KEY",))
+    computer.clock.ahead_s *= 100
+    await computer.host.ready()
+
+
+async def test_another_environment_is_a_reason_to_ask_an_agent_again(computer: Computer) -> None:
+    computer.install(GOOD.replace('"auth status")', '"auth status") [ "$KEY" ] || exit 1;'))
+    assert not (await computer.look()).is_usable
+    computer.host.use_login(Login(computer.host.path, {"KEY": "exported now"}))
+    assert (await computer.look()).is_usable
+
+
+@pytest.mark.parametrize("slow", ["--version) ", '"auth status") '])
+async def test_what_takes_long_once_is_not_known_yet_and_is_asked_again(
+    computer: Computer, slow: str
+) -> None:
+    once = f'{slow} mkdir "{computer.bin}/cold" 2>/dev/null && {{ {HANGING}; }};'
+    computer.install(GOOD.replace(slow, once))
+    found = await computer.look()
+    assert found.problem is not None
+    assert (found.problem.code, found.path) == ("agent_late", str(computer.bin / "claude"))
+    assert (await computer.look()).is_usable
+
+
+async def test_what_is_known_stays_while_a_look_takes_too_long(computer: Computer) -> None:
+    computer.install(
+        GOOD.replace("--version) ", f'--version) [ -e "{computer.bin}/busy" ] && {{ {HANGING}; }};')
+    )
+    assert (await computer.look()).is_usable
+    (computer.bin / "busy").touch()
+    computer.clock.ahead_s = LOGIN_TTL_S
     assert (await computer.look()).is_usable
 
 
@@ -141,7 +200,7 @@ async def test_looking_again_asks_only_when_something_may_have_changed(computer:
 
 
 async def test_a_run_without_the_program_says_how_to_get_it(computer: Computer) -> None:
-    computer.host.use_path("/usr/bin:/bin")
+    computer.host.use_login(Login("/usr/bin:/bin"))
     folder = computer.bin
     assignment = Assignment(run_id="r", prompt="x", folder=folder, scratch=folder)
     with pytest.raises(ExecutorError, match="agents install claude_code"):
@@ -168,3 +227,23 @@ async def test_nobody_stands_in_for_who_can_work_nor_for_itself_nor_without_a_st
     assert await agents.stand_in_for("b") is None
     assert await Agents([agent, other]).stand_in_for("a") is None
     assert [found.is_usable for found in await agents.availability()] == [False, False]
+
+
+@pytest.mark.parametrize("script", [OLD, SIGNED_OUT, BROKEN, HANGING])
+async def test_nobody_stands_in_for_an_agent_that_is_here(computer: Computer, script: str) -> None:
+    computer.install(script)
+    agents = Agents([ClaudeCode(computer.host), ScriptedAgent("demo")], stand_in="demo")
+    assert await agents.stand_in_for("claude_code") is None
+
+
+async def test_nobody_stands_in_for_an_agent_of_which_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry, "LOOK_LIMIT_S", 0.05)
+    agent, demo = ScriptedAgent("a"), ScriptedAgent("demo")
+    agent.looking = asyncio.Event()
+    agents = Agents([agent, demo], stand_in="demo")
+    assert await agents.stand_in_for("a") is None
+    assert [found.problem.code for found in await agents.availability() if found.problem] == [
+        "agent_late"
+    ]

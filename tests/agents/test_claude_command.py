@@ -10,6 +10,7 @@ import pytest
 
 from executor_core.agents import AgentHost, Assignment, ClaudeCode
 from executor_core.agents.claude_code import _VENDOR_VARIABLES, arguments, variables
+from executor_core.agents.instructions import unread_instructions
 from executor_core.errors import ExecutorError
 from executor_core.model import ModelConfig, Permission
 from tests.support.agent_stage import agent_host
@@ -39,7 +40,7 @@ def environment(tmp_path: Path, *, is_root: bool = False, **fields: Any) -> dict
         folder=tmp_path, clock=JumpingClock(),
     )  # fmt: skip
     wanted = assignment(tmp_path, **fields)
-    without = _VENDOR_VARIABLES if wanted.model.brings_access else None
+    without = _VENDOR_VARIABLES if wanted.brings_access else None
     return host.environment(variables(wanted, is_root=is_root), without=without)
 
 
@@ -62,6 +63,10 @@ def test_the_arguments_hold_neither_prompt_nor_secret(tmp_path: Path) -> None:
         ({}, "--permission-mode bypassPermissions", "--resume"),
         ({"session_id": "s"}, "--resume=s", "--model"),
         ({"permission": Permission.WORKSPACE_WRITE}, "--permission-mode acceptEdits", "bypass"),
+        ({"permission": Permission.PLAN}, "--permission-mode plan", "Bash"),
+        ({"permission": Permission.AUTO}, "--permission-mode auto", "Bash"),
+        ({"permission": Permission.READ_ONLY}, "--permission-mode dontAsk", "bypass"),
+        ({"permission": Permission.READ_ONLY}, "AskUserQuestion,Bash,PowerShell,Edit,", "bypass"),
         ({"model": ModelConfig(model="opus")}, "--model=opus", "--resume"),
         ({"model": ModelConfig(model="-x")}, "--model=-x", "--resume"),
         ({"model": ModelConfig(model="m", api_key="k")}, "--strict-mcp-config", "--model"),
@@ -71,6 +76,43 @@ def test_arguments(tmp_path: Path, fields: dict[str, Any], there: str, missing: 
     argv = " ".join(arguments(assignment(tmp_path, **fields)))
     assert there in argv
     assert missing not in argv
+
+
+def test_a_conversation_of_another_task_is_gone_on_from_and_not_gone_on_in(tmp_path: Path) -> None:
+    argv = arguments(assignment(tmp_path, session_id="s", is_fork=True))
+    assert argv[-2:] == ["--resume=s", "--fork-session"]
+
+
+OLD, NEW = (2, 1, 197), (2, 1, 332)
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "is_told"),
+    [
+        (["AGENTS.md"], OLD, True),
+        (["AGENTS.md"], (), True),
+        (["AGENTS.md"], NEW, False),
+        (["agents.md"], NEW, True),
+        (["AGENTS.md", "CLAUDE.md"], OLD, False),
+        (["AGENTS.md", ".claude/CLAUDE.md"], OLD, False),
+        ([], OLD, False),
+    ],
+)
+def test_instructions_that_it_does_not_read_itself_are_told(
+    files: list[str], version: tuple[int, ...], is_told: bool, tmp_path: Path
+) -> None:
+    (tmp_path / ".claude").mkdir()
+    for name in files:
+        (tmp_path / name).write_text("Use tabs.")
+    assert ("Use tabs." in unread_instructions(tmp_path, version)) is is_told
+
+
+def test_instructions_that_lie_elsewhere_are_not_told(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "secret").write_text("key")
+    (project / "AGENTS.md").symlink_to(tmp_path / "secret")
+    assert unread_instructions(project, OLD) == ""
 
 
 def test_a_system_prompt_of_any_length_goes_by_file(tmp_path: Path) -> None:
@@ -167,11 +209,35 @@ def test_other_variables_of_a_task_leave_the_users_login_in_force(
     )
 
 
-def test_a_task_cannot_change_what_programs_load_nor_our_switches(tmp_path: Path) -> None:
-    env = {"LD_PRELOAD": "x", "PATH": "/evil", "DISABLE_AUTOUPDATER": "0", "FINE": "1"}
+def test_a_task_cannot_change_our_switches_but_its_limits(tmp_path: Path) -> None:
+    env = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "0", "CLAUDE_CODE_MAX_RETRIES": "2"}
     seen = environment(tmp_path, model=ModelConfig(env=env))
-    assert (seen["PATH"], seen["DISABLE_AUTOUPDATER"], seen["FINE"]) == ("/bin", "1", "1")
-    assert "LD_PRELOAD" not in seen
+    assert seen["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] == "1"
+    assert seen["CLAUDE_CODE_MAX_RETRIES"] == "2"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ANTHROPIC_BEDROCK_BASE_URL",
+        "ANTHROPIC_VERTEX_BASE_URL",
+        "ANTHROPIC_FOUNDRY_BASE_URL",
+        "ANTHROPIC_CUSTOM_HEADERS",
+        "anthropic_base_url",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "OPENAI_API_BASE",
+        "OPENAI_BASE_URL",
+        "AZURE_OPENAI_ENDPOINT",
+    ],
+)
+def test_who_names_an_address_or_a_key_in_any_spelling_does_not_get_the_users(
+    tmp_path: Path, name: str
+) -> None:
+    """Also where none of what it named is passed on."""
+    assert ModelConfig(env={name: "x"}).brings_access
+    seen = environment(tmp_path, private_home=tmp_path / "own")
+    assert vendor(seen) == {}
 
 
 @pytest.mark.parametrize("is_root", [True, False])

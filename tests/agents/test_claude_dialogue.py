@@ -127,6 +127,10 @@ def test_a_text_that_was_streamed_in_part_is_completed_and_never_repeated() -> N
     assert said(heard(delta("Hello"), whole, whole)) == "Hello, world"
 
 
+def test_a_text_that_was_asked_for_again_is_said_whole() -> None:
+    assert said(heard(delta("half of "), text_block("Here."))) == "half of \n\nHere."
+
+
 def test_texts_that_were_not_streamed_are_paragraphs() -> None:
     start = {"type": "stream_event", "event": {"type": "message_start"}}
     assert said(heard(text_block("One."), start, text_block("Two."))) == "One.\n\nTwo."

@@ -8,12 +8,13 @@ import re
 import stat
 import sys
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from executor_core.agents.agent import Assignment
+from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment
 from executor_core.agents.codex import MAX_PROMPT, Codex, arguments, variables
 from executor_core.agents.codex_app_server import CodexDialogue
 from executor_core.agents.codex_config import native_program, provider, write_private_config
@@ -193,9 +194,12 @@ def test_usage_of_a_follow_up_is_that_of_its_own_turn() -> None:
         ("error_503", "model_overloaded", "503: later"),
         ("error_context", "model_context_full", "context window"),
         ("error_capacity", "model_overloaded", "at capacity"),
+        ("error_limit", "model_usage_limit", "usage limit"),
+        ("error_policy", "model_policy", "Not that."),
+        ("error_spoilt", "session_unusable", "could not process image"),
         ("empty_body", "model_broke_off", "stream closed before response.completed"),
         ("malformed_body", "model_broke_off", "stream closed before response.completed"),
-        ("output_limit", "agent_failed", "max_output_tokens"),
+        ("output_limit", "agent_stopped_early", "max_output_tokens"),
     ],
 )
 def test_a_failure_has_a_code_and_the_words_of_the_service(name: str, code: str, part: str) -> None:
@@ -221,15 +225,143 @@ def test_a_broken_answer_is_a_notice_if_the_next_attempt_succeeds() -> None:
     assert result_of(events).error is None
 
 
+def test_a_half_that_was_abandoned_is_said_to_be_and_does_not_stand_in_the_answer() -> None:
+    events = replay("half_answer")
+    assert [type(event) for event in events] == [TextDelta, Notice, Notice, TextDelta, AgentResult]
+    abandoned = events[2]
+    assert isinstance(abandoned, Notice)
+    assert abandoned.code == "text_abandoned"
+    result = result_of(events)
+    assert result.answer("Half of \n\nWhole.") == "Whole."
+
+
+def test_of_a_turn_that_fails_in_the_middle_every_message_stays_once() -> None:
+    """Whole messages of a broken answer are told to the model again; the last half may be all."""
+    result = result_of(replay("half_answers"))
+    assert result.error is not None
+    assert result.error.code == "model_broke_off"
+    assert result.answer("") == "First.\n\nFirst.\n\nFirst.\n\nHalf of "
+
+
+def test_a_message_that_reads_otherwise_in_the_end_stands_so_in_the_answer() -> None:
+    dialogue = in_turn(CodexDialogue(task()))
+    item = {"type": "agentMessage", "id": "a", "text": "It is gone."}
+    turn = {"id": TURN, "status": "completed"}
+    *_, result = heard(
+        dialogue,
+        note("item/agentMessage/delta", itemId="a", delta="It is h"),
+        note("item/completed", item=item),
+        note("turn/completed", turn=turn),
+    )
+    assert isinstance(result, AgentResult)
+    assert result.answer("It is h") == "It is gone."
+
+
+def limits(**windows: tuple[int, int]) -> dict[str, Any]:
+    told = {name: {"usedPercent": used, "resetsAt": at} for name, (used, at) in windows.items()}
+    return {"method": "account/rateLimits/updated", "params": {"rateLimits": told}}
+
+
+@pytest.mark.parametrize(
+    ("told", "resets_at"),
+    [
+        ([limits(primary=(100, 1000), secondary=(20, 9000))], 1000),
+        ([limits(primary=(100, 1000), secondary=(100, 9000))], 9000),
+        ([limits(secondary=(100, 9000)), limits(primary=(100, 1000))], 9000),
+        ([limits(primary=(100, 1000)), limits(primary=(3, 5000))], None),
+        ([limits(primary=(100, 2**60))], None),
+        ([], None),
+    ],
+)
+def test_a_usage_limit_says_when_it_is_reset(
+    told: list[dict[str, Any]], resets_at: int | None
+) -> None:
+    dialogue = in_turn(CodexDialogue(task()))
+    assert heard(dialogue, *told) == []
+    error = {"message": "Used up.", "codexErrorInfo": "usageLimitExceeded"}
+    turn = {"id": TURN, "status": "failed", "error": error}
+    [result] = heard(dialogue, note("turn/completed", turn=turn))
+    assert isinstance(result, AgentResult)
+    assert result.error is not None
+    when = datetime.fromtimestamp(resets_at, UTC) if resets_at else None
+    assert (result.error.code, result.error.retry_at) == ("model_usage_limit", when)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("sessionBudgetExceeded", "model_usage_limit"),
+        ("flexUnavailable", "model_overloaded"),
+        ("policyCapacityUnavailable", "model_overloaded"),
+        ("bioPolicy", "model_policy"),
+        ("misalignmentPolicyViolation", "model_policy"),
+        ("inferenceHookDenied", "agent_forbidden"),
+        ("tooManyDenials", "agent_forbidden"),
+        ("sandboxError", "agent_not_set_up"),
+        ({"responseTooManyFailedAttempts": {"httpStatusCode": 402}}, "model_credit_used_up"),
+        ({"brandNew": {}}, "agent_failed"),
+        ("brandNew", "agent_failed"),
+        (None, "agent_failed"),
+    ],
+)
+def test_every_kind_that_codex_names_has_words(kind: object, code: str) -> None:
+    dialogue = in_turn(CodexDialogue(task()))
+    error = {"message": "No.", "codexErrorInfo": kind}
+    turn = {"id": TURN, "status": "failed", "error": error}
+    [result] = heard(dialogue, note("turn/completed", turn=turn))
+    assert isinstance(result, AgentResult)
+    assert result.error is not None
+    assert result.error.code == code
+    assert "{" not in result.error.sentence
+    assert "No." in result.error.detail
+
+
+def startup(name: str, status: str, **more: str) -> dict[str, Any]:
+    """Codex tells this even before it has answered with the id of the thread."""
+    params = {"threadId": THREAD, "name": name, "status": status, "error": None}
+    return {"method": "mcpServer/startupStatus/updated", "params": params | more}
+
+
+def test_a_tool_server_that_does_not_start_is_told_once_with_its_reason() -> None:
+    servers: dict[str, Any] = {"天气": {"command": "/no/such"}}
+    dialogue = CodexDialogue(task(mcp_servers=servers))
+    failed = startup("server", "failed", error="No such file or directory")
+    [notice] = heard(dialogue, startup("server", "starting"), failed, failed | {"threadId": "sub"})
+    assert isinstance(notice, Notice)
+    assert notice.code == "mcp_dead"
+    assert "天气" in notice.text
+    assert "No such file or directory" in notice.text
+
+
+def test_a_tool_server_that_is_never_ready_is_told_at_the_end() -> None:
+    dialogue = in_turn(CodexDialogue(task()))
+    starts = [startup("slow", "starting"), startup("quick", "starting"), startup("quick", "ready")]
+    assert heard(dialogue, *starts) == []
+    turn = {"id": TURN, "status": "completed"}
+    notice, _ = heard(dialogue, note("turn/completed", turn=turn))
+    assert isinstance(notice, Notice)
+    assert "“slow”" in notice.text
+
+
+def test_a_command_is_waited_for_until_the_model_goes_on_without_it() -> None:
+    dialogue = in_turn(CodexDialogue(task()))
+    assert dialogue.waits() is FOR_MODEL
+    item = {"type": "commandExecution", "id": "c", "command": "sleep 9999"}
+    heard(dialogue, note("item/started", item=item))
+    assert dialogue.waits() is FOR_TOOL
+    heard(dialogue, note("item/agentMessage/delta", itemId="a", delta="It runs."))
+    assert dialogue.waits() is FOR_MODEL
+
+
 def test_a_session_that_is_gone_is_said_so() -> None:
     error = result_of(replay("lost_session", task(session_id=LOST_SESSION))).error
     assert error is not None
     assert (error.code, LOST_SESSION in error.detail) == ("session_not_found", True)
 
 
-def test_a_session_id_of_another_agent_is_a_session_that_is_gone() -> None:
+@pytest.mark.parametrize("words", ["invalid session id: invalid character", "rollout is broken"])
+def test_a_session_that_cannot_be_taken_up_is_gone_whatever_is_wrong_with_it(words: str) -> None:
     dialogue = CodexDialogue(task(session_id="ses_1"))
-    words = "invalid session id: invalid character"
     [result] = heard(dialogue, {"id": "thread", "error": {"code": -32600, "message": words}})
     assert isinstance(result, AgentResult)
     assert result.error is not None
@@ -253,9 +385,18 @@ def test_a_task_with_its_own_access_opens_a_thread_without_asking_for_a_login() 
     }
 
 
-def test_where_the_agent_may_only_write_in_its_workspace_it_is_told_so() -> None:
-    lines = said(CodexDialogue(task(permission=Permission.WORKSPACE_WRITE)))
-    assert lines["thread"]["params"]["sandbox"] == "workspace-write"
+@pytest.mark.parametrize(
+    ("permission", "sandbox"),
+    [
+        (Permission.WORKSPACE_WRITE, "workspace-write"),
+        (Permission.READ_ONLY, "read-only"),
+    ],
+)
+def test_where_the_agent_may_not_do_everything_it_is_told_so(
+    permission: Permission, sandbox: str
+) -> None:
+    lines = said(CodexDialogue(task(permission=permission)))
+    assert lines["thread"]["params"]["sandbox"] == sandbox
 
 
 def test_a_conversation_is_resumed_without_being_told_again() -> None:
@@ -331,6 +472,22 @@ def test_a_question_of_the_agent_is_refused_at_once() -> None:
     answer = said(dialogue)["7"]
     assert "result" not in answer
     assert answer["error"]["code"] == -32601
+
+
+def test_what_nobody_permitted_is_said_at_the_end() -> None:
+    dialogue = in_turn(CodexDialogue(task()))
+    question = {"method": "item/commandExecution/requestApproval", "params": {"command": "rm -r"}}
+    patched = {"type": "fileChange", "id": "f", "status": "declined"}
+    heard(
+        dialogue,
+        question | {"id": 7},
+        question | {"id": 8},
+        note("item/completed", item=patched),
+    )
+    turn = {"id": TURN, "status": "completed"}
+    *notices, _ = heard(dialogue, note("turn/completed", turn=turn))
+    told = [(n.code, n.text.split(": ")[-1]) for n in notices if isinstance(n, Notice)]
+    assert told == [("tool_denied", "rm -r"), ("tool_denied", "apply_patch")]
 
 
 def test_an_interrupt_names_the_turn() -> None:
@@ -541,8 +698,15 @@ def test_where_the_model_of_a_task_is(
 
 
 def test_the_command_line_holds_neither_prompt_nor_key() -> None:
-    assert arguments(task(prompt="Hello", system_prompt="Be brief.")) == ["app-server"]
+    trusted = task(prompt="Hello", system_prompt="Be brief.", is_trusted=True)
+    assert arguments(trusted) == ["app-server"]
     assert arguments(own())[:2] == ["app-server", "-c"]
+
+
+def test_a_folder_that_is_not_trusted_is_named_to_codex_as_such() -> None:
+    odd = Path('/home/me/a "b".c\\d')
+    setting = arguments(task(folder=odd))[2]
+    assert tomllib.loads(setting) == {"projects": {str(odd): {"trust_level": "untrusted"}}}
 
 
 def test_the_users_own_plugins_stay_on() -> None:

@@ -131,7 +131,7 @@ def test_usage_that_counts_from_the_first_turn_on_is_not_that_of_a_follow_up() -
     [
         ("error_400", "model_refused", "The model does not like this."),
         ("error_401", "model_key_refused", "401"),
-        ("error_404_model", "agent_failed", "No such model."),
+        ("error_404_model", "model_unknown", "No such model."),
         ("error_429", "model_rate_limited", "429"),
         ("error_500", "model_failing", "500"),
         ("empty_body", "model_broke_off", "stream closed before response.completed"),
@@ -200,6 +200,7 @@ def test_the_command_follows_permission_model_and_session_and_ends_with_the_prom
     argv = exec_arguments(task(session_id=THREAD, permission=Permission.WORKSPACE_WRITE))
     assert argv[:4] == ["exec", "--json", "--skip-git-repo-check", "--sandbox=workspace-write"]
     assert argv[-5:] == ["--cd=/home/me/ws", "--model=gpt-5.5", "resume", THREAD, "-"]
+    assert "--sandbox=read-only" in exec_arguments(task(permission=Permission.READ_ONLY))
     unattended = exec_arguments(task())
     assert "--dangerously-bypass-approvals-and-sandbox" in unattended
     assert unattended[-1] == "-"

@@ -280,6 +280,16 @@ async def test_the_model_hears_who_it_is_and_the_tools_do_not_see_the_key(
     assert "secret-team" not in output
 
 
+async def test_codex_is_given_the_read_only_sandbox(codex_cli: Path, tmp_path: Path) -> None:
+    async with openai_api([shell("touch touched.txt"), say("Done.")]) as api:
+        task = assignment(tmp_path, api.url, permission=Permission.READ_ONLY)
+        run = Run(agent_host(tmp_path, codex_cli), task)
+        assert (await run.result()).error is None
+    turn = json.loads(api.requests[0].headers["x-codex-turn-metadata"])
+    assert turn["sandbox_mode"] == "read-only"
+    assert not (task.folder / "touched.txt").exists()
+
+
 async def test_a_key_of_the_users_own_environment_is_used(codex_cli: Path, tmp_path: Path) -> None:
     async with openai_api([say("Hello.")]) as api:
         keys = {"OPENAI_API_KEY": "sk-own", "OPENAI_BASE_URL": api.url}

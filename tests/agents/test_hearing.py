@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Wait
-from executor_core.agents.hearing import GAP_LIMIT_S, Hearing
+from executor_core.agents.hearing import GAP_LIMIT_S, WARN_S, Hearing
 from executor_core.model import AgentEvent, AgentResult, Notice, TextDelta, ToolStarted
 from tests.support.clock import JumpingClock
 
@@ -67,12 +67,20 @@ def stage(clock: JumpingClock) -> Stage:
     return Stage(clock)
 
 
-async def test_a_model_that_says_nothing_ends_the_run_in_words(stage: Stage) -> None:
+async def test_a_model_that_says_nothing_is_told_and_then_ends_the_run_in_words(
+    stage: Stage,
+) -> None:
     limit_s = FOR_MODEL.limit_s or 0
     stage.hear(b"word")
+    assert stage.hearing.left_s == WARN_S
+    assert await stage.code_after(WARN_S) is None
+    assert [e.code for e in stage.heard if isinstance(e, Notice)] == ["silent"]
+    assert stage.hearing.left_s == limit_s - WARN_S
+    stage.hear(b"word")
     assert await stage.code_after(limit_s - 1) is None
     stage.hear(b"word")
     assert await stage.code_after(limit_s - 1) is None
+    assert stage.hearing.left_s == 1
     assert await stage.code_after(1) == "agent_silent"
     assert stage.hearing.over.is_set()
 

@@ -20,6 +20,7 @@ from executor_core.agents.install import (
     reason_of,
 )
 from executor_core.errors import ExecutorError
+from executor_core.process import Login
 from tests.process.children import HurriedClock, until
 from tests.support.home import outer_environment
 
@@ -80,7 +81,6 @@ class Computer:
             settings={}, path=path, platform=sys.platform, owner="tests", is_root=False,
             folder=self.home, clock=HurriedClock(),
         )  # fmt: skip
-        host.use_path(path)
         return host
 
     async def installer(self) -> Installer:
@@ -297,7 +297,7 @@ def test_a_leftover_without_a_record_is_just_removed(computer: Computer) -> None
 
 async def test_without_npm_it_is_said_how_to_get_it(computer: Computer) -> None:
     host = computer.host()
-    host.use_path(str(computer.home))
+    host.use_login(Login(str(computer.home)))
     with pytest.raises(ExecutorError) as caught:
         await Installer.find(host)
     assert caught.value.code == "npm_missing"
@@ -339,7 +339,6 @@ async def test_the_real_npm_installs_claude_code_into_a_fresh_home(
         base=base, settings={}, path=path, platform=sys.platform, owner="tests", is_root=False,
         folder=computer.home, clock=HurriedClock(),
     )  # fmt: skip
-    host.use_path(path)
     installer = await Installer.find(host)
     version, program = await installer.install(CLAUDE, computer.said.append)
     assert version.startswith("2.")

@@ -12,14 +12,12 @@ import pytest
 
 from executor_core.agents.acp_dialogue import AcpDialogue
 from executor_core.agents.agent import Assignment
-from executor_core.agents.opencode import (
+from executor_core.agents.mcp import McpServer, ToolServers
+from executor_core.agents.opencode import OpenCode, configuration, disabled_providers, variables
+from executor_core.agents.opencode_dialogue import (
     MAX_EMPTY_ANSWERS,
     MAX_UNREACHABLE,
-    OpenCode,
     OpenCodeDialogue,
-    configuration,
-    disabled_providers,
-    variables,
 )
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -46,7 +44,9 @@ ACCESS = ModelConfig(model="m1", api_key=KEY, base_url="http://127.0.0.1:1/v1")
 
 def dialogue(**fields: Any) -> OpenCodeDialogue:
     task = Assignment(run_id="r", prompt="Hello", folder=WS, scratch=WS, **fields)
-    return OpenCodeDialogue(AcpDialogue(task, "OpenCode", takes_system_prompt=False))
+    inner = AcpDialogue(task, "OpenCode", takes_system_prompt=False)
+    server = McpServer(name="server", title="天气", kind="stdio")
+    return OpenCodeDialogue(inner, ToolServers([server], "OpenCode"))
 
 
 def hear(talk: OpenCodeDialogue, lines: list[bytes]) -> Iterator[AgentEvent]:
@@ -56,6 +56,7 @@ def hear(talk: OpenCodeDialogue, lines: list[bytes]) -> Iterator[AgentEvent]:
             yield event
             if isinstance(event, AgentResult):
                 return
+    yield from talk.waits().then
 
 
 def replay(name: str, **fields: Any) -> list[AgentEvent]:
@@ -79,7 +80,9 @@ def test_text_and_thoughts_are_told_part_by_part() -> None:
         TextDelta(text="Hello"),
         TextDelta(text=", "),
         TextDelta(text="world 你好."),
-        AgentResult(usage=Usage(input_tokens=100, output_tokens=20)),
+        AgentResult(
+            final_text="Hello, world 你好.", usage=Usage(input_tokens=100, output_tokens=20)
+        ),
     ]
 
 
@@ -200,6 +203,25 @@ def test_failures_that_are_followed_by_an_answer_are_forgotten(prompted: OpenCod
     assert not [event for event in hear(prompted, step * 3) if isinstance(event, AgentResult)]
 
 
+def test_what_came_of_a_try_that_is_repeated_stands_not_in_the_answer(
+    prompted: OpenCodeDialogue,
+) -> None:
+    def said(words: str, message: str = "m2") -> bytes:
+        content = {"type": "text", "text": words}
+        update: dict[str, Any] = {"sessionUpdate": "agent_message_chunk", "content": content}
+        update["messageId"] = message
+        params = {"sessionId": SESSION, "update": update}
+        return json.dumps({"method": "session/update", "params": params}).encode()
+
+    end = json.dumps({"id": 3, "result": {"stopReason": "end_turn"}}).encode()
+    lines = [log("loop"), log("stream"), said("I look.", "m1"), log("loop"), log("stream")]
+    lines += [said("Half of "), log("stream"), said("Whole."), end]
+    *events, result = hear(prompted, lines)
+    assert [event.code for event in events if isinstance(event, Notice)] == ["text_abandoned"]
+    assert isinstance(result, AgentResult)
+    assert result.answer("") == "I look.\n\nWhole."
+
+
 def test_steps_that_say_something_are_not_counted_as_empty(prompted: OpenCodeDialogue) -> None:
     update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "."}}
     params = {"sessionId": SESSION, "update": update}
@@ -222,6 +244,13 @@ def test_steps_that_say_something_are_not_counted_as_empty(prompted: OpenCodeDia
 )
 def test_other_lines_of_the_log_say_nothing(prompted: OpenCodeDialogue, line: bytes) -> None:
     assert list(hear(prompted, [line] * (MAX_EMPTY_ANSWERS + 2))) == []
+
+
+def test_a_tool_server_that_is_not_there_is_told_once_by_the_name_that_people_know() -> None:
+    line = b'timestamp=0 level=WARN message="server unavailable" key=server status=failed'
+    [notice] = hear(dialogue(), [line, line])
+    assert isinstance(notice, Notice)
+    assert (notice.code, "天气" in notice.text) == ("mcp_dead", True)
 
 
 def test_the_log_is_no_last_word_of_a_dead_process() -> None:
@@ -395,6 +424,8 @@ def test_attended_work_denies_all_but_files_whatever_the_folder_says(tmp_path: P
     assert rules["edit"] == rules["read"] == "allow"
     assert variables(attended, [])["OPENCODE_DISABLE_PROJECT_CONFIG"] == "1"
     assert "permission" not in configuration(assignment(tmp_path), [])
+    looking = configuration(assignment(tmp_path, permission=Permission.READ_ONLY), [])["permission"]
+    assert looking == rules | {"edit": "deny"}
 
 
 def test_the_system_prompt_is_a_file_that_the_configuration_names(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from executor_core.agents.opencode import MAX_EMPTY_ANSWERS, OpenCode
+from executor_core.agents.opencode import OpenCode
+from executor_core.agents.opencode_dialogue import MAX_EMPTY_ANSWERS
 from executor_core.model import (
     FileChanged,
     Image,
@@ -22,6 +23,7 @@ from executor_core.model import (
     ToolFinished,
 )
 from tests.process.children import until
+from tests.support import mcp_server
 from tests.support.agent_stage import Run, agent_host, assignment, running
 from tests.support.chat_api import ChatApi, Script, chat_api
 from tests.support.model_api import (
@@ -182,6 +184,26 @@ async def test_a_failing_model_service_is_told_in_words(
         assert words in detail
 
 
+async def test_of_two_tool_servers_of_like_names_one_works_and_the_dead_one_is_told(
+    tmp_path: Path, opencode_cli: Path
+) -> None:
+    [works] = mcp_server.config().values()
+    servers = {"天气": {"command": "/no/such/program"}, "地图": works}
+    script = [use("server_2_ping"), say("Done.")]
+    async with working(tmp_path, opencode_cli, script, mcp_servers=servers) as (run, _):
+        assert (await run.result()).error is None
+        [notice] = run.of(Notice)
+        assert (notice.code, "天气" in notice.text) == ("mcp_dead", True)
+        assert [event.is_error for event in run.of(ToolFinished)] == [False]
+
+
+async def test_a_turn_without_a_word_is_no_answer(tmp_path: Path, opencode_cli: Path) -> None:
+    async with working(tmp_path, opencode_cli, [Reply((Thinking("Hm."),))]) as (run, _):
+        error = (await run.result()).error
+    assert error is not None
+    assert error.code == "agent_said_nothing"
+
+
 @pytest.mark.timeout(300)
 async def test_a_service_that_goes_on_failing_is_asked_a_few_times_and_then_told(
     tmp_path: Path, opencode_cli: Path
@@ -234,6 +256,24 @@ async def test_attended_work_stays_in_the_folder(tmp_path: Path, opencode_cli: P
         assert not outside.exists()
         assert (tmp_path / "ws" / "inside.txt").exists()
         assert not {"bash", "webfetch", "task"} & api.requests[0].tools
+
+
+async def test_read_only_work_looks_and_changes_nothing(tmp_path: Path, opencode_cli: Path) -> None:
+    script = [
+        use("write", filePath="written.txt", content="x"),
+        use("bash", command="touch touched.txt", description="touch"),
+        use("read", filePath="read.txt"),
+        say("Done."),
+    ]
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "read.txt").write_text("words")
+    (tmp_path / "ws" / "opencode.json").write_text('{"permission": {"edit": "allow"}}')
+    permission = Permission.READ_ONLY
+    async with working(tmp_path, opencode_cli, script, permission=permission) as (run, _):
+        assert (await run.result()).error is None
+        ends = [event.is_error for event in run.of(ToolFinished)]
+    assert ends == [True, True, False]
+    assert [path.name for path in (tmp_path / "ws").glob("*.txt")] == ["read.txt"]
 
 
 async def test_unattended_work_may_leave_the_folder_without_a_question(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from executor_core.clock import SystemClock
 from executor_core.executor import CancelAnswer
 from executor_core.model import (
     FileChanged,
+    Folder,
+    Member,
     ModelConfig,
     Outcome,
     RunRequest,
@@ -47,8 +50,9 @@ OWNER = "0123456789abcdef"
 class Real:
     """A room whose agent is the real CLI, and the model that it talks to."""
 
-    def __init__(self, room: Room, api: ModelApi) -> None:
+    def __init__(self, room: Room, api: ModelApi, agent: ClaudeCode) -> None:
         self.room = room
+        self.agent = agent
         self.api = api
 
     def task(self, prompt: str, number: int = 1, **fields: Any) -> RunRequest:
@@ -73,7 +77,10 @@ class Real:
 @pytest.fixture
 def claude(claude_cli: Path, tmp_path: Path) -> Any:
     """`async with claude(script) as real`."""
+    return claude_at(claude_cli, tmp_path)
 
+
+def claude_at(claude_cli: Path, tmp_path: Path) -> Any:
     @asynccontextmanager
     async def start(script: Script) -> AsyncIterator[Real]:
         clock = SystemClock()
@@ -87,8 +94,9 @@ def claude(claude_cli: Path, tmp_path: Path) -> Any:
             folder=tmp_path,
             clock=clock,
         )
-        async with model_api(script) as api, opened(tmp_path, clock, ClaudeCode(host)) as room:
-            yield Real(room, api)
+        agent = ClaudeCode(host)
+        async with model_api(script) as api, opened(tmp_path, clock, agent) as room:
+            yield Real(room, api, agent)
 
     return start
 
@@ -107,6 +115,26 @@ async def test_text_arrives_while_it_is_written(claude: Any) -> None:
         [asked] = real.api.requests
         assert (asked.prompts[-1], asked.key) == ("Hello", "sk-task")
         assert "Answer like a pirate." in asked.system
+
+
+async def test_members_and_instructions_reach_it_and_no_file_of_the_users_changes(
+    each_claude_cli: Path, tmp_path: Path
+) -> None:
+    member = Member(name="reviewer-2", description="Reviews.", prompt="You are the reviewer.")
+    folder = tmp_path / "workspace" / "project"
+    folder.mkdir(parents=True)
+    (folder / "AGENTS.md").write_text("Always use tabs.")
+    call = use("Agent", description="d", prompt="Please review.", subagent_type=member.name)
+    async with claude_at(each_claude_cli, tmp_path)(
+        [call, *map(say, ("Fine.", "Done.", "All done."))]
+    ) as real:
+        await real.agent.availability()
+        await real.run("Lead", members=(member,), workspace=Folder(path=str(folder)))
+        reviewer = [asked for asked in real.api.requests if member.prompt in asked.system]
+        assert {asked.prompts[-1] for asked in reviewer} == {"Please review."}
+        [first, *_] = real.api.requests
+        assert json.dumps(first.body).count("Always use tabs.") == 1
+    assert [path.name for path in folder.iterdir()] == ["AGENTS.md"]
 
 
 async def test_a_tool_writes_a_file_and_a_follow_up_knows_the_talk(claude: Any) -> None:

@@ -12,6 +12,7 @@ from executor_core.agents import Agents, agents_here, registry
 from executor_core.agents.host import Probe
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
+from executor_core.process import Login
 from tests.agents.test_availability import GOOD, Computer
 from tests.support.scripted_agent import ScriptedAgent
 
@@ -23,7 +24,7 @@ def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Computer:
     """Without packages of other people, and with nothing but what a test installs."""
     monkeypatch.setattr(registry, "entry_points", lambda group: ())
     computer = Computer(tmp_path)
-    computer.host.use_path(str(computer.bin))
+    computer.host.use_login(Login(str(computer.bin)))
     return computer
 
 
@@ -45,7 +46,7 @@ async def test_where_nothing_is_installed_ours_are_listed_with_what_to_do(
     found = await listed(computer)
     assert list(found) == OURS
     assert all(one.problem and "agents install" in one.problem.hint for one in found.values())
-    assert {one.minimum_version for one in found.values()} == {"2.0.0", "0.169.0", "1.0.0"}
+    assert {one.minimum_version for one in found.values()} == {"2.1.20", "0.169.0", "1.0.0"}
 
 
 async def test_a_known_agent_is_listed_as_soon_as_it_is_installed(computer: Computer) -> None:

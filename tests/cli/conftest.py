@@ -9,11 +9,23 @@ from click.testing import CliRunner, Result
 
 from executor_core import texts
 from executor_core.cli.root import cli
+from executor_core.desk import account
+from executor_core.links.server import Access
 from tests.support.executor_process import ExecutorProcess
 from tests.support.stub_claude import StubClaude
 
 Cli = Callable[..., Result]
 ZH = {"WEGENT_EXECUTOR_LANGUAGE": "zh_CN"}
+
+
+@pytest.fixture(autouse=True)
+def _every_token_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `login` keeps is of interest here; whether the server takes it, elsewhere."""
+
+    async def taken(_access: Access) -> None:
+        pass
+
+    monkeypatch.setattr(account, "check_token", taken)
 
 
 @pytest.fixture(autouse=True)

@@ -180,4 +180,5 @@ def test_a_removed_device_is_said_to_come_back(live: Cli, running: ExecutorProce
     [device] = json.loads(live("devices", "--json").stdout)
     result = live("devices", "remove", device["device_id"])
     assert "next time" in result.stdout
+    assert "Stop its executor" in result.stdout
     assert live("devices").stdout.strip() == "No device has registered with this server."

@@ -342,7 +342,9 @@ async def test_a_login_is_used_by_the_running_executor_at_once(
     await hub.start()
     executor.env["WEGENT_BACKEND_URL"] = hub.url
     login = ("login", "--file", "--token", "-")
-    assert (await executor.command(*login, stdin="a-wrong-token")).code == 0
+    refused = await executor.command(*login, stdin="a-wrong-token")
+    assert (refused.code, "token" in refused.err) == (5, True)
+    executor.env["WEGENT_AUTH_TOKEN"] = "a-wrong-token"
     executor.start()
     await executor.until_status(
         lambda status: status.links[0].state is LinkState.REJECTED, "rejected"

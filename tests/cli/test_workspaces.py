@@ -101,6 +101,20 @@ def test_without_a_workspace_that_is_said(command: Cli) -> None:
     assert command("workspaces", "--json").stdout.strip() == "[]"
 
 
+def test_trust_is_given_shown_and_taken_back(command: Cli, home: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "inner").mkdir(parents=True)
+    assert command("workspaces", "trust", str(mine)).exit_code == 0
+    assert str(mine) in command("workspaces").stdout
+    assert str(mine) in (home / "config.toml").read_text()
+    above = command("workspaces", "untrust", str(mine / "inner"))
+    assert (above.exit_code, str(mine) in above.stderr) == (1, True)
+    assert command("workspaces", "untrust", str(mine)).exit_code == 0
+    assert str(mine) not in command("workspaces").stdout
+    assert command("workspaces", "untrust", str(mine)).exit_code == 1
+    assert command("workspaces", "trust", str(tmp_path / "missing")).exit_code == 1
+
+
 def test_clean_deletes_only_what_is_old_and_can_be_had_again(command: Cli, root: Path) -> None:
     result = command("workspaces", "clean")
     assert result.exit_code == 0
@@ -236,15 +250,35 @@ def test_undo_puts_the_files_back_and_names_them(live: Cli, changed: tuple[Path,
     assert "taken back before" in again.stderr
 
 
-def test_undo_names_the_file_that_was_touched_since(live: Cli, changed: tuple[Path, str]) -> None:
+def test_undo_can_be_shown_first_and_taken_back(live: Cli, changed: tuple[Path, str]) -> None:
+    app, run_id = changed
+    shown = live("runs", "undo", run_id, "--dry-run")
+    assert shown.exit_code == 0
+    assert "To be put back" in shown.stdout
+    assert (app / "a.txt").read_text() == "two\n"
+    assert live("runs", "undo", run_id, "--yes").exit_code == 0
+    assert "taken back" in live("runs", "show", run_id).stdout
+    assert live("runs", "redo", run_id).exit_code == 0
+    assert (app / "a.txt").read_text() == "two\n"
+    assert (app / "new.txt").exists()
+
+
+def test_undo_leaves_the_file_that_was_touched_since_and_names_it(
+    live: Cli, changed: tuple[Path, str]
+) -> None:
     app, run_id = changed
     (app / "a.txt").write_text("three\n")
     result = live("runs", "undo", run_id)
-    assert result.exit_code == 1
-    assert "a.txt" in result.stderr
-    assert "new.txt" not in result.stderr
+    assert result.exit_code == 0
+    assert "--force" in result.stdout
+    assert "As before" not in result.stdout
     assert (app / "a.txt").read_text() == "three\n"
-    assert (app / "new.txt").exists()
+    assert not (app / "new.txt").exists()
+    assert live("runs", "redo", run_id).exit_code == 0
+    assert live("runs", "undo", run_id, "--force").exit_code == 0
+    assert (app / "a.txt").read_text() == "one\n"
+    assert live("runs", "redo", run_id).exit_code == 0
+    assert (app / "a.txt").read_text() == "three\n"
 
 
 def test_keep_makes_the_branch_and_leaves_the_files(live: Cli, changed: tuple[Path, str]) -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from executor_core.config.errors import ConfigError
-from executor_core.config.home import Home, InstanceLock, find_home, user_home, working_folder
+from executor_core.config.home import (
+    Home,
+    InstanceLock,
+    find_home,
+    locked,
+    user_home,
+    working_folder,
+)
 from executor_core.errors import ExecutorError
 
 HOLDER = """
@@ -173,3 +180,46 @@ def test_a_lock_in_a_home_that_is_gone_is_an_error_in_words(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as caught:
         InstanceLock.acquire(Home(tmp_path / "gone"))
     assert caught.value.code == "home_not_writable"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_a_home_that_others_may_write_is_refused_with_what_mends_it(
+    tmp_path: Path, mode: int
+) -> None:
+    home = Home(tmp_path / "a home")
+    home.path.mkdir()
+    home.path.chmod(mode)
+    with pytest.raises(ConfigError) as refused:
+        home.create()
+    assert refused.value.code == "home_open_to_others"
+    assert f"chmod go-w '{home.path}'" in refused.value.info.hint
+    home.path.chmod(mode & ~0o022)
+    home.create()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+def test_settings_that_others_may_write_are_refused_where_they_can_reach_them(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    home.config_toml.write_text("")
+    home.config_toml.chmod(0o666)
+    home.create()  # nobody else comes so far
+    home.path.chmod(0o755)
+    with pytest.raises(ConfigError, match="home_open_to_others"):
+        home.create()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX links")
+@pytest.mark.parametrize("name", ["lock", "config_lock"])
+def test_a_lock_follows_no_link_and_empties_no_file(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    (tmp_path / "precious").write_text("mine")
+    getattr(home, name).symlink_to(tmp_path / "precious")
+    taking = locked(home.config_lock, 0) if name == "config_lock" else None
+    with pytest.raises((ConfigError, OSError)):
+        taking.__enter__() if taking else InstanceLock.acquire(home)
+    assert (tmp_path / "precious").read_text() == "mine"

@@ -12,7 +12,8 @@ import pytest
 from executor_core.config import hardware
 from executor_core.config.errors import ConfigError
 from executor_core.config.home import Home
-from executor_core.config.identity import IdentityReaders, device_id, device_name
+from executor_core.config.identity import IdentityReaders, device_id, device_name, id_of
+from executor_core.config.layers import load
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 HW = f"hw-{hashlib.sha256(MACHINE.encode()).hexdigest()[:12]}"
@@ -53,6 +54,16 @@ def test_an_id_is_kept_when_its_origin_changes(home: Home) -> None:
     assert device_id(home, "other", readers(machine="b" * 32)) == first
     assert home.device_id.read_text() == f"{first}\n"
     assert stat.S_IMODE(home.device_id.stat().st_mode) == 0o600
+
+
+def test_an_id_that_the_user_sets_counts_for_as_long_as_it_is_set(home: Home) -> None:
+    home.device_id.write_text("written")
+    home.device_config.write_text('{"device_id": "of-another-program"}')
+    assert id_of(load(home, {}, {})) == "written"
+    home.config_toml.write_text('[device]\nid = "mine"\n')
+    assert id_of(load(home, {}, {})) == "mine"
+    home.config_toml.unlink()
+    assert id_of(load(home, {}, {})) == "written"
 
 
 def test_an_id_that_cannot_be_written_is_used_and_said(

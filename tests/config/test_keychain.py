@@ -135,9 +135,21 @@ def test_a_prompt_that_nobody_answers_blocks_for_the_limit_and_is_shown_once(
     memory: MemoryKeyring, unlock: threading.Event
 ) -> None:
     keychain = Keychain(lambda: memory, limit_s=0.05)
-    assert keychain.read(SERVER) == Blocked("no answer within 0.05 s", is_locked=True)
-    assert keychain.read(SERVER) == Blocked("still waiting for an earlier answer", is_locked=True)
+    for reason in ("no answer within 0.05 s", "still waiting for an earlier answer"):
+        assert keychain.read(SERVER) == Blocked(reason, is_locked=True, is_asking=True)
     assert memory.calls == 1
+
+
+def test_a_prompt_that_was_sent_away_is_not_shown_again_until_its_user_acts(
+    keychain: Keychain, memory: MemoryKeyring
+) -> None:
+    memory.error = KeyringLocked("locked")
+    for _ in range(3):
+        assert keychain.read(SERVER) == Blocked("KeyringLocked", is_locked=True)
+    assert memory.calls == 1
+    memory.error = None
+    keychain.ask_again()
+    assert keychain.read(SERVER) == Absent()
 
 
 def test_a_keychain_that_was_unlocked_in_the_end_works_again(

@@ -29,6 +29,8 @@ def redactor() -> Redactor:
         quote_plus(SECRET),
         json.dumps(SECRET)[1:-1],
         json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        SECRET.encode().hex(),
+        SECRET.encode().hex().upper(),
     ],
 )
 def test_a_known_secret_is_masked_in_every_spelling(redactor: Redactor, spelling: str) -> None:

@@ -226,6 +226,23 @@ def test_a_locked_keychain_is_said_once_and_the_file_is_used(
     assert caught.value.code == "keychain_locked"
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyringLocked("locked"), "keychain_locked"), (RuntimeError("no"), "keychain_blocked")],
+)
+def test_a_keychain_that_gives_nothing_out_is_not_taken_for_one_without_a_token(
+    place: Place, error: Exception, code: str
+) -> None:
+    place.memory.error = error
+    with pytest.raises(ExecutorError) as caught:
+        place.sources().current(SERVER)
+    assert caught.value.code == code
+    place.memory.error = None
+    sources = place.sources()
+    sources.reload(SERVER)
+    assert sources.current(SERVER) is None
+
+
 def test_a_token_file_that_cannot_be_written_is_named(config: Load, home: Home) -> None:
     home.token.mkdir()
     with pytest.raises(ExecutorError) as caught:

@@ -20,6 +20,7 @@ from executor_core.model import (
     GitCredential,
     Image,
     Materials,
+    Member,
     ModelConfig,
     RunRequest,
     SkillRef,
@@ -86,6 +87,7 @@ def test_the_recorded_task_of_a_v2_server() -> None:
         address=f"{ORIGIN}#1",
         reply_to={"task_id": 1, "subtask_id": 2, "message_id": 2, "shell_type": "ClaudeCode"},
         agent="claude_code",
+        title="hello aug",
         task_id=1,
         subtask_id=2,
         prompt="hello aug",
@@ -296,9 +298,81 @@ def test_the_third_generation_with_numbers_as_strings() -> None:
     }
     assert request.agent == "codex"
     assert request.prompt == "Add tests"
-    assert request.workspace == Folder(path="/Users/alice/work/app")
+    assert request.workspace == GitClone(
+        task_folder="5120",
+        url="https://github.com/acme/app.git",
+        place="/Users/alice/work/app",
+    )
     assert request.new_session
     assert request.address == f"{ORIGIN}#17"
+
+
+def test_a_project_names_its_folder_or_has_one_of_its_own() -> None:
+    named = without(ERA_3, "git_url")
+    assert read(named).workspace == Folder(path="/Users/alice/work/app")
+    numbered = read(without(ERA_3, "project_workspace_path")).workspace
+    assert isinstance(numbered, GitClone)
+    assert (numbered.task_folder, numbered.place) == ("projects/12", "")
+    assert read(ERA_2 | {"project_id": 0}).workspace == read(ERA_2).workspace
+    assert read(without(named, "project_workspace_path")).workspace == TaskFolder(name="5120")
+
+
+def test_programs_of_the_agent_are_told_of_the_repository_but_not_of_a_login() -> None:
+    repository = {"gitUrl": "https://me:secret@git.example.com/a/b.git", "gitRepoId": 7}
+    said = {"workspace": {"repository": repository}, "git_repo": "a/b", "branch_name": "x\ny"}
+    assert read(without(ERA_2, "git_url", "git_domain", "git_repo_id") | said).variables == {
+        "GIT_REPO": "a/b",
+        "GIT_REPO_ID": "7",
+        "GIT_URL": "https://git.example.com/a/b.git",
+    }
+
+
+# --- teams -------------------------------------------------------------------------------------
+
+TEAM: list[dict[str, Any]] = [
+    {"id": 1, "name": "Leader", "shell_type": "ClaudeCode", "system_prompt": "Lead."},
+    {"id": 2, "name": "Code Reviewer!", "system_prompt": "Review.\nBe strict.", "role": ""},
+    {"id": 3, "name": "测试", "system_prompt": "", "role": "tests"},
+    {"name": "Code Reviewer", "system_prompt": "x"},
+]
+
+
+def test_the_members_of_a_coordinated_team_are_known_to_its_leader() -> None:
+    request = read(ERA_2 | {"bot": TEAM, "mode": "coordinate"})
+    assert request.system_prompt != "Review.\nBe strict."
+    assert request.members == (
+        Member(
+            name="code-reviewer-2",
+            description="Code Reviewer!: Review.",
+            prompt="Review.\nBe strict.",
+        ),
+        Member(name="member-3", description="测试: tests", prompt="测试: tests"),
+        Member(name="code-reviewer-n3", description="Code Reviewer: x", prompt="x"),
+    )
+
+
+@pytest.mark.parametrize("mode", [None, "solo", "pipeline", ["coordinate"]])
+def test_in_other_teams_the_server_asks_one_bot_after_the_other(mode: object) -> None:
+    assert read(ERA_2 | {"bot": TEAM, "mode": mode}).members == ()
+
+
+@pytest.mark.parametrize(
+    ("session", "found"),
+    [
+        ({"agent": "ClaudeCode", "botId": 93, "sessionId": "0b-1"}, "0b-1"),
+        ({"agent": "Claude Code", "bot_id": "93", "session_id": "0b-1"}, "0b-1"),
+        ({"agent": "ClaudeCode", "sessionId": "0b-1"}, "0b-1"),
+        ({"agent": "ClaudeCode", "botId": 5, "sessionId": "0b-1"}, None),
+        ({"agent": "CodeX", "botId": 93, "sessionId": "0b-1"}, None),
+        ({"agent": "ClaudeCode", "botId": 93, "sessionId": "--help"}, None),
+        ({"agent": "ClaudeCode", "botId": 93, "sessionId": "../x"}, None),
+        ("x", None),
+    ],
+)
+def test_a_forked_task_goes_on_from_the_conversation_that_it_brings(
+    session: object, found: str | None
+) -> None:
+    assert read(ERA_2 | {"inherited_sessions": [session]}).inherited_session == found
 
 
 def test_a_task_belongs_to_the_login_it_came_under() -> None:

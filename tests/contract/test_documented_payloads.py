@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from executor_core.links.device.payload import parse_execute
 from executor_core.model import (
     Attachment,
-    Folder,
     GitAuthor,
     GitClone,
     GitCredential,
@@ -28,7 +27,17 @@ ORIGIN = "https://wegent.example.com"
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "documented.json").read_text(encoding="utf-8")
 )
+VARIABLES = {
+    "GIT_DOMAIN": "github.com",
+    "GIT_REPO": "acme/app",
+    "GIT_REPO_ID": "998877",
+    "BRANCH_NAME": "main",
+    "GIT_URL": "https://github.com/acme/app.git",
+}
 TRACE = Attachment(id=301, name="trace.png", size_bytes=48211, media_type="image/png")
+
+
+ERA_3_TOKEN = "tYb0...=="
 
 
 def clone(login: str) -> GitClone:
@@ -82,13 +91,14 @@ ERA_1 = RunRequest(
             "headers": {"Authorization": "Bearer alice"},
         }
     },
+    variables=VARIABLES,
 )
 EXPECTED = {
     "era 0": replace(ERA_1, materials=replace(ERA_1.materials, preferred_skills=())),
     "era 1": ERA_1,
     "era 2": replace(
         ERA_1,
-        title="",
+        title="Fix the login bug. See [attachment:301]",
         reply_to=ERA_1.reply_to | {"message_id": 40},
         model=ModelConfig(
             model="claude-sonnet-4-5",
@@ -120,6 +130,7 @@ EXPECTED = {
             "shell_type": "CodeX",
         },
         agent="codex",
+        title="Add tests",
         task_id=5120,
         subtask_id=23377,
         prompt="Add tests",
@@ -130,7 +141,15 @@ EXPECTED = {
             protocol="openai-responses",
             headers={"X-Team": "a"},
         ),
-        workspace=Folder(path="/Users/alice/work/app"),
+        workspace=GitClone(
+            task_folder="5120",
+            url="https://github.com/acme/app.git",
+            place="/Users/alice/work/app",
+            branch="main",
+            credential=GitCredential(host="github.com", token=ERA_3_TOKEN, login="alice-gh"),
+            author=GitAuthor(name="alice-gh", email="alice@example.com"),
+        ),
+        variables={name: VARIABLES[name] for name in ("GIT_DOMAIN", "BRANCH_NAME", "GIT_URL")},
         materials=Materials(server=ORIGIN, token="eyJ...task token..."),
     ),
 }
@@ -225,6 +244,23 @@ def test_tool_servers_are_read_in_every_shape(field: str, shape: object) -> None
     assert read(body | {field: None, "bot": [{"mcp_servers": shape}]}).mcp_servers == expected
 
 
+def test_servers_whose_names_are_alike_or_missing_replace_none() -> None:
+    def lists(*names: str) -> list[dict[str, str]]:
+        return [{"name": name, "url": f"https://x/{name}/{n}"} for n, name in enumerate(names)]
+
+    body = {"task_id": 1, "subtask_id": 2, "prompt": "x"}
+    body |= {"system_mcp_config": lists("天气", "", "twice", "twice"), "mcp_servers": lists("地图")}
+    request = read(body | {"bot": [{"mcp_servers": lists("", "天气")}]})
+    assert {name: server["url"] for name, server in request.mcp_servers.items()} == {
+        "天气": "https://x/天气/1",  # the bot's own entry goes before
+        "server-2": "https://x//1",
+        "twice": "https://x/twice/2",
+        "twice-4": "https://x/twice/3",
+        "地图": "https://x/地图/0",
+        "server-6": "https://x//0",
+    }
+
+
 def test_placeholders_are_filled_from_the_task_everywhere() -> None:
     stdio = {
         "name": "a b",
@@ -237,7 +273,7 @@ def test_placeholders_are_filled_from_the_task_everywhere() -> None:
         stdio, web, user={"name": "alice"}, auth_token="eyJtask", bot=[{"skills": ["s", "t"]}]
     )
     assert request.mcp_servers == {
-        "a_b": {
+        "a b": {
             "type": "stdio",
             "command": "/bin/alice",
             "args": ["--task=1", "3", "true"],

@@ -51,6 +51,7 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
                 "dialect": "R",
                 "since": "2026-01-29T00:00:00Z",
                 "reason": None,
+                "code": None,
                 "next_attempt_in_s": None,
                 "token_expires_at": None,
                 "token_warning_h": None,

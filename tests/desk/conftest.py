@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import keyring
 import pytest
+from msgspec.structs import replace
 
 from executor_core.config.home import Home
 from executor_core.config.layers import Config, load
-from executor_core.control import Control, Slots, Status
+from executor_core.control import Control, RunDetail, RunSummary, Slots, Status
 from executor_core.errors import ExecutorError
-from executor_core.model import LinkState, LinkStatus
+from executor_core.model import LinkState, LinkStatus, Outcome, RunState, Source, Timings
 from tests.config.memory_keyring import MemoryKeyring
 
 
@@ -27,11 +28,40 @@ class RunningExecutor:
         self.api = "http://127.0.0.1:1"
         self.changes = 0
         self.paused = False
+        self.delivered = True
+        self.cancelled: list[str] = []
+        self._done: RunDetail | None = None
 
     def link(self, server: str, state: LinkState, reason: str | None = None) -> None:
         since = datetime(2026, 1, 29, tzinfo=UTC)
         one = LinkStatus(kind="device", state=state, server=server, since=since, reason=reason)
         self.links = (one,)
+
+    def ends(self, task_id: int, words: str, error: ExecutorError | None = None) -> None:
+        """The run of that task, which is there as soon as it is asked for."""
+        now = datetime.now(UTC) + timedelta(minutes=1)
+        outcome = Outcome(
+            state=RunState.FAILED if error else RunState.COMPLETED,
+            text=words,
+            error=error.info if error else None,
+            timings=Timings(accepted_at=now, finished_at=now),
+        )
+        run = RunSummary(
+            run_id=f"run_{task_id}", source=Source.DEVICE, task_id=task_id, subtask_id=1,
+            agent="claude_code", state=outcome.state, started_at=now, accepted_at=now,
+        )  # fmt: skip
+        self._done = RunDetail(run=run, outcome=outcome, delivered=True)
+
+    async def runs(self) -> tuple[RunSummary, ...]:
+        return (self._done.run,) if self._done else ()
+
+    async def run(self, run_id: str) -> RunDetail:
+        assert self._done is not None
+        assert run_id == self._done.run.run_id
+        return replace(self._done, delivered=self.delivered)
+
+    async def cancel(self, run_id: str) -> None:
+        self.cancelled.append(run_id)
 
     async def status(self) -> Status:
         return Status(

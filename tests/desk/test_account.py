@@ -15,8 +15,10 @@ import pytest
 from executor_core.config.accounts import AccountPins
 from executor_core.config.keychain import Keychain
 from executor_core.control.desk import Account
+from executor_core.desk import account
 from executor_core.desk.account import AccountRoom
 from executor_core.errors import ExecutorError
+from executor_core.links.server import Access
 from executor_core.model import LinkState
 from executor_core.texts import text
 from tests.config.memory_keyring import MemoryKeyring
@@ -34,8 +36,58 @@ async def rest() -> AsyncIterator[RestServer]:
 
 
 @pytest.fixture
-def room(computer: Computer) -> AccountRoom:
+def room(computer: Computer, monkeypatch: pytest.MonkeyPatch) -> AccountRoom:
+    """The server takes every token."""
+
+    async def taken(_access: Access) -> None:
+        pass
+
+    monkeypatch.setattr(account, "check_token", taken)
     return AccountRoom(computer.load, computer.reach)
+
+
+@pytest.fixture
+def strict_room(computer: Computer) -> AccountRoom:
+    return AccountRoom(computer.load, computer.reach)
+
+
+async def test_a_token_is_kept_once_the_server_took_it(
+    strict_room: AccountRoom, keychain: MemoryKeyring, rest: RestServer
+) -> None:
+    rest.answers["GET /api/users/me"] = (200, {"user_name": "ada"})
+    await strict_room.sign_in(rest.url, ADA)
+    rest.has_sockets = True
+    await strict_room.sign_out()
+    await strict_room.sign_in(rest.url, "wg-key")
+    assert rest.connected == ["wg-key"]
+    assert list(keychain.entries.values()) == ["wg-key"]
+
+
+@pytest.mark.parametrize("token", [ADA, "wg-key"])
+@pytest.mark.parametrize("words", ["Invalid or expired API key", "Connection refused by server"])
+async def test_a_token_that_the_server_does_not_take_is_not_kept(
+    strict_room: AccountRoom, computer: Computer, keychain: MemoryKeyring, rest: RestServer,
+    token: str, words: str,
+) -> None:  # fmt: skip
+    rest.has_sockets, rest.refusal = True, words
+    rest.answers["GET /api/users/me"] = (401, {"detail": "Could not validate credentials"})
+    with pytest.raises(ExecutorError) as caught:
+        await strict_room.sign_in(rest.url, token, to_file=True)
+    assert caught.value.code == "token_refused"
+    assert not keychain.entries
+    assert not computer.home.token.exists()
+    assert not computer.home.config_toml.exists()
+
+
+@pytest.mark.parametrize("token", [ADA, "wg-key"])
+async def test_a_server_that_cannot_be_asked_keeps_a_login_from_being_kept(
+    strict_room: AccountRoom, computer: Computer, keychain: MemoryKeyring, token: str
+) -> None:
+    with pytest.raises(ExecutorError) as caught:
+        await strict_room.sign_in("http://127.0.0.1:9", token)
+    assert caught.value.code == "server_unreachable"
+    assert not keychain.entries
+    assert not computer.home.config_toml.exists()
 
 
 async def test_without_anything_nobody_is_signed_in(room: AccountRoom) -> None:
@@ -142,6 +194,24 @@ async def test_a_token_that_cannot_be_kept_leaves_the_server_as_it_was(
     assert (file.read_text() if file.exists() else None) == before
 
 
+async def test_who_is_asked_by_the_keychain_has_as_long_as_it_takes(
+    room: AccountRoom, keychain: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = keychain.gate = threading.Event()
+    monkeypatch.setattr("executor_core.config.keychain._process", Keychain(lambda: keychain, 0.05))
+    monkeypatch.setattr(account, "LOOK_AGAIN_S", 0.01)
+    told: list[str] = []
+
+    def answer_later() -> None:
+        told.append("asked")
+        threading.Timer(0.3, gate.set).start()
+
+    room._on_wait = answer_later
+    kept = await room.sign_in(SERVER, "good")
+    assert (kept.place, told) == (text("source.keychain"), ["asked"])
+    assert list(keychain.entries.values()) == ["good"]
+
+
 async def test_a_keychain_that_waits_for_its_user_holds_no_loop_and_is_asked_once(
     room: AccountRoom, keychain: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +219,7 @@ async def test_a_keychain_that_waits_for_its_user_holds_no_loop_and_is_asked_onc
     keychain.gate = threading.Event()
     monkeypatch.setattr("executor_core.config.keychain._process", Keychain(lambda: keychain, 0.7))
     for _ in range(2):
-        with pytest.raises(ExecutorError, match="keychain_locked"):
+        with pytest.raises(ExecutorError, match="keychain_asking"):
             await room.sign_in(SERVER, "good")
     assert keychain.calls == 1
     keychain.gate.set()

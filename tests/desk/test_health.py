@@ -29,8 +29,8 @@ from tests.support.office import Office
 
 NAMES = [
     "executor", "config", "network", "tls", "server", "clock", "token", "keychain",
-    "agent.claude_code", "agent.codex", "agent.opencode", "git", "path", "folders", "disk", "port",
-    "leftovers", "tray",
+    "agent.claude_code", "agent.codex", "agent.opencode", "environment", "git", "path", "folders",
+    "disk", "port", "leftovers", "tray",
 ]  # fmt: skip
 MakeDoctor = Callable[..., Doctor]
 
@@ -226,7 +226,7 @@ async def test_no_secret_of_any_kind_is_in_a_bundle(
     whole = "".join(files.values())
     for form in leaks:
         assert form not in whole
-    assert whole.lower().count("canary") == 1  # the name of the variable
+    assert whole.lower().count("canary") == 2  # the name of the variable, twice
     assert "CANARY_NAME" in files["environment.txt"]
     assert whole.count("got") == len(leaks)
     assert "ada" not in whole

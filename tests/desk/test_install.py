@@ -12,6 +12,7 @@ from executor_core.agents.install import Installer
 from executor_core.control.desk import InstallDesk, Installed
 from executor_core.desk.install import InstallRoom
 from executor_core.errors import ExecutorError
+from executor_core.process import Login
 from tests.agents.test_install import Computer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in of npm is a script")
@@ -86,7 +87,7 @@ async def test_what_npm_does_not_have_is_refused_before_anything_is_looked_for(
 async def test_without_npm_a_plan_says_how_to_get_it(computer: Computer) -> None:
     (computer.bin / "npm").unlink()
     host = computer.host()
-    host.use_path(str(computer.bin))
+    host.use_login(Login(str(computer.bin)))
     with pytest.raises(ExecutorError) as caught:
         await InstallRoom(lambda: Installer.find(host)).plan("codex")
     assert caught.value.code == "npm_missing"

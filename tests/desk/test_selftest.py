@@ -10,6 +10,7 @@ import pytest
 
 from executor_core.clock import SystemClock
 from executor_core.desk.selftest import Mark, SelfTest, Step
+from executor_core.errors import ExecutorError
 from executor_core.model import LinkState
 from tests.desk.conftest import Computer, RunningExecutor
 from tests.support.rest_server import RestServer
@@ -42,13 +43,16 @@ async def rest(computer: Computer) -> AsyncIterator[RestServer]:
         yield server
 
 
-async def steps_of(computer: Computer, *, timeout_s: float = 20, skips: bool = False) -> list[Step]:
+async def steps_of(
+    computer: Computer, *, timeout_s: float = 20, team_id: int | None = None, skips: bool = False
+) -> list[Step]:
     test = SelfTest(
         computer.load,
         computer.reach,
         SystemClock(),
         prompt="hi",
         timeout_s=timeout_s,
+        team_id=team_id,
         skips_dispatch=skips,
     )
     return [step async for step in test.run()]
@@ -80,15 +84,90 @@ async def test_it_may_end_before_a_task(computer: Computer, rest: RestServer) ->
     assert not any(one.method == "POST" for one in rest.asked)
 
 
-async def test_a_wegent_server_is_followed_to_the_device_and_no_task_is_made(
-    computer: Computer, rest: RestServer
+@pytest.fixture
+def wegent(computer: Computer, rest: RestServer) -> RestServer:
+    """The same as one of Wegent's own, from v2.0.12 on, and an executor that does the task."""
+    del rest.answers["GET /api/hub"]
+    rest.answers |= {
+        "GET /api/users/me": (200, {"user_name": "ada"}),
+        "GET /api/teams": (200, {"total": 2, "items": [
+            {"id": 3, "name": "talk", "agent_type": "chat"},
+            {"id": 4, "name": "dev", "bots": [{"bot": {"shell_type": "ClaudeCode"}}]},
+        ]}),
+        "POST /api/device-chat/tasks": (200, {"taskId": 7, "messageId": 1, "aiTriggered": True}),
+    }  # fmt: skip
+    assert computer.executor is not None
+    computer.executor.ends(7, "ready")
+    return rest
+
+
+async def test_a_task_goes_through_a_wegent_server_and_back(
+    computer: Computer, wegent: RestServer
 ) -> None:
-    rest.answers["GET /api/hub"] = (404, {"detail": "Not Found"})
-    rest.answers["GET /api/users/me"] = (200, {"user_name": "ada"})
     steps = await steps_of(computer)
-    assert [step.mark for step in steps] == [Mark.OK] * 4 + [Mark.SKIPPED]
-    assert "web page" in steps[-1].note
-    assert not any(one.method == "POST" for one in rest.asked)
+    assert [step.mark for step in steps] == [Mark.OK] * 6
+    assert (steps[4].note, steps[5].note) == ("task 7", "ready")
+    [sent] = [one for one in wegent.asked if one.method == "POST"]
+    assert sent.body == {"teamId": 4, "deviceId": "hw-1", "message": "hi", "title": "hi"}
+    assert sent.token == "token"
+
+
+async def test_a_key_sends_a_task_for_the_team_that_is_named(
+    computer: Computer, wegent: RestServer
+) -> None:
+    computer.connect_to(wegent.url, "wg-key")
+    for path in ("/api/hub", "/api/devices", "/api/users/me", "/api/teams"):
+        wegent.answers[f"GET {path}"] = (401, {"detail": "Could not validate credentials"})
+    last = (await steps_of(computer))[-1]
+    assert (last.name, last.mark) == ("dispatch", Mark.SKIPPED)
+    assert "--team" in last.note
+    assert (await steps_of(computer, team_id=4))[-1].note == "ready"
+    del wegent.answers["POST /api/device-chat/tasks"]
+    last = (await steps_of(computer, team_id=4))[-1]
+    assert (last.name, last.mark) == ("dispatch", Mark.SKIPPED)
+    assert "web page" in last.note
+
+
+async def test_a_server_without_that_call_is_sent_the_task_as_its_web_page_does(
+    computer: Computer, wegent: RestServer
+) -> None:
+    async with wegent.with_chat({"task_id": 7, "subtask_id": 8}) as told:
+        del wegent.answers["POST /api/device-chat/tasks"]
+        assert (await steps_of(computer))[-1].note == "ready"
+    assert told == [
+        {"team_id": 4, "device_id": "hw-1", "message": "hi", "task_type": "task"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"GET /api/teams": (200, {"items": [{"id": 3, "agent_type": "Chat"}]})}, "no_team"),
+        ({"POST /api/device-chat/tasks": (404, {"detail": "Team not found"})}, "server_said_no"),
+        ({"POST /api/device-chat/tasks": (200, {})}, "server_answer_strange"),
+    ],
+)
+async def test_a_task_that_a_wegent_server_does_not_send_is_told_with_the_reason(
+    computer: Computer, wegent: RestServer, answers: Any, expected: str
+) -> None:
+    wegent.answers |= answers
+    assert (await failure(computer))[:2] == ("dispatch", expected)
+
+
+async def test_a_task_that_failed_here_says_why(computer: Computer, wegent: RestServer) -> None:
+    assert computer.executor is not None
+    computer.executor.ends(7, "", ExecutorError("claude_code_missing"))
+    assert (await failure(computer))[:2] == ("answer", "selftest_task_failed")
+
+
+@pytest.mark.slow
+async def test_a_result_that_the_server_does_not_take_is_no_success(
+    computer: Computer, wegent: RestServer
+) -> None:
+    assert computer.executor is not None
+    computer.executor.delivered = False
+    assert (await failure(computer, timeout_s=1))[:2] == ("answer", "selftest_timeout")
+    assert computer.executor.cancelled == ["run_7"]
 
 
 async def test_a_page_for_every_path_is_not_taken_for_a_hub(
@@ -96,14 +175,14 @@ async def test_a_page_for_every_path_is_not_taken_for_a_hub(
 ) -> None:
     rest.answers["GET /api/hub"] = (200, "<html>")
     rest.answers["GET /api/users/me"] = (200, {"user_name": "ada"})
-    assert (await steps_of(computer))[-1].mark is Mark.SKIPPED
+    assert (await failure(computer))[0] == "dispatch"
 
 
 async def test_with_a_key_the_connection_of_the_device_is_the_proof(
     computer: Computer, rest: RestServer
 ) -> None:
     computer.connect_to(rest.url, "wg-key")
-    for path in ("/api/hub", "/api/devices", "/api/users/me"):
+    for path in ("/api/hub", "/api/devices", "/api/users/me", "/api/teams"):
         rest.answers[f"GET {path}"] = (401, {"detail": "Could not validate credentials"})
     steps = await steps_of(computer)
     marks = [Mark.OK, Mark.OK, Mark.SKIPPED, Mark.OK, Mark.SKIPPED]

@@ -77,7 +77,7 @@ async def tasks(git_host: GitServer, prompt: str) -> list[Any]:
     other_url = await git_host.add("acme/lib", token=SEALED_GIT)
     user = {"id": 17, "git_domain": git_host.host, "git_login": "alice"}
     model: dict[str, Any] = {"model": "m", "model_id": "m", "api_key": KEY}
-    model |= {"base_url": "http://127.0.0.1:9", "default_headers": {"X-Api-Key": HEADER}}
+    model |= {"base_url": "http://127.0.0.1:9", "default_headers": {"X-Tenant": HEADER}}
     env = {"model": "m", "EXTRA_API_KEY": VARIABLE}
     bot = {"id": 9, "shell_type": "ClaudeCode", "agent_config": {"env": env}}
     servers = [
@@ -98,6 +98,7 @@ async def tasks(git_host: GitServer, prompt: str) -> list[Any]:
         git_url=public_url,
         bot=[bot],
         model_config=model,
+        task_title=f"Deploy with {KEY}",
         mcp_servers=servers,
         auth_token=TASK,
         task_token=OLD_TASK,
@@ -163,7 +164,8 @@ async def test_no_canary_is_found_where_it_does_not_belong(
                 await claude.reached("a")
                 claude.open("a")
             for subtask_id in (1, 2):
-                ended = await server.until_ended(subtask_id)
+                # Hundreds of tools, one frame after the other.
+                ended = await server.until_ended(subtask_id, limit_s=60)
                 assert "That was all." in str(ended.data)
             bundle = tmp_path / "bundle.zip"
             assert (await executor.command("bundle", str(bundle))).code == 0

@@ -23,6 +23,7 @@ from executor_core.model import (
     TaskFolder,
     TextDelta,
 )
+from executor_core.workspace import Workspaces
 from tests.executor.room import Room, opened, request
 from tests.support.clock import JumpingClock
 from tests.support.scripted_agent import ScriptedAgent
@@ -58,6 +59,18 @@ async def test_a_run_is_told_in_order_and_ends_in_one_outcome(room: Room) -> Non
     assert [event.seq for event in room.door.events()] == [1, 2, 3, 4]
     assert await recorded(room) == outcome
     assert performance.assignment.folder == room.root / "1"
+
+
+async def test_an_answer_of_which_a_half_was_abandoned_is_that_of_the_last_word(
+    room: Room,
+) -> None:
+    await room.submit()
+    performance = await room.agent.started()
+    performance.say("Half of ", "\n\nWhole.")
+    whole = AgentResult(final_text="Whole.", replaces_text=True)
+    performance.emit(whole)
+    performance.leave(whole)
+    assert (await room.door.outcome()).text == "Whole."
 
 
 async def test_the_agents_own_summary_stands_in_where_nothing_was_streamed(room: Room) -> None:
@@ -108,6 +121,36 @@ async def test_a_result_survives_an_agent_that_breaks_after_it(room: Room) -> No
     performance.conclude("Done.")
     performance.fail(RuntimeError("scripted"))
     assert (await room.door.outcome()).state is RunState.COMPLETED
+
+
+async def test_a_title_is_recorded_without_the_secrets_of_its_task(room: Room) -> None:
+    key = "a-key-of-the-task-0123456789"
+    await room.submit(request(title=f"Use {key}", model=ModelConfig(api_key=key)))
+    performance = await room.agent.started()
+    performance.finish()
+    await room.door.outcome()
+    row = await room.journal.run("run_1")
+    assert row is not None
+    assert row.title == "Use ***"
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_an_agent_is_told_whether_its_folder_is_trusted(
+    room: Room, tmp_path: Path, is_trusted: bool
+) -> None:
+    asked: list[Path] = []
+
+    def trust(folder: Path) -> bool:
+        asked.append(folder)
+        return is_trusted
+
+    room.executor._workspaces = Workspaces(room.root, (), is_trusted=trust)
+    await room.submit()
+    performance = await room.agent.started()
+    assert performance.assignment.is_trusted is is_trusted
+    assert asked == [performance.assignment.folder]
+    performance.finish()
+    await room.door.outcome()
 
 
 async def test_half_characters_of_a_task_neither_stop_it_nor_its_outcome(room: Room) -> None:
@@ -350,6 +393,35 @@ async def test_a_session_is_saved_as_soon_as_it_is_seen_and_resumed_by_the_next_
     await room.submit(request(3, new_session=True, **talk))
     assert (await room.agent.started()).assignment.session_id is None
     assert await room.journal.session("talk", "scripted") is None
+
+
+# --- what a task may set -------------------------------------------------------------------------
+
+
+async def test_an_agent_gets_of_a_tasks_variables_what_it_knows_and_the_rest_is_named(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptedAgent, "task_variables", frozenset({"API_TIMEOUT_MS"}))
+    env = {"API_TIMEOUT_MS": "1", "HTTPS_PROXY": "http://evil", "BUN_OPTIONS": "--preload=x"}
+    await room.submit(request(model=ModelConfig(model="m", env=env)))
+    performance = await room.agent.started()
+    assert performance.assignment.model == ModelConfig(model="m", env={"API_TIMEOUT_MS": "1"})
+    performance.finish()
+    await room.door.outcome()
+    [notice] = [event for event in room.door.events() if isinstance(event, Notice)]
+    assert (notice.code, "BUN_OPTIONS, HTTPS_PROXY" in notice.text) == ("variables_refused", True)
+    assert "evil" not in notice.text
+
+
+async def test_a_refused_address_still_keeps_the_users_login_out(room: Room) -> None:
+    env = {"anthropic_vertex_base_url": "http://evil"}
+    await room.submit(request(model=ModelConfig(model="m", env=env)))
+    performance = await room.agent.started()
+    assert performance.assignment.model.env == {}
+    assert performance.assignment.brings_access
+    performance.finish()
+    await room.door.outcome()
+    assert notices(room) == ["variables_refused"]
 
 
 # --- which agent ---------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ from executor_core.executor.machine import (
     StopAsked,
     Table,
     UnexpectedEventError,
+    Waiting,
+    WaitReason,
     Withdrawn,
     check_invariants,
     step,
@@ -266,3 +268,33 @@ def test_a_stop_ends_everything_and_leaves_when_the_last_run_is_recorded() -> No
 def test_the_last_cancelled_run_of_a_drain_lets_it_leave() -> None:
     given, _ = play(table(slots=0), Offered(entry("a")), DrainAsked())
     assert play(given, CANCEL)[1] == [Abandon("a", EndReason.CANCELLED), Leave()]
+
+
+# --- who waits for what ------------------------------------------------------------------------
+
+
+def test_a_queued_run_waits_for_its_conversation_its_folder_a_place_or_the_end_of_a_pause() -> None:
+    given, _ = play(
+        table(slots=2),
+        Offered(entry("a")),
+        Offered(entry("talks", conversation_key="conversation a")),
+        Offered(entry("talks on", conversation_key="conversation a")),
+        Offered(entry("shares", directory_key="folder a")),
+        Offered(entry("b")),
+        Offered(entry("c")),
+    )
+    assert given.waiting() == {
+        "talks": Waiting(WaitReason.CONVERSATION, 1),
+        "talks on": Waiting(WaitReason.CONVERSATION, 2),
+        "shares": Waiting(WaitReason.FOLDER, 1),
+        "c": Waiting(WaitReason.SLOT, 3),
+    }
+    paused, _ = play(given, PauseSet(True))
+    assert set(paused.waiting().values()) == {Waiting(WaitReason.PAUSED, n) for n in range(4)}
+
+
+def test_what_the_table_stands_for_changes_with_runs_places_and_pauses_only() -> None:
+    given = in_state(RUNNING)
+    assert play(given, ResultParsed("a"))[0].standing == given.standing
+    for event in (Offered(entry("b")), PauseSet(True), SlotsSet(1), Ended("a")):
+        assert play(given, event)[0].standing != given.standing

@@ -104,6 +104,11 @@ def test_the_summary_stands_in_where_nothing_was_streamed() -> None:
     assert outcome_after_crash(ROW, [AgentResult(final_text="sum")], START).text == "sum"
 
 
+def test_an_answer_that_replaces_what_was_streamed_does_so_after_a_crash_too() -> None:
+    whole = AgentResult(final_text="Whole.", replaces_text=True)
+    assert outcome_after_crash(ROW, [*EVENTS[:4], whole], START).text == "Whole."
+
+
 async def test_a_start_answers_what_a_crash_cut_off_and_starts_nothing_of_it(
     tmp_path: Path, clock: JumpingClock
 ) -> None:

@@ -25,7 +25,7 @@ class SlowRecorder:
         self.may_begin.set()
         self.looking: asyncio.Queue[str] = asyncio.Queue()
 
-    async def begin(self, folder: Path, run_folder: Path) -> Beginning:
+    async def begin(self, folder: Path, run_folder: Path, emit: object) -> Beginning:
         self.looking.put_nowait("begin")
         await self.may_begin.wait()
         return cast("Beginning", "begun")

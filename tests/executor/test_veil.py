@@ -138,13 +138,17 @@ def test_a_request_names_its_secrets_and_nothing_else() -> None:
         conversation_key="c",
         model=ModelConfig(
             api_key="the-key",
-            headers={"Authorization": "Bearer the-bearer", "Accept": "application/json"},
+            headers={
+                "Authorization": "Bearer the-bearer",
+                "Accept": "application/json",
+                "X-Tenant": "the-tenant",
+            },
             env={"OTHER_API_KEY": "the-env", "MODEL_REGION": "eu-central-1"},
         ),
         mcp_servers={"docs": {"env": {"DOCS_TOKEN": "the-tool"}, "headers": None}},
     )
     assert sorted(asked.secrets) == [
-        *("Bearer the-bearer", "the-bearer", "the-env", "the-key", "the-tool")
+        *("Bearer the-bearer", "the-bearer", "the-env", "the-key", "the-tenant", "the-tool")
     ]
 
 

@@ -13,7 +13,7 @@ from executor_core.control import Slots, Status
 from executor_core.control.desk import Check, Verdict
 from executor_core.health import Certificate, ServerLook, computer_checks, network_checks
 from executor_core.health.computer_checks import GIB, FolderFacts, PortFacts, TokenFacts
-from executor_core.model import Availability, ErrorInfo, LinkState, LinkStatus
+from executor_core.model import TWIN, Availability, ErrorInfo, LinkState, LinkStatus
 from executor_core.texts import LANGUAGES, catalogue
 from tests.support.clock import START
 
@@ -31,7 +31,11 @@ def certificate(days: int, problem: tuple[int, str] | None = None) -> Certificat
 
 
 def status(
-    *links: LinkState, is_paused: bool = False, is_draining: bool = False, api: str = ""
+    *links: LinkState,
+    is_paused: bool = False,
+    is_draining: bool = False,
+    api: str = "",
+    code: str | None = None,
 ) -> Status:
     return Status(
         version="1",
@@ -41,7 +45,9 @@ def status(
         paused=is_paused,
         draining=is_draining,
         links=tuple(
-            LinkStatus(kind="device", state=state, server=SERVER, since=START, reason="because")
+            LinkStatus(
+                kind="device", state=state, server=SERVER, since=START, reason="because", code=code
+            )
             for state in links
         ),
         slots=Slots(used=1, max=5),
@@ -130,6 +136,7 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
     yield executor(status(LinkState.ONLINE, is_draining=True), None), ok, "nothing new"
     yield executor(status(LinkState.ONLINE, LinkState.OFFLINE), None), failed, "because"
     yield executor(status(LinkState.REJECTED, LinkState.OFFLINE), None), failed, "not accept"
+    yield executor(status(LinkState.REJECTED, code=TWIN), None), failed, "because"
     yield executor(status(LinkState.CONNECTING), None), warning, "connecting"
     yield executor(status(LinkState.STOPPED), None), failed, "stopped"
     git = computer_checks.git
@@ -156,6 +163,11 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
         yield port(holder=holder), warning, word
         yield port(holder=holder, is_fixed=True), failed, word
         yield port(holder=holder, is_fixed=True, in_use="http://127.0.0.1:1"), warning, word
+    environment = computer_checks.environment
+    yield environment(["A_KEY", "B"], [], None), ok, "these variables of yours: A_KEY, B."
+    yield environment([], [], None), ok, "only what every program gets"
+    yield environment(["A"], ["GH_TOKEN", "AWS_*"], None), ok, "Withheld: GH_TOKEN, AWS_*"
+    yield environment(["A"], [], "/bin/zsh"), warning, "/bin/zsh gave no answer"
     yield computer_checks.config(Path("/home/config.toml")), ok, "have no errors"
     yield computer_checks.leftovers([]), ok, "None"
     yield computer_checks.leftovers(None), skipped, "Not looked at"
@@ -204,18 +216,27 @@ def test_no_text_of_a_case_is_left_over() -> None:
 
 
 def some_agents() -> tuple[Check, ...]:
-    found = [agent("a"), agent("b", "not_signed_in"), agent("c", "c_missing", path=None)]
-    return computer_checks.agents(found, ["c"])
+    found = [agent("a"), agent("b", "too_old"), agent("c", "c_missing", path=None)]
+    return computer_checks.agents([*found, agent("d", "d_not_signed_in")], ["c"])
 
 
 def test_an_agent_that_works_is_enough_and_a_missing_one_names_the_command() -> None:
-    one, two, three = some_agents()
+    one, two, three, _ = some_agents()
     assert [check.name for check in (one, two, three)] == ["agent.a", "agent.b", "agent.c"]
     assert (one.verdict, two.verdict, three.verdict) == ("ok", "warning", "warning")
     assert (two.reason, two.hint) == ("T: D", "H")
     assert "wegent-executor agents install c" in three.hint
     [alone] = computer_checks.agents([agent("d", "d_missing", path=None)], [])
     assert (alone.verdict, alone.hint) == ("failed", "H")
+
+
+def test_an_agent_that_works_only_with_the_login_of_a_task_is_not_ill() -> None:
+    missing, signed_out = computer_checks.agents(
+        [agent("c", "c_missing", path=None), agent("d", "d_not_signed_in")], ["c"]
+    )
+    assert (missing.verdict, signed_out.verdict) == ("warning", "warning")
+    assert "bring a model" in signed_out.reason
+    assert signed_out.hint.endswith("H")
 
 
 def test_all_languages_are_looked_at() -> None:

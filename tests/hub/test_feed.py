@@ -142,6 +142,20 @@ async def test_a_page_that_comes_back_misses_nothing(world: World) -> None:
         assert (await again.until("delta"))[-1][1]["delta"] == "two"
 
 
+async def test_a_note_of_the_device_is_passed_on_and_not_kept(world: World) -> None:
+    device = await world.registered()
+    task = await world.owner.create()
+    sent = await device.received("task:execute")
+    block = {"id": "n", "type": "thinking", "content": "Cloning app …"}
+    gone = {"content": "", "status": "done"}
+    async with _page(world) as page:
+        await device.respond(sent, "response.block.created", block=block)
+        assert (await page.until("note"))[-1][1]["words"] == "Cloning app …"
+        await device.respond(sent, "response.block.updated", block_id="n", updates=gone)
+        assert (await page.until("note"))[-1][1]["words"] == ""
+    assert (await world.owner.answer(task["id"]))["reasoning"] == ""
+
+
 async def test_a_page_is_told_when_its_device_goes_and_comes(world: World) -> None:
     async with _page(world) as page:
         device = await world.registered()

@@ -44,6 +44,11 @@ def attachment(number: int) -> str:
     return f"/api/attachments/{number}/executor-download"
 
 
+async def test_a_skill_packed_by_windows_powershell_is_taken(world: World) -> None:
+    skill = await post(world, "/api/skills", zip_of({"s\\SKILL.md": skill_md("s")}))
+    assert skill["name"] == "s"
+
+
 async def test_a_task_carries_what_was_uploaded_in_the_new_shape(world: World) -> None:
     device = await world.registered()
     number = await uploaded(world, "截图 1.png")

@@ -153,6 +153,18 @@ async def test_sessions_are_kept_per_conversation_and_agent(journal: Journal) ->
 # --- what is on disk -----------------------------------------------------------------------------
 
 
+async def test_what_a_door_keeps_with_a_conversation_is_its_newest_word(
+    journal: Journal, path: Path
+) -> None:
+    assert await journal.kept("talk", "profile") is None
+    for number, kept in enumerate(({"profile": "a"}, {"profile": "b"}, {}), start=1):
+        await journal.accept(request(f"run_{number}", reply_to=kept))
+    await journal.accept(request("run_4", conversation_key="other", reply_to={"profile": "c"}))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE runs SET reply_to = '{broken' WHERE run_id = 'run_3'")
+    assert await journal.kept("talk", "profile") == "b"
+
+
 async def test_every_commit_is_on_disk_before_it_counts(journal: Journal) -> None:
     def setting(name: str) -> object:
         return journal._connection().execute(f"PRAGMA {name}").fetchone()[0]

@@ -94,8 +94,11 @@ class Tokens(Credentials):
         self.refusals: list[Credential] = []
         self.settlements: list[str] = []
         self.problem: ExecutorError | None = None
+        self.unavailable: ExecutorError | None = None
 
     async def current(self) -> Credential | None:
+        if self.unavailable is not None:
+            raise self.unavailable
         fresh = [one for one in self.values if one not in self.refusals]
         return next(iter(fresh or self.values), None)
 

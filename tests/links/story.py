@@ -52,7 +52,7 @@ def tell(
     for pause, event in events:
         take(now + pause)
         now += pause
-        encoder.absorb(event)
+        encoder.absorb(event, is_heard=link_is_up)
         take(now)
     sent.extend((now, frame) for frame in encoder.take(now, is_last=True))
     assert encoder.take(now, is_last=True) == []

@@ -21,10 +21,13 @@ _SIGNS = string.ascii_letters + string.digits + "+/"
 
 @pytest.mark.parametrize("seconds", [5.0, 60.0, 300.0])
 @pytest.mark.parametrize("characters", [10_000, 100_000])
-async def test_r_carries_at_most_two_and_a_half_times_the_text_however_slowly_it_is_written(
+async def test_r_carries_little_more_than_the_text_twice_however_slowly_it_is_written(
     characters: int, seconds: float
 ) -> None:
-    """Signs drawn by lot: no text that an agent writes is harder to compress."""
+    """Signs drawn by lot: no text that an agent writes is harder to compress.
+
+    People watch it being written, so a frame that carries ten signs costs what it costs.
+    """
     text = "".join(random.Random(7).choices(_SIGNS, k=characters))
     step = characters // 1_000
     pieces = [text[start : start + step] for start in range(0, characters, step)]
@@ -40,7 +43,7 @@ async def test_r_carries_at_most_two_and_a_half_times_the_text_however_slowly_it
             for _, frame in sent:
                 await connection.call(frame.event, frame.data)
             carried = proxy.bytes_to_target - before
-            assert carried <= 2.5 * characters
+            assert carried <= 2.5 * characters + 30 * len(sent)
             assert carried < wire_bytes(sent)
     finally:
         await connection.close()

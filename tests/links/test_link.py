@@ -119,7 +119,7 @@ async def test_in_p_no_running_is_sent_after_a_cancel_even_if_it_was_waiting_for
     turn = await begin(server, device)
     turn.say("words that wait until the first progress is acknowledged")
     [stream] = device.link._work._streams.values()
-    await server.until(lambda: stream._unsent)
+    await server.until(lambda: stream._encoder.due_at() is not None)
     await server.send("task:cancel", {"task_id": 1, "subtask_id": 2})
     await server.until(lambda: device.executor.table.undelivered)
     server.release()

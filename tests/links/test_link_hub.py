@@ -57,7 +57,7 @@ async def test_the_hub_shows_the_device_and_hears_the_whole_run(
     hub, device = await world(dialect)
     assert device.link.status.dialect == ("R" if dialect == "responses" else "P")
     shown = await hub.until_online()
-    assert (shown["name"], shown["executor_version"]) == ("Linux - test", "9.9")
+    assert (shown["name"], shown["executor_version"]) == ("Linux - test", "9.9-desktop")
     asked = await hub.dispatch("Do it")
     turn = await device.agent.next_turn()
     turn.say("I look.")

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from executor_core.errors import ExecutorError
 from executor_core.hub import wire
 from executor_core.jobs import Jobs
 from executor_core.links.device import Credential, LinkTiming
 from executor_core.links.device import connection as connection_module
 from executor_core.links.device.connection import ConnectFailedError, Connection, LinkLostError
+from executor_core.links.device.link import KEYCHAIN_AGAIN_S
 from executor_core.links.device.supervision import REJECTED_PROBE_S, Failure
-from executor_core.model import LinkState
+from executor_core.model import KEYCHAIN, TWIN, LinkState
 from tests.links.conftest import QUICK, TOKEN, Device, MakeDevice, MakeServer, execute
 from tests.support.clock import JumpingClock
 from tests.support.device_server import BARE_REFUSAL, EMPTY, NEWER_BARE_REFUSAL, SILENCE
@@ -264,6 +266,41 @@ async def test_a_rejected_link_looks_again_after_ten_minutes(
     assert len(server.tokens) == 3
     server.refusal = None
     await advance_until(clock, lambda: device.link.status.state is LinkState.ONLINE)
+
+
+async def test_a_second_home_with_the_same_id_ends_the_pushing_and_is_named(
+    make_server: MakeServer, make_device: MakeDevice
+) -> None:
+    server = await make_server("R")
+    stale = {"error": "Stale device connection"}
+    server.answers["device:heartbeat"] = deque([stale, stale])
+    device = await make_device(server.url)
+    await device.until(LinkState.REJECTED)
+    status = device.link.status
+    assert status.code == TWIN
+    assert "hw-1" in str(status.reason)
+    assert (len(server.tokens), device.tokens.refusals) == (2, [])
+    assert status.next_attempt_in_s is None or status.next_attempt_in_s > 500
+    device.link.try_now()
+    await device.until(LinkState.ONLINE)
+
+
+@pytest.mark.parametrize("code", ["keychain_asking", "keychain_locked"])
+async def test_a_locked_keychain_is_waited_for(
+    make_server: MakeServer, make_device: MakeDevice, clock: JumpingClock, code: str
+) -> None:
+    server = await make_server("R")
+    device = await make_device(server.url, clock=clock, with_link=False)
+    device.tokens.unavailable = ExecutorError(code, reason="x")
+    await device.link.start()
+    for _ in range(3):
+        await advance_until(clock, lambda: device.link.status.code == KEYCHAIN)
+        assert device.link.status.state is LinkState.OFFLINE
+        assert "Unlock" in str(device.link.status.reason)
+        await clock.advance(KEYCHAIN_AGAIN_S)
+    device.tokens.unavailable = None
+    await advance_until(clock, lambda: device.link.status.state is LinkState.ONLINE)
+    assert device.link.status.code is None
 
 
 async def test_a_rejected_link_keeps_its_words_while_the_server_is_away(

@@ -7,22 +7,19 @@ import asyncio
 import pytest
 
 from executor_core.links.device.connection import ConnectFailedError, Connection
-from executor_core.outbound import proxy_for
 
 
-def test_a_proxy_is_used_for_others_and_never_for_this_computer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
-    monkeypatch.setenv("no_proxy", "intern.example.com")
-    assert proxy_for("https://wegent.example.com") == "http://proxy.example.com:3128"
-    assert proxy_for("https://intern.example.com") is None
-    assert proxy_for("https://127.0.0.1:8443") is None
-    assert proxy_for("https://localhost") is None
-
-
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("HTTPS_PROXY", "http://{}"),
+        ("https_proxy", "{}"),
+        ("ALL_PROXY", "http://{}/"),
+        ("all_proxy", "user:word@{}"),
+    ],
+)
 async def test_the_link_to_an_https_server_goes_through_the_proxy(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str, form: str
 ) -> None:
     asked: list[bytes] = []
 
@@ -33,10 +30,21 @@ async def test_the_link_to_an_https_server_goes_through_the_proxy(
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv(name, form.format(f"127.0.0.1:{port}"))
         connection = Connection(lambda _name, _argument: None)
         with pytest.raises(ConnectFailedError):
             await connection.open("https://wegent.invalid", "a-token-of-mine")
         await connection.close()
     assert asked
     assert set(asked) == {b"CONNECT wegent.invalid:443 HTTP/1.1\r\n"}
+
+
+async def test_a_proxy_that_is_not_spoken_is_the_reason_and_nothing_is_left_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:word@127.0.0.1:1080")
+    connection = Connection(lambda _name, _argument: None)
+    with pytest.raises(ConnectFailedError, match=r"ALL_PROXY.*socks5") as caught:
+        await connection.open("https://wegent.invalid", "a-token-of-mine")
+    await connection.close()
+    assert "word" not in caught.value.reason

@@ -13,6 +13,7 @@ from executor_core.links.device.supervision import (
     Failure,
     Supervision,
     after_failure,
+    classify_loss,
     classify_refusal,
     next_delay,
 )
@@ -102,7 +103,41 @@ def test_a_busy_server_is_left_alone_for_thirty_seconds_and_not_by_all_at_once(
         assert waited > RATE_LIMIT_S
 
 
-def test_a_session_of_a_minute_starts_the_back_off_anew() -> None:
-    tired = Supervision(attempts=9, refusals=2)
-    assert after_failure(tired, Failure.LOST, STABLE_S) == Supervision(attempts=1)
+def test_a_link_that_worked_starts_the_back_off_anew_however_often_it_is_lost() -> None:
+    past = Supervision(attempts=9, refusals=2)
+    for _ in range(20):
+        past = after_failure(past, Failure.LOST, STABLE_S)
+        assert past == Supervision(attempts=1)
+        assert delay(past, Failure.LOST) <= 1
+
+
+def test_sessions_that_end_as_soon_as_they_began_count_as_failures() -> None:
+    tired = Supervision(attempts=9)
     assert after_failure(tired, Failure.LOST, STABLE_S - 0.1).attempts == 10
+
+
+@pytest.mark.parametrize(
+    ("story", "is_twin"),
+    [
+        ([(Failure.PUSHED_OUT, 900)], False),
+        ([(Failure.PUSHED_OUT, 900), (Failure.PUSHED_OUT, 30)], True),
+        ([(Failure.PUSHED_OUT, 900), (Failure.UNREACHABLE, 0), (Failure.PUSHED_OUT, 30)], True),
+        ([(Failure.PUSHED_OUT, 900), (Failure.PUSHED_OUT, 61)], False),
+        ([(Failure.PUSHED_OUT, 900), (Failure.LOST, 61), (Failure.PUSHED_OUT, 30)], False),
+        ([(Failure.LOST, 900), (Failure.LOST, 30)], False),
+    ],
+)
+def test_a_second_home_with_our_id_is_known_by_its_second_push(
+    story: list[tuple[Failure, float]], is_twin: bool
+) -> None:
+    past = Supervision()
+    for failure, registered_s in story:
+        past = after_failure(past, failure, registered_s)
+    assert (past.is_twin, past.is_rejected) == (is_twin, is_twin)
+    if is_twin:
+        assert delay(past, Failure.PUSHED_OUT) == REJECTED_PROBE_S
+
+
+def test_a_push_is_told_from_other_losses() -> None:
+    assert classify_loss("Stale device connection") is Failure.PUSHED_OUT
+    assert classify_loss("transport closed") is Failure.LOST

@@ -43,7 +43,8 @@ LEAVES: dict[str, set[str]] = {
     "clock": set(),
     "jobs": set(),
     "loopback": set(),
-    "outbound": {"loopback"},
+    "proxies": {"errors", "loopback"},
+    "outbound": {"proxies"},
     "open_files": set(),
     "resources": set(),
     "unicode": set(),
@@ -57,6 +58,7 @@ WITHOUT: dict[str, set[str]] = {"hub": {"model"}}
 
 FOR_THE_DESKTOP = {
     "__init__", "clock", "control", "errors", "help_pages", "jobs", "model", "resources", "texts",
+    "unicode",
 }  # fmt: skip
 # The one file that puts the window and the executor together.
 START_OF_THE_DESKTOP = {"app", "cli", "config", "desk"}

@@ -19,6 +19,8 @@ from urllib.parse import quote
 import acp
 from acp import schema
 
+from executor_core.jobs import Jobs
+
 SESSION = "session-1"
 
 
@@ -33,6 +35,7 @@ class ScriptedAgent:
     def __init__(self, abilities: list[str]) -> None:
         self._abilities = abilities
         self._stopped = asyncio.Event()
+        self._jobs = Jobs("agent")
         self._client: Any = None  # the library's client is a protocol of 20 methods
 
     def on_connect(self, conn: Any) -> None:
@@ -168,7 +171,8 @@ class ScriptedAgent:
         """Tell all that it was given, and the words in that file, in every way that there is."""
         words = json.loads(Path(file).read_text(encoding="utf-8"))
         everything = [*os.environ.values(), *sys.argv, *words]  # noqa: TID251  what an agent sees
-        for form in (form for word in everything for form in _spellings(word)):
+        forms = [form for word in everything for form in _spellings(word)]
+        for form in [*forms, *(word.encode().hex() for word in words)]:
             half = len(form) // 2
             for part in (form[:half], form[half:] + "\n"):
                 await self._tell(acp.update_agent_message_text(part))
@@ -180,14 +184,19 @@ class ScriptedAgent:
             await self._tell(acp.update_tool_call("call-2", status="completed", content=content))
             print(form, file=sys.stderr, flush=True)
 
+    async def _say_late(self, words: str) -> None:
+        """Say it a moment after the turn is over."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.1, lambda: self._jobs.spawn(self._say(words), "late"))
+
     async def _wait(self) -> None:
         await self._stopped.wait()
 
     async def _stop(self, reason: str) -> str:
         return reason
 
-    async def _fail(self, words: str) -> None:
-        raise acp.RequestError(-32603, f"Internal error: {words}")
+    async def _fail(self, words: str, data: Any = None) -> None:
+        raise acp.RequestError(-32603, f"Internal error: {words}", data)
 
     async def _die(self, code: int) -> None:
         sys.stderr.write("Something broke.\n")

@@ -37,7 +37,6 @@ def agent_host(folder: Path, *programs: Path, **base: str) -> AgentHost:
         folder=folder,
         clock=SystemClock(),
     )
-    host.use_path(path)
     return host
 
 

@@ -30,10 +30,10 @@ EVERYWHERE = (*ENVIRONMENT.values(), TASK, GIT)
 
 
 def spellings(secret: str) -> tuple[str, ...]:
-    """Plain, URL-encoded, in base64, and as the password of a login over HTTP."""
+    """Plain, URL-encoded, in base64, in hex, and as the password of a login over HTTP."""
     raw = secret.encode()
     login = base64.b64encode(b"alice:" + raw).decode()
-    return secret, quote(secret, safe=""), base64.b64encode(raw).decode(), login
+    return secret, quote(secret, safe=""), base64.b64encode(raw).decode(), raw.hex(), login
 
 
 def found_in(text: str, secrets: Iterable[str] = EVERYWHERE) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from executor_core.jobs import Jobs
 from tests.support import canaries
 from tests.support.material_server import MaterialServer
+from tests.support.stored_blocks import StoredBlocks
 
 NAMESPACE = "/local-executor"
 MAX_PACKET_BYTES = 1_000_000
@@ -56,7 +58,9 @@ class DeviceServer:
     """Speaks dialect "R", "P", "both" or "none". Switches may be turned at any time.
 
     `refusal`: refuse connects with this text. `answers`: what to acknowledge an event with, instead
-    of the usual: a value, EMPTY, SILENCE, or a deque of these, one for each time.
+    of the usual: a value, EMPTY, SILENCE, or a deque of these, one for each time. `in_any_order`:
+    handle frames that are in flight together side by side, as the servers of August 2026 do.
+    `blocks`: what becomes of the frames of dialect R.
     """
 
     def __init__(self, dialect: str = "R") -> None:
@@ -68,6 +72,8 @@ class DeviceServer:
         self.materials = MaterialServer()
         self.port = 0
         self.root_status = 200
+        self.in_any_order: random.Random | None = None
+        self.blocks = StoredBlocks()
         self._registered: dict[str, str] = {}
 
     # --- life ------------------------------------------------------------------------------
@@ -179,9 +185,9 @@ class DeviceServer:
         )
         return seen[count - 1]
 
-    async def until_ended(self, subtask_id: int, count: int = 1) -> Seen:
+    async def until_ended(self, subtask_id: int, count: int = 1, limit_s: float = 10) -> Seen:
         seen: list[Seen] = await self.until(
-            lambda: found if len(found := self.terminals(subtask_id)) >= count else None
+            lambda: found if len(found := self.terminals(subtask_id)) >= count else None, limit_s
         )
         return seen[count - 1]
 
@@ -227,11 +233,20 @@ class DeviceServer:
             answer = answer.popleft() if answer else self._usual
         if answer is SILENCE:
             await self._released.wait()
+        if data and event.startswith("response."):
+            await self._wait_in_line()
+            self.blocks.take(event, data)
         if answer is EMPTY or answer is SILENCE:
             return None
         return self._usual_answer(event, data, sid) if answer is self._usual else answer
 
     _usual = object()
+
+    async def _wait_in_line(self) -> None:
+        """For the database, which answers whom it likes first."""
+        if self.in_any_order is not None:
+            for _ in range(self.in_any_order.randrange(60)):
+                await asyncio.sleep(0)
 
     def _usual_answer(self, event: str, data: Any, sid: str) -> Json | None:
         if event == "device:register":

@@ -171,6 +171,7 @@ class Office:
         self.link = StillLink()
         self.leaving = asyncio.Event()
         self.reloads = 0
+        self.shells_asked = 0
         self.api_json = folder / "api.json"
         self._journal = Journal(folder / "journal.db", clock)
         self.executor = Executor(
@@ -194,9 +195,13 @@ class Office:
             reload_credentials=self._reload,
             console=lambda: None,
             measure=dict,
+            ask_login_shell=self._ask_login_shell,
             clock=clock,
         )
         self._undo = AsyncExitStack()
+
+    async def _ask_login_shell(self) -> None:
+        self.shells_asked += 1
 
     async def _reload(self) -> None:
         self.reloads += 1

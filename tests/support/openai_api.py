@@ -60,12 +60,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """An HTTP error in the API's own shape. `retry_after` is in seconds."""
+    """An HTTP error in the API's own shape. `retry_after` is in seconds.
+
+    `resets_at` (seconds since 1970) makes it a limit of the account that is used up until then.
+    """
 
     status: int
     message: str = "scripted failure"
     code: str | None = None
     retry_after: int | None = None
+    resets_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,23 @@ class StreamFailure:
 
 @dataclass(frozen=True)
 class Cut:
-    """The beginning of an answer, and then the connection is gone."""
+    """The beginning of an answer, and then the connection is gone.
+
+    `half` are words of a message behind the blocks that is never finished.
+    """
 
     blocks: tuple[Block, ...] = ()
+    half: str = ""
 
 
-Turn: TypeAlias = Reply | Failure | StreamFailure | Garbage | Cut | Hang
+@dataclass(frozen=True)
+class Stall:
+    """The beginning of an answer, and then nothing more; the connection stays."""
+
+    half: str
+
+
+Turn: TypeAlias = Reply | Failure | StreamFailure | Garbage | Cut | Stall | Hang
 
 
 def say(*parts: str | Gate) -> Reply:
@@ -202,9 +217,15 @@ class OpenAiApi(ScriptedApi[ResponsesRequest, Turn]):
                 error = {"code": code, "message": message}
                 failed = {"id": f"resp_{number:04}", "status": "failed", "error": error}
                 await _write(response, "response.failed", response=failed)
-            case Cut(blocks=blocks):
+            case Cut(blocks=blocks, half=half):
                 await _write_blocks(response, number, blocks)
+                if half:
+                    await _write_half(response, number, half)
                 hang_up(http)
+            case Stall(half=half):
+                await _write(response, "response.created", response={"id": f"resp_{number:04}"})
+                await _write_half(response, number, half)
+                await asyncio.Event().wait()
             case Reply():
                 await _write_blocks(response, number, turn.blocks)
                 await _write_end(response, number, turn)
@@ -220,8 +241,13 @@ def _failure(turn: Failure) -> web.Response:
     kind = ERROR_TYPES.get(turn.status, "server_error")
     if 400 <= turn.status < 500 and turn.status not in ERROR_TYPES:
         kind = "invalid_request_error"
-    error = {"message": turn.message, "type": kind, "param": None, "code": turn.code}
+    error: dict[str, Any] = {"message": turn.message, "type": kind, "param": None}
+    error["code"] = turn.code
     headers = {} if turn.retry_after is None else {"retry-after": str(turn.retry_after)}
+    if turn.resets_at is not None:
+        error |= {"type": "usage_limit_reached", "plan_type": "plus", "resets_at": turn.resets_at}
+        limit = {"used-percent": 100, "window-minutes": 300, "reset-at": turn.resets_at}
+        headers |= {f"x-codex-primary-{name}": str(value) for name, value in limit.items()}
     return web.json_response({"error": error}, status=turn.status, headers=headers)
 
 
@@ -254,6 +280,14 @@ async def _write_blocks(
                 kind = "response.reasoning_summary_text.delta"
                 await _write(response, kind, **place, summary_index=0, delta=text)
         await _write(response, "response.output_item.done", output_index=index, item=whole)
+
+
+async def _write_half(response: web.StreamResponse, number: int, words: str) -> None:
+    """The beginning of a message."""
+    place = {"item_id": f"half_{number:04}", "output_index": 0}
+    empty = {"type": "message", "id": place["item_id"], "role": "assistant", "content": []}
+    await _write(response, "response.output_item.added", output_index=0, item=empty)
+    await _write(response, "response.output_text.delta", **place, content_index=0, delta=words)
 
 
 async def _write_end(response: web.StreamResponse, number: int, reply: Reply) -> None:

@@ -70,7 +70,6 @@ def agent_host(folder: Path, program: Path | None = None, **base: str) -> AgentH
         folder=folder,
         clock=SystemClock(),
     )
-    host.use_path(path)
     return host
 
 
@@ -187,6 +186,11 @@ def cases() -> dict[str, Case]:
         "empty_body": Case(lambda _: Garbage()),
         "malformed_body": Case(lambda _: Garbage("data: {not json\n\n")),
         "cut_connection": Case([Cut((Text("half"),)), say("Whole.")]),
+        "half_answer": Case([Cut(half="Half of "), say("Whole.")]),
+        "half_answers": Case(lambda _: Cut((Text("First."),), half="Half of ")),
+        "error_limit": Case([Failure(429, resets_at=4_102_444_800)]),
+        "error_policy": Case([StreamFailure("cyber_policy", "Not that.")]),
+        "error_spoilt": Case([Failure(400, "messages.3: could not process image")]),
         "output_limit": Case([Reply((Text("half"),), incomplete="max_output_tokens")]),
     }
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from executor_core.agents.agent import Assignment
-from executor_core.agents.opencode import OpenCode, OpenCodeDialogue
+from executor_core.agents.opencode import OpenCode
+from executor_core.agents.opencode_dialogue import OpenCodeDialogue
 from executor_core.model import AgentEvent, ModelConfig
 from tests.support.agent_stage import agent_host, assignment, running
 from tests.support.chat_api import Script, chat_api

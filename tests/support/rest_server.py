@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
+import socketio
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from msgspec import Struct
+from socketio.exceptions import ConnectionRefusedError as Refused
+
+from executor_core.jobs import Jobs
 
 
 class Asked(Struct, frozen=True):
@@ -29,9 +36,24 @@ class RestServer:
             "GET /": (200, {"name": "Wegent", "version": "1.0.0", "api_prefix": "/api"})
         }
         self.asked: list[Asked] = []
+        self.has_sockets = False
+        self.refusal: str | None = None
+        """Why a socket is refused."""
+        self.connected: list[str] = []
+        """The tokens that sockets came with."""
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
+        app = web.Application(middlewares=[self._without_sockets])
+        self._jobs = Jobs("rest server")
+        self._sockets = socketio.AsyncServer(async_mode="aiohttp", transports=["websocket"])
+
+        def spawn(work: Any, *args: Any, **named: Any) -> asyncio.Task[Any]:
+            return self._jobs.spawn(work(*args, **named), "socket")
+
+        self._sockets.eio.start_background_task = spawn
+        self._sockets.on("connect", self._connect, namespace="/chat")
+        self._sockets.on("connect", self._connect, namespace="/local-executor")
+        self._sockets.attach(app)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -40,8 +62,33 @@ class RestServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._sockets.shutdown()
         await self._runner.cleanup()
+        await self._jobs.close()
         await asyncio.sleep(0)
+
+    @web.middleware
+    async def _without_sockets(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_socket = request.path.startswith("/socket.io")
+        return await (self._answer if is_socket and not self.has_sockets else handler)(request)
+
+    @asynccontextmanager
+    async def with_chat(self, ack: Any) -> AsyncIterator[list[Any]]:
+        """Answers `chat:send` of web pages so; what they say."""
+        told: list[Any] = []
+
+        async def send(_sid: str, data: Any) -> Any:
+            told.append(data)
+            return ack
+
+        self.has_sockets = True
+        self._sockets.on("chat:send", send, namespace="/chat")
+        yield told
+
+    async def _connect(self, _sid: str, _environ: Any, auth: Any = None) -> None:
+        self.connected.append(auth["token"])
+        if self.refusal is not None:
+            raise Refused(self.refusal)
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.json() if request.can_read_body else None

@@ -17,13 +17,17 @@ def needs_secret_service() -> None:
 class SecretService(PrivateSession):
     """A session with a keyring, or still without one."""
 
-    def start_keyring(self, password: str | None) -> None:
+    def start_keyring(self, password: str | None, *more: str) -> None:
         """The keyring, unlocked with `password`; None leaves it locked."""
-        argv = ["gnome-keyring-daemon", "--foreground", "--components=secrets"]
+        argv = ["gnome-keyring-daemon", "--foreground", "--components=secrets", *more]
         if password is not None:
             argv.append("--unlock")
         # It prints its environment as soon as it can be used.
         self.start_ready(*argv, answer="" if password is None else f"{password}\n")
+
+    def unlock(self, password: str) -> None:
+        """As at the login of its user: an unlocked one takes the place of the one that runs."""
+        self.start_keyring(password, "--replace")
 
 
 @contextlib.contextmanager

@@ -142,7 +142,11 @@ def delta(words: str) -> bytes:
 
 
 def _spellings(word: str) -> list[str]:
-    return [word, base64.b64encode(word.encode()).decode(), quote(word, safe="")]
+    return [
+        word,
+        base64.b64encode(word.encode()).decode(),
+        quote(word, safe=""),
+    ]
 
 
 class _Turn:
@@ -220,8 +224,9 @@ class _Turn:
             signal.signal(number, signal.SIG_IGN)
 
     def _reveal(self, file: str) -> None:
-        words = [*self._given, *json.loads(Path(file).read_text())]
-        forms = [form for word in words for form in _spellings(word)]
+        told = json.loads(Path(file).read_text())
+        forms = [form for word in (*self._given, *told) for form in _spellings(word)]
+        forms += [word.encode().hex() for word in told]
         for form in forms:
             self._say(form[: len(form) // 2], form[len(form) // 2 :] + "\n")
         for form in forms:

@@ -82,6 +82,19 @@ async def test_a_hundred_wrong_passwords_are_slowed_and_time_heals(
     assert await refusal(users, OWNER, "wrong") == "login_failed"
 
 
+async def test_who_guesses_slows_nobody_from_elsewhere_and_nobody_with_a_token(
+    users: Users,
+) -> None:
+    for _ in range(30):
+        with pytest.raises(ExecutorError):
+            await users.login(OWNER, "wrong", address="10.0.0.1")
+    with pytest.raises(ExecutorError) as slowed:
+        await users.login(OWNER, PASSWORD, address="10.0.0.1")
+    assert slowed.value.code == "login_slowed"
+    await users.login(OWNER, PASSWORD, address="10.0.0.2")
+    await users.login(OWNER, PASSWORD, address="10.0.0.1", is_known=True)
+
+
 async def test_the_wait_grows_to_a_minute(users: Users, clock: JumpingClock) -> None:
     for _ in range(5):
         await refusal(users, OWNER, "wrong")

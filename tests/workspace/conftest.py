@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pytest
 from executor_core.agents import AgentHost
 from executor_core.clock import SystemClock
 from executor_core.config.redaction import Redactor
-from executor_core.workspace import Cloner, GitAccess, Workspaces
-from tests.support.git_server import GitServer, git_server
+from executor_core.workspace import Cloner, GitAccess, Recorder, Workspaces
+from tests.support.git_server import GIT, GitServer, git_server
 from tests.support.home import outer_environment
+from tests.workspace.changes import FILES, SECRET, Recorded, write
 
 KEY, IV = "12345678901234567890123456789012", "1234567890123456"
 
@@ -53,7 +56,6 @@ def host(tmp_path: Path, home: Path) -> AgentHost:
         folder=tmp_path,
         clock=SystemClock(),
     )
-    made.use_path(path)
     return made
 
 
@@ -76,3 +78,45 @@ def access(redactor: Redactor) -> GitAccess:
 @pytest.fixture
 def workspaces(root: Path, host: AgentHost, access: GitAccess) -> Workspaces:
     return Workspaces(root, (), Cloner(host, access))
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit, made once and copied often."""
+    folder = tmp_path_factory.mktemp("committed") / "app"
+    folder.mkdir()
+    write(folder, FILES)
+    for arguments in (
+        ("init", "-q", "-b", "main"),
+        ("add", "-A"),
+        ("commit", "-q", "-m", "first"),
+    ):
+        subprocess.run([*GIT, *arguments], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def app(committed: Path, tmp_path: Path) -> Path:
+    """The repository of a person."""
+    shutil.copytree(committed, tmp_path / "projects" / "app", symlinks=True)
+    return tmp_path / "projects" / "app"
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "run_1"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def recorder(host: AgentHost, home: Path, redactor: Redactor) -> Recorder:
+    redactor.register(SECRET)
+    return Recorder(
+        host, lambda data: redactor.hide(text := data.decode(errors="replace")) != text, [home]
+    )
+
+
+@pytest.fixture
+def recorded(recorder: Recorder, app: Path, run_folder: Path) -> Recorded:
+    return Recorded(recorder, app, run_folder)

@@ -7,6 +7,7 @@ import io
 import stat
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,55 @@ def test_a_damaged_archive_is_refused_or_unpacked_and_nothing_else(
     with contextlib.suppress(Unusable):
         unpack(bytes(packed), target)
     assert sorted(path.name for path in target.parent.iterdir()) == ["skill.zip", "target"]
+
+
+# --- archives from Windows ---------------------------------------------------------------------
+
+
+def from_windows(files: dict[bytes, str], *, extra: dict[bytes, bytes] | None = None) -> bytes:
+    """An archive whose entries have these raw names, of which it says nothing."""
+    packed = io.BytesIO()
+    stand_ins = {f"{number}".rjust(len(raw), "x"): raw for number, raw in enumerate(files)}
+    with zipfile.ZipFile(packed, "w") as archive:
+        for stand_in, raw in stand_ins.items():
+            entry = zipfile.ZipInfo(stand_in)
+            entry.create_system = 0
+            entry.extra = (extra or {}).get(raw, b"")
+            archive.writestr(entry, files[raw])
+    data = packed.getvalue()
+    for stand_in, raw in stand_ins.items():
+        data = data.replace(stand_in.encode(), raw)
+    return data
+
+
+def test_names_parted_by_backslashes_are_paths(target: Path) -> None:
+    files = {b"s\\SKILL.md": MD, b"s\\scripts\\run.py": "x", b"s\\empty\\": ""}
+    assert unpack(from_windows(files), target) == ["SKILL.md", "scripts/run.py"]
+
+
+@pytest.mark.parametrize("name", [b"s\\..\\..\\evil", b"\\evil", b"C:\\evil", b"s\\.git\\evil"])
+def test_backslashes_lead_nowhere_else_either(name: bytes, target: Path) -> None:
+    with pytest.raises(Unusable, match="not safe"):
+        unpack(from_windows({b"s\\SKILL.md": MD, name: "evil"}), target)
+    assert [path for path in target.parent.parent.rglob("*") if "evil" in path.name] == []
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-8"])
+@pytest.mark.parametrize("name", ["参考.md", "誠実/诚.md"])  # one of them holds the byte of "\\"
+def test_names_of_a_chinese_computer_are_readable(name: str, encoding: str, target: Path) -> None:
+    files = {b"s/SKILL.md": MD, f"s/{name}".encode(encoding): "x"}
+    assert unpack(from_windows(files), target) == ["SKILL.md", name]
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_a_name_beside_in_unicode_counts_unless_the_entry_was_renamed_since(
+    is_renamed: bool, target: Path
+) -> None:
+    raw = "мир.md".encode("cp866")
+    field = struct.pack("<BL", 1, zlib.crc32(b"old.md" if is_renamed else raw)) + "мир.md".encode()
+    extra = {raw: struct.pack("<HH", 0x7075, len(field)) + field}
+    found = unpack(from_windows({b"SKILL.md": MD, raw: "x"}, extra=extra), target)
+    assert ("мир.md" in found) is not is_renamed
 
 
 # --- names -------------------------------------------------------------------------------------

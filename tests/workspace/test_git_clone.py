@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from executor_core.agents import AgentHost
 from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
-from executor_core.model import GitAuthor, GitClone, GitCredential, Notice
+from executor_core.model import Folder, GitAuthor, GitClone, GitCredential, Notice
+from executor_core.process import Login
 from executor_core.workspace import Cloner, GitAccess, Workspaces, clone
 from tests.process.children import told_by
 from tests.support.git_server import GitServer, git, git_server
@@ -259,7 +260,7 @@ async def test_a_link_in_place_of_the_repository_is_not_followed(
 
 
 async def test_without_git_the_user_is_told(host: AgentHost, root: Path, access: GitAccess) -> None:
-    host.use_path("")
+    host.use_login(Login(""))
     workspaces = Workspaces(root, (), Cloner(host, access))
     error = await failure(workspaces, GitClone(task_folder="1", url="https://example.com/a.git"))
     assert error.code == "git_missing"
@@ -328,12 +329,51 @@ async def test_a_clone_has_a_time_limit(
 async def test_what_a_crashed_clone_left_is_removed(
     server: GitServer, workspaces: Workspaces, root: Path, tmp_path: Path
 ) -> None:
-    (root / "1" / ".clone-0011").mkdir(parents=True)
-    (root / "1" / ".clone-0011" / "half").write_text("x")
-    (root / "1" / ".clone-link").symlink_to(tmp_path)
+    left = root / "1" / ".clone-0011223344556677"
+    left.mkdir(parents=True)
+    (left / "half").write_text("x")
+    left.with_name(".clone-8899aabbccddeeff").symlink_to(tmp_path)
     await workspaces.prepare(GitClone(task_folder="1", url=await server.add("open")))
     assert left_in(root / "1") == ["open"]
     assert tmp_path.exists()
+
+
+async def test_a_repository_is_cloned_into_the_folder_that_the_task_names(
+    server: GitServer, host: AgentHost, access: GitAccess, root: Path, tmp_path: Path
+) -> None:
+    trusted = tmp_path / "my work"
+    trusted.mkdir()
+    workspaces = Workspaces(root, (trusted,), Cloner(host, access))
+    place = trusted / "项目" / "app"
+    wanted = GitClone(task_folder="1", url=await server.add("open"), place=str(place))
+    assert await workspaces.prepare(wanted) == place
+    (place / "mine").write_text("x")
+    assert await workspaces.prepare(wanted) == place
+    assert (place / "mine").exists()
+    assert left_in(place.parent) == ["app"]
+    assert workspaces.directory_key(wanted) == workspaces.directory_key(Folder(path=str(place)))
+
+
+async def test_a_folder_that_the_task_names_keeps_its_files_and_must_be_trusted(
+    server: GitServer, host: AgentHost, access: GitAccess, root: Path, tmp_path: Path
+) -> None:
+    url = await server.add("open")
+    taken, beyond = root / "taken", tmp_path / "beyond"
+    taken.mkdir()
+    (taken / "mine").write_text("x")
+    workspaces = Workspaces(root, (), Cloner(host, access))
+    for place, code in ((taken, "git_folder_taken"), (beyond, "folder_not_trusted")):
+        wanted = GitClone(task_folder="1", url=url, place=str(place))
+        assert (await failure(workspaces, wanted)).code == code
+    assert not beyond.exists()
+    assert "config.toml" in (await failure(workspaces, wanted)).info.hint
+
+
+async def test_tasks_of_a_project_share_its_folder(
+    server: GitServer, workspaces: Workspaces, root: Path
+) -> None:
+    wanted = GitClone(task_folder="projects/12", url=await server.add("open"))
+    assert await workspaces.prepare(wanted) == root / "projects" / "12" / "open"
 
 
 # --- the token -------------------------------------------------------------------------------
@@ -450,7 +490,7 @@ async def test_nothing_that_an_earlier_agent_left_around_a_clone_is_run(
     assert not proof.exists()
 
 
-async def test_hooks_and_helpers_of_the_users_settings_are_not_run(
+async def test_hooks_and_filters_of_the_users_settings_are_not_run(
     server: GitServer, workspaces: Workspaces, home: Path, tmp_path: Path
 ) -> None:
     proof = tmp_path / "proof"
@@ -461,7 +501,6 @@ async def test_hooks_and_helpers_of_the_users_settings_are_not_run(
     for name, value in {
         "core.hooksPath": str(hook.parent),
         "core.askPass": str(hook),
-        "credential.helper": f"!touch {proof} #",
         "filter.lfs.smudge": f"touch {proof}; cat",
         "filter.lfs.required": "true",
     }.items():
@@ -473,19 +512,3 @@ async def test_hooks_and_helpers_of_the_users_settings_are_not_run(
     assert (folder / "a.bin").read_bytes() == b"pointer"
     await failure(workspaces, GitClone(task_folder="2", url=await server.add("shut", token=CANARY)))
     assert not proof.exists()
-
-
-async def test_submodules_are_not_fetched(
-    server: GitServer, workspaces: Workspaces, tmp_path: Path
-) -> None:
-    inner = await server.add("inner")
-    outer = await server.add("outer")
-    work = tmp_path / "work"
-    await git(tmp_path, "clone", "-q", outer, str(work))
-    await git(work, "submodule", "add", "-q", inner, "part")
-    await git(work, "commit", "-q", "-m", "with a submodule")
-    await git(work, "push", "-q", "origin", "main")
-    server.requests.clear()
-    folder = await workspaces.prepare(GitClone(task_folder="1", url=outer))
-    assert list((folder / "part").iterdir()) == []
-    assert not [request for request in server.requests if request.path.startswith("inner")]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from executor_core.agents import AgentHost
-from executor_core.config.redaction import Redactor
 from executor_core.errors import ExecutorError
-from executor_core.model import Artifact
+from executor_core.model import Notice
 from executor_core.workspace import (
     FileStatus,
     Recorder,
@@ -23,142 +19,22 @@ from executor_core.workspace import (
     keep,
     patches,
     read_changes,
+    records,
     snapshots,
     undo,
 )
-from tests.support.git_server import GIT, git
+from tests.support.git_server import git
+from tests.workspace.changes import (
+    FILES,
+    SECRET,
+    Recorded,
+    change_everything,
+    inside,
+    tree_of,
+    write,
+)
 
 pytestmark = pytest.mark.slow
-
-SECRET = "canary-0badc0ffee-secret"
-FILES = {
-    "README.md": b"# Hello\n\none\ntwo\nthree\n",
-    "src/app.py": b"print('hello')\n" * 20,
-    "src/gone.txt": b"soon gone\n",
-    "crlf.txt": b"one\r\ntwo\r\n",
-    "tail.txt": b"no newline at the end",
-    "logo.bin": bytes(range(256)),
-    ".gitignore": b".env\n*.o\nbuild/\n",
-}
-
-
-def tree_of(folder: Path) -> dict[str, object]:
-    """Everything below a folder but git's own: bytes, targets of links, whether it is a program."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if name.split("/")[0] == ".git":
-            continue
-        if path.is_symlink():
-            found[name] = os.readlink(path)
-        elif path.is_file():
-            found[name] = (path.read_bytes(), bool(path.stat().st_mode & 0o100))
-    return found
-
-
-def inside(git_dir: Path) -> dict[str, bytes]:
-    """Every file of a repository's own."""
-    return {
-        str(path.relative_to(git_dir)): path.read_bytes()
-        for path in git_dir.rglob("*")
-        if path.is_file()
-    }
-
-
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
-@pytest.fixture(scope="session")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one commit, made once and copied often."""
-    folder = tmp_path_factory.mktemp("committed") / "app"
-    folder.mkdir()
-    write(folder, FILES)
-    for arguments in (
-        ("init", "-q", "-b", "main"),
-        ("add", "-A"),
-        ("commit", "-q", "-m", "first"),
-    ):
-        subprocess.run([*GIT, *arguments], cwd=folder, check=True)
-    return folder
-
-
-@pytest.fixture
-def app(committed: Path, tmp_path: Path) -> Path:
-    """The repository of a person."""
-    shutil.copytree(committed, tmp_path / "projects" / "app", symlinks=True)
-    return tmp_path / "projects" / "app"
-
-
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "runs" / "run_1"
-    folder.mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def recorder(host: AgentHost, home: Path, redactor: Redactor) -> Recorder:
-    redactor.register(SECRET)
-    return Recorder(
-        host, lambda data: redactor.hide(text := data.decode(errors="replace")) != text, [home]
-    )
-
-
-Change = Callable[[], object]
-
-
-@pytest.fixture
-def recorded(recorder: Recorder, app: Path, run_folder: Path) -> Recorded:
-    return Recorded(recorder, app, run_folder)
-
-
-class Recorded:
-    """`await recorded(change)` is a run that makes this change; what it left as artifacts."""
-
-    def __init__(self, recorder: Recorder, folder: Path, run_folder: Path) -> None:
-        self.recorder = recorder
-        self.folder = folder
-        self.run_folder = run_folder
-
-    async def __call__(self, change: Change) -> tuple[Artifact, ...]:
-        begun = await self.recorder.begin(self.folder, self.run_folder)
-        assert begun is not None
-        done = change()
-        if asyncio.iscoroutine(done):
-            await done
-        return await self.recorder.finish(begun)
-
-    @property
-    def changes(self) -> RunChanges:
-        return read_changes(self.run_folder)
-
-    @property
-    def statuses(self) -> dict[str, FileStatus]:
-        return {file.path: file.status for file in self.changes.files}
-
-
-def change_everything(folder: Path) -> None:
-    write(
-        folder,
-        {
-            "README.md": b"# Hello\n\none\nTWO\nthree\n",
-            "crlf.txt": b"one\r\nTWO\r\n",
-            "tail.txt": b"still no newline at the end",
-            "logo.bin": bytes(reversed(range(256))),
-            'new/ä é \t"q".txt': "你好\n".encode(),
-            "empty.txt": b"",
-        },
-    )
-    (folder / "src/gone.txt").unlink()
-    (folder / "src/app.py").rename(folder / "src/main.py")
-    (folder / "link").symlink_to("README.md")
-    (folder / "run.sh").write_text("#!/bin/sh\n")
-    (folder / "run.sh").chmod(0o755)
-
 
 # --- the record ----------------------------------------------------------------------------------
 
@@ -384,18 +260,47 @@ async def test_big_files_are_left_out_by_name(
     }
 
 
-async def test_of_too_many_files_there_is_no_record_and_the_log_says_so(
-    recorder: Recorder,
-    app: Path,
-    run_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+async def test_of_too_many_files_the_fullest_new_folders_are_left_out_by_name(
+    recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "MAX_FILES", 3)
-    write(app, {f"{number}.txt": b"" for number in range(4)})
-    assert await recorder.begin(app, run_folder) is None
-    assert list(run_folder.iterdir()) == []
-    assert "more than 3" in caplog.text
+
+    def work() -> None:
+        write(app, {f"node_modules/{number}/a.js": b"" for number in range(9)})
+        write(app, {"new/1.txt": b"1", "new/2.txt": b"2", "README.md": b"changed"})
+
+    await recorded(work)
+    assert set(recorded.statuses) == {"new/1.txt", "new/2.txt", "README.md"}
+    assert recorded.left_out == {"node_modules/": "too_many"}
+    assert [notice.code for notice in recorded.told] == ["changes_left_out"]
+    assert "node_modules/ (too many new files)" in recorded.told[0].text
+
+
+async def test_of_too_many_files_in_one_old_folder_the_last_are_left_out_by_name(
+    recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_FILES", 3)
+
+    def work() -> None:
+        write(app, {f"src/{number}.txt": b"" for number in range(4)} | {"README.md": b"changed"})
+
+    await recorded(work)
+    assert set(recorded.statuses) == {"README.md", "src/0.txt", "src/1.txt"}
+    assert recorded.left_out == {"src/2.txt": "too_many", "src/3.txt": "too_many"}
+
+
+async def test_what_is_more_than_anybody_looks_at_is_left_out_in_whole_folders(
+    recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_FILES", 3)
+    monkeypatch.setattr(snapshots, "MAX_SEEN", 6)
+    write(app, {f"a/{number}": b"" for number in range(9)} | {"z.txt": b""})
+
+    def work() -> None:
+        write(app, {"a/new": b"", "README.md": b"changed"})
+
+    await recorded(work)
+    assert set(recorded.statuses) == {"README.md"}
 
 
 async def test_a_patch_over_the_bound_is_not_kept_but_its_files_are_listed(
@@ -411,7 +316,7 @@ async def test_a_patch_over_the_bound_is_not_kept_but_its_files_are_listed(
 async def test_a_long_patch_is_shown_up_to_a_whole_line(
     recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patches, "SHOWN_BYTES", 300)
+    monkeypatch.setattr(records, "SHOWN_BYTES", 300)
     await recorded(lambda: change_everything(app))
     assert recorded.changes.is_cut
     assert 0 < len(recorded.changes.patch) <= 300
@@ -448,24 +353,36 @@ async def test_nothing_that_a_hostile_repository_names_is_run(
     assert not (tmp_path / "sprung").exists()
 
 
-async def test_a_broken_repository_costs_the_record_and_nothing_else(
-    recorder: Recorder, app: Path, run_folder: Path, caplog: pytest.LogCaptureFixture
+async def test_a_broken_repository_costs_the_record_and_a_notice(
+    recorder: Recorder,
+    app: Path,
+    host: AgentHost,
+    run_folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (app / ".git" / "index").write_bytes(b"nonsense")
-    assert await recorder.begin(app, run_folder) is None
-    assert list(run_folder.iterdir()) == []
+    told: list[Notice] = []
+    begun = await recorder.begin(app, run_folder, told.append)
+    assert begun is not None
+    assert await recorder.finish(begun) == ()
+    assert [notice.code for notice in told] == ["changes_unrecorded"]
+    assert read_changes(run_folder).unrecorded in told[0].text
     assert "not recorded" in caplog.text
+    for work in (undo(host, run_folder), keep(host, run_folder, "b")):
+        with pytest.raises(ExecutorError) as caught:
+            await work
+        assert caught.value.code == "changes_unrecorded"
 
 
 async def test_a_repository_that_disappears_costs_the_record_and_nothing_else(
     recorded: Recorded, app: Path, run_folder: Path
 ) -> None:
     assert await recorded(lambda: shutil.rmtree(app)) == ()
-    assert list(run_folder.iterdir()) == []
+    assert [path.name for path in run_folder.iterdir()] == ["changes.unrecorded"]
 
 
 @pytest.mark.parametrize("look", ["first_snapshot", "next_snapshot"])
-async def test_a_record_that_is_cut_off_leaves_nothing(
+async def test_a_record_that_is_cut_off_leaves_the_reason_alone(
     recorded: Recorded, run_folder: Path, monkeypatch: pytest.MonkeyPatch, look: str
 ) -> None:
     snapshot, looked = getattr(patches, look), asyncio.Event()
@@ -481,7 +398,8 @@ async def test_a_record_that_is_cut_off_leaves_nothing(
     recording.cancel()
     with pytest.raises(asyncio.CancelledError):
         await recording
-    assert list(run_folder.iterdir()) == []
+    assert [path.name for path in run_folder.iterdir()] == ["changes.unrecorded"]
+    assert "ended before" in recorded.changes.unrecorded
 
 
 async def test_the_users_line_endings_and_ignored_files_count(
@@ -510,32 +428,10 @@ async def test_undo_puts_everything_back_and_leaves_the_rest(
 
     changes = await undo(host, recorded.run_folder)
 
-    assert changes.is_undone
-    assert len(changes.files) == 10
+    assert recorded.changes.is_undone
+    assert len(changes.files) == 11  # the old and the new name of one
     (app / "later.txt").unlink()
     assert tree_of(app) == before
-
-
-@pytest.mark.parametrize(
-    "touch",
-    [
-        pytest.param(lambda app: (app / "README.md").write_text("mine now\n"), id="changed"),
-        pytest.param(lambda app: (app / "empty.txt").unlink(), id="deleted"),
-        pytest.param(lambda app: (app / "src/gone.txt").write_text("again"), id="made again"),
-        pytest.param(lambda app: (app / "src/app.py").write_text("again"), id="old name"),
-    ],
-)
-async def test_undo_refuses_and_changes_nothing_when_a_file_was_touched_since(
-    recorded: Recorded, app: Path, host: AgentHost, touch: Callable[[Path], object]
-) -> None:
-    await recorded(lambda: change_everything(app))
-    touch(app)
-    now = tree_of(app)
-    with pytest.raises(ExecutorError) as caught:
-        await undo(host, recorded.run_folder)
-    assert caught.value.code == "changes_touched"
-    assert tree_of(app) == now
-    assert not recorded.changes.is_undone
 
 
 async def test_undo_works_once(recorded: Recorded, app: Path, host: AgentHost) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from executor_core.model import (
     Attachment,
+    Image,
     Materials,
     Notice,
     RunRequest,
@@ -47,6 +48,7 @@ class Bench:
         self.project = tmp_path / "project"
         self.project.mkdir()
         self.notices: list[Notice] = []
+        self.images: tuple[Image, ...] = ()
         self.stop = asyncio.Event()
         self.workspaces = self.make(clears_cache=False)
 
@@ -102,8 +104,9 @@ class Bench:
             is_follow_up=is_follow_up,
             emit=self.notices.append,
             stop=self.stop,
-        ) as prompt:
-            yield prompt
+        ) as told:
+            self.images = told.images
+            yield told.prompt
 
     @property
     def attachments(self) -> Path:
@@ -138,8 +141,7 @@ async def test_an_attachment_lies_beside_the_work_and_the_prompt_names_it(bench:
     async with bench.supplied(request) as prompt:
         path = bench.attachments / "trace.png"
         assert path.read_bytes() == b"trace"
-        assert prompt.startswith(f"See {path}.\n\n<attachment>")
-        assert f"- trace.png (image/png, 5 bytes): {path}" in prompt
+        assert prompt == f"See [Attachment downloaded to: {path}]."
     assert bench.shop.tokens == {f"Bearer {TOKEN}"}
     assert bench.problems() == []
     if os.name == "posix":
@@ -153,13 +155,79 @@ async def test_a_failed_attachment_is_said_to_the_agent_and_the_person(bench: Be
         attachments=(file(1), file(2, "b.txt"), file(3, "c.txt")),
     )
     async with bench.supplied(request) as prompt:
-        assert "[attachment b.txt is unavailable: the server does not have it]" in prompt
-        assert "[attachment 77 is unavailable]" in prompt
+        assert "[Attachment b.txt is unavailable: the server does not have it]" in prompt
+        assert "[Attachment 77 is unavailable]" in prompt
+        listed = prompt.partition("<attachment>")[2].split()
+        assert "a.txt" in listed
+        assert "c.txt" in listed
+        assert "b.txt" not in listed
         assert (bench.attachments / "a.txt").exists()
     assert [("b.txt" in one, "c.txt" in one) for one in bench.problems()] == [
         (True, False),
         (False, True),
     ]
+
+
+def header(number: int, name: str, label: str = "File Path(already in sandbox)") -> str:
+    """What a server of 2026 puts before the text of an attachment."""
+    place = f"/home/user/7:executor:attachments/8/{name}"
+    return f"[Attachment: {name} | ID: {number} | Type: text/plain | Size: 1 B | {label}: {place}]"
+
+
+async def test_the_paths_of_a_container_become_those_of_this_computer(bench: Bench) -> None:
+    bench.shop.files |= {1: b"one", 2: b"two", 3: 403}
+    names = ("报告 [v2].txt", "报告 [v2].txt", "c.txt")
+    request = bench.request(
+        prompt=f"{header(1, names[0])}\n{header(2, names[1], 'File Path in Sandbox')}\n"
+        f"{header(3, names[2])}\nCompare /home/user/7:executor:attachments/8/{names[0]}.",
+        attachments=tuple(file(number, name) for number, name in enumerate(names, start=1)),
+    )
+    async with bench.supplied(request) as prompt:
+        first, second = bench.attachments / names[0], bench.attachments / f"2-{names[1]}"
+        assert f"ID: 1 | Type: text/plain | Size: 1 B | Local File Path: {first}]" in prompt
+        assert f"ID: 2 | Type: text/plain | Size: 1 B | Local File Path: {second}]" in prompt
+        assert "Size: 1 B | unavailable (the server refused it" in prompt
+        assert prompt.endswith(f"Compare {first}.")
+        assert "/home/user" not in prompt
+        assert "<attachment>" not in prompt
+
+
+async def test_a_file_of_another_turn_is_not_taken_for_one_of_this(bench: Bench) -> None:
+    bench.shop.files[1] = b"one"
+    there = "/home/user/7:executor:attachments/{}/a.txt"
+    request = bench.request(
+        prompt=f"{there.format(5)} and {there.format(8)}",
+        attachments=(replace(file(1), subtask_id=8),),
+    )
+    async with bench.supplied(request) as prompt:
+        assert prompt == f"{there.format(5)} and {bench.attachments / 'a.txt'}"
+
+
+PNG = b"\x89PNG\r\n\x1a\n rest"
+
+
+async def test_pictures_are_shown_to_the_agent_by_what_is_in_them(bench: Bench) -> None:
+    bench.shop.files |= {1: PNG, 2: b"<svg/>", 3: b"\0\0\0 ftypheic", 4: b"\xff\xd8\xff\xe0 rest"}
+    names = ("a.png", "b.svg", "c.heic", "d.png")
+    kinds = ("image/png", "image/svg+xml", "image/heic", "image/png")
+    brought = tuple(
+        file(number, name, media_type=kind)
+        for number, (name, kind) in enumerate(zip(names, kinds, strict=True), start=1)
+    )
+    async with bench.supplied(bench.request(attachments=brought)) as prompt:
+        shown = [(image.media_type, Path(image.path).name) for image in bench.images]
+        assert shown == [("image/png", "a.png"), ("image/jpeg", "d.png")]
+        assert all(str(bench.attachments / name) in prompt for name in names)
+
+
+async def test_pictures_that_the_server_put_into_the_prompt_are_not_shown_twice(
+    bench: Bench,
+) -> None:
+    bench.shop.files[1] = PNG
+    inline = (Image(media_type="image/png", data="AAAA"),)
+    request = replace(bench.request(attachments=(file(1, "a.png"),)), images=inline)
+    async with bench.supplied(request):
+        assert bench.images == inline
 
 
 async def test_names_of_others_stay_in_the_folder_and_apart(bench: Bench) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from executor_core.errors import ExecutorError
 from executor_core.model import Folder, GitClone, TaskFolder, Workspace
+from executor_core.unicode import shown
 from executor_core.workspace import Workspaces
 
 
@@ -155,6 +157,15 @@ async def test_what_is_no_folder_is_missing_and_has_a_key_all_the_same(
     wanted = Folder(path=path, is_owners_choice=owner)
     assert await refused(workspaces, wanted) == "folder_missing"
     assert workspaces.directory_key(wanted)
+
+
+async def test_a_name_that_is_no_text_is_said_to_be_none(
+    workspaces: Workspaces, root: Path
+) -> None:
+    folder = root / os.fsdecode(b"bad\xe9dir")
+    folder.mkdir(parents=True)
+    wanted = Folder(path=shown(str(folder)), is_owners_choice=True)
+    assert await refused(workspaces, wanted) == "folder_not_text"
 
 
 # --- one run per folder --------------------------------------------------------------------------

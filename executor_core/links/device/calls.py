@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from executor_core.executor import Waiting
 from executor_core.texts import text
 
 _Json = dict[str, Any]
@@ -47,6 +48,11 @@ def answer(event: str, data: object, capacity: Capacity) -> _Json:
 def upgrade_declined(device_id: str) -> _Json:
     """The `device:upgrade_status` that answers `device:upgrade` (servers from v1.6.5)."""
     return {"device_id": device_id, "status": "skipped", "message": text("link.upgrade_declined")}
+
+
+def wait_words(wait: Waiting, slots: int) -> str:
+    """Why a run of this device does not begin yet, for the person who reads its chat."""
+    return text(f"link.waiting_{wait.reason}", ahead=wait.ahead, slots=slots)
 
 
 def _unknown(_body: _Json, _capacity: Capacity) -> _Json:

@@ -1,4 +1,4 @@
-"""One Socket.IO connection to `/local-executor`: made once, used until it is lost, never revived.
+"""One Socket.IO connection to one namespace: made once, used until it is lost, never revived.
 
 The library's own reconnection is off: after a kick by the server it would stay down for ever.
 """
@@ -18,7 +18,8 @@ import socketio
 from executor_core.errors import ExecutorError
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
 from executor_core.links.device.supervision import Failure, classify_refusal
-from executor_core.outbound import client_session, proxy_for
+from executor_core.outbound import client_session
+from executor_core.proxies import proxy_for
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
@@ -47,13 +48,19 @@ class ConnectFailedError(Exception):
         self.failure = failure
         self.reason = reason
 
+    @property
+    def is_refusal(self) -> bool:
+        """The server is there and does not take the token."""
+        return self.failure is Failure.REFUSED
+
 
 class Connection:
     """A connected namespace. `on_event(name, argument)` is called in order of arrival and returns
     the acknowledgement, for events that want one."""
 
-    def __init__(self, on_event: OnEvent) -> None:
+    def __init__(self, on_event: OnEvent, namespace: str = NAMESPACE) -> None:
         self._on_event = on_event
+        self._namespace = namespace
         self.lost = asyncio.Event()
         self.lost_reason = ""
         self._http: aiohttp.ClientSession | None = None
@@ -67,14 +74,19 @@ class Connection:
         """Connect. Raises ConnectFailedError."""
         # Session and socket are ours, because the library leaves both open where it fails half-way.
         make_socket: Any = self._make_socket
-        self._http = client_session(server, ws_response_class=make_socket)
-        self._client = self._make_client(self._http, proxy_for(server))
+        try:
+            self._http = client_session(server, ws_response_class=make_socket)
+            # The library asks for the proxy of `wss:`, which nobody sets.
+            self._client = self._make_client(self._http, proxy_for(server))
+        except ExecutorError as error:
+            self._lose(error.info.sentence)
+            raise ConnectFailedError(Failure.UNREACHABLE, self.lost_reason) from error
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self._client.connect(
                     server,
                     auth={"token": token},
-                    namespaces=[NAMESPACE],
+                    namespaces=[self._namespace],
                     transports=["websocket"],
                     socketio_path=_socketio_path(server),
                     wait=False,  # it would not notice that the connection is lost meanwhile
@@ -106,10 +118,10 @@ class Connection:
                 "proxy": proxy,
             },
         )
-        client.on("disconnect", self._on_disconnect, namespace=NAMESPACE)
-        client.on("connect", self._answered.set, namespace=NAMESPACE)
-        client.on("connect_error", self._on_refused, namespace=NAMESPACE)
-        client.on("*", self._dispatch, namespace=NAMESPACE)
+        client.on("disconnect", self._on_disconnect, namespace=self._namespace)
+        client.on("connect", self._answered.set, namespace=self._namespace)
+        client.on("connect_error", self._on_refused, namespace=self._namespace)
+        client.on("*", self._dispatch, namespace=self._namespace)
         return client
 
     async def call(self, event: str, data: dict[str, Any], limit_s: float = CALL_LIMIT_S) -> Any:
@@ -140,7 +152,9 @@ class Connection:
         if self.lost.is_set():
             raise LinkLostError(self.lost_reason)
         try:
-            await self._client.emit(frame.event, frame.data, namespace=NAMESPACE, callback=on_ack)
+            await self._client.emit(
+                frame.event, frame.data, namespace=self._namespace, callback=on_ack
+            )
         except socketio.exceptions.SocketIOError as error:
             raise LinkLostError(str(error)) from error
 

@@ -6,6 +6,7 @@ Pure: events in, frames out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -42,8 +43,11 @@ class Encoder(Protocol):
     def resume(self) -> None:
         """There is a new connection."""
 
-    def absorb(self, event: AgentEvent) -> None:
-        """Take in what happened."""
+    def note(self, words: str, at: datetime | None = None) -> None:
+        """Show a line of ours until the agent speaks; an empty one takes it back."""
+
+    def absorb(self, event: AgentEvent, *, is_heard: bool = True) -> None:
+        """Take in what happened. What nobody hears now may be shortened, to fit into memory."""
 
     def due_at(self) -> float | None:
         """When `take` has something to say, or None."""
@@ -110,9 +114,13 @@ class _BothEncoder:
         for encoder in self._encoders:
             encoder.resume()
 
-    def absorb(self, event: AgentEvent) -> None:
+    def note(self, words: str, at: datetime | None = None) -> None:
         for encoder in self._encoders:
-            encoder.absorb(event)
+            encoder.note(words, at)
+
+    def absorb(self, event: AgentEvent, *, is_heard: bool = True) -> None:
+        for encoder in self._encoders:
+            encoder.absorb(event, is_heard=is_heard)
 
     def due_at(self) -> float | None:
         due = [at for encoder in self._encoders if (at := encoder.due_at()) is not None]

@@ -6,6 +6,7 @@ Every way out of serving ends in the one loop of `_supervise`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -32,18 +33,22 @@ from executor_core.links.device.supervision import (
     Failure,
     Supervision,
     after_failure,
+    classify_loss,
     next_delay,
 )
 from executor_core.links.device.work import DeviceWork
-from executor_core.model import LinkState, LinkStatus, Source
+from executor_core.model import KEYCHAIN, TWIN, LinkState, LinkStatus, Source
 from executor_core.outbound import client_session
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
 
 PROBE_LIMIT_S = 5.0
+_ONLINE, _BUSY = "online", "busy"
 ANSWER_LIMIT_S = 5.0
-MAX_HEARTBEAT_MISSES = 2
+KEYCHAIN_WAITS = ("keychain_asking", "keychain_locked")
+KEYCHAIN_AGAIN_S = 5.0
+"""It is looked at without asking its user; see `Keychain`."""
 FIRST_REGISTER_AGAIN_S = 60.0
 REGISTER_AGAIN_S = 300.0
 
@@ -55,6 +60,15 @@ class Registration(Struct, kw_only=True, frozen=True):
     name: str
     version: str
     capabilities: tuple[str, ...] = ()
+
+    @property
+    def executor_version(self) -> str:
+        """Our version as servers are told it: with a word that makes it none of their own line.
+
+        They compare it with their own executor's releases and offer those as updates, for ever. A
+        version that is not of the usual form is shown and compared with nothing (all servers).
+        """
+        return f"{self.version[:40]}-desktop"
 
 
 class LinkTiming(Struct, kw_only=True, frozen=True):
@@ -116,6 +130,7 @@ class DeviceLink:
         self._state = LinkState.STOPPED
         self._since = clock.now()
         self._reason: str | None = None
+        self._code: str | None = None
         self._next_attempt_at: float | None = None
 
     async def start(self) -> None:
@@ -166,6 +181,7 @@ class DeviceLink:
             dialect=self._work.dialect.letter if self._is_dialect_known else None,
             since=self._since,
             reason=self._reason,
+            code=self._code,
             next_attempt_in_s=None if left is None else round(left, 1),
             token_expires_at=self._expiry.expires_at,
             token_warning_h=self._expiry.warning_h,
@@ -176,7 +192,7 @@ class DeviceLink:
     async def _supervise(self) -> None:
         while True:
             self._try_now.clear()
-            if not self._past.is_rejected:
+            if not self._past.is_rejected and self._code != KEYCHAIN:
                 self._become(LinkState.CONNECTING)
             try:
                 delay = await self._attempt()
@@ -195,8 +211,13 @@ class DeviceLink:
         try:
             credential = await self._credentials.current()
         except ExecutorError as error:
+            if error.code in KEYCHAIN_WAITS:
+                self._become(LinkState.OFFLINE, text("link.keychain"), code=KEYCHAIN)
+                return KEYCHAIN_AGAIN_S
             self._become(LinkState.REJECTED, error.info.sentence)
             return REJECTED_PROBE_S
+        if self._code == KEYCHAIN:
+            self._become(LinkState.CONNECTING)
         self._expiry.use(credential.expires_at if credential else None)
         if credential is None:
             self._become(LinkState.REJECTED, text("link.no_token"))
@@ -214,6 +235,9 @@ class DeviceLink:
             self._past = REJECTED
         if not self._past.is_rejected:
             self._become(LinkState.OFFLINE, text(f"link.{failure}", reason=reason))
+        elif self._past.is_twin:
+            words = text("link.twin", device_id=self._registration.device_id)
+            self._become(LinkState.REJECTED, words, code=TWIN)
         elif failure is Failure.REFUSED:
             self._credentials.refused(credential)
             if await self._has_another(credential):
@@ -253,11 +277,11 @@ class DeviceLink:
             work = self._work.serve(connection)
             jobs.spawn(_until_lost(work, connection), "work")
             await connection.lost.wait()
-            return Failure.LOST, connection.lost_reason
+            return classify_loss(connection.lost_reason), connection.lost_reason
         except ConnectFailedError as error:
             return error.failure, error.reason
         except LinkLostError as error:
-            return Failure.LOST, str(error)
+            return classify_loss(str(error)), str(error)
         except TimeoutError:
             return Failure.LOST, "no answer to the registration"
         finally:
@@ -274,7 +298,7 @@ class DeviceLink:
             {
                 "device_id": self._registration.device_id,
                 "name": self._registration.name[:100],
-                "executor_version": self._registration.version[:50],
+                "executor_version": self._registration.executor_version,
                 "device_type": "local",
                 "bind_shell": "claudecode",
                 "capabilities": list(self._registration.capabilities),
@@ -304,35 +328,44 @@ class DeviceLink:
 
     async def _heartbeats(self, connection: Connection) -> None:
         """Alive, running these; at once when the set changes. Raises LinkLostError."""
-        misses = 0
         limit_s = min(CALL_LIMIT_S, self._timing.heartbeat_timeout_s / 3)
         acked_at = self._clock.monotonic()
         register_at = acked_at + FIRST_REGISTER_AGAIN_S
+        told = _ONLINE
         while True:
             self._work.active_changed.clear()
             try:
                 reply = await connection.call("device:heartbeat", self._heartbeat(), limit_s)
             except TimeoutError:
-                misses += 1
-                silent_s = self._clock.monotonic() - acked_at
-                if misses >= MAX_HEARTBEAT_MISSES or silent_s > self._timing.heartbeat_timeout_s:
+                if self._clock.monotonic() - acked_at >= self._timing.heartbeat_timeout_s:
                     raise LinkLostError("the server acknowledges no heartbeat") from None
                 continue
             if isinstance(reply, dict) and reply.get("error"):
                 raise LinkLostError(str(reply["error"]))
-            misses = 0
             acked_at = self._clock.monotonic()
             if acked_at >= register_at and self._work.dialect is not Dialect.RESPONSES:
                 # P servers may show a device as offline whose heartbeats they acknowledge.
                 await self._register(connection)
                 register_at = acked_at + REGISTER_AGAIN_S
+                told = _ONLINE
+            told = await self._tell_status(connection, told)
             await wait_or(self._work.active_changed, self._clock, self._timing.heartbeat_interval_s)
+
+    async def _tell_status(self, connection: Connection, told: str) -> str:
+        """Say "busy" while nothing new is begun here, so that people choose another device."""
+        table = self._executor.table
+        status = _BUSY if table.is_paused or table.is_draining else _ONLINE
+        if status != told:
+            body = {"device_id": self._registration.device_id, "status": status}
+            with contextlib.suppress(TimeoutError):  # only a picture: nothing hangs on it
+                await connection.call("device:status", body)
+        return status
 
     def _heartbeat(self) -> dict[str, Any]:
         return {
             "device_id": self._registration.device_id,
             "running_task_ids": self._work.running_task_ids,
-            "executor_version": self._registration.version[:50],
+            "executor_version": self._registration.executor_version,
             "runtime_capacity": self._work.capacity.as_heartbeat(),
         }
 
@@ -345,12 +378,13 @@ class DeviceLink:
                 http.get(self._server + "/") as reply,
             ):
                 return reply.status < 500
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except (aiohttp.ClientError, OSError, TimeoutError, ExecutorError):
             return False
 
-    def _become(self, state: LinkState, reason: str | None = None) -> None:
+    def _become(self, state: LinkState, reason: str | None = None, code: str | None = None) -> None:
         if (state, reason) == (self._state, self._reason):
             return
+        self._code = code
         was_online = self._state is LinkState.ONLINE
         self._state, self._reason = state, reason
         self._since = self._clock.now()

@@ -38,7 +38,8 @@ class Credentials(Protocol):
     async def current(self) -> Credential | None:
         """The strongest token that the server has not refused; of refused ones the strongest.
 
-        Raises ExecutorError where it must not be used: `account_differs`.
+        Raises ExecutorError where it must not be used: `account_differs`; and where it cannot be
+        had now: `keychain_asking`, `keychain_locked`, `keychain_blocked`.
         """
 
     def refused(self, credential: Credential) -> None:

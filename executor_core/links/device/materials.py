@@ -45,6 +45,7 @@ def _attachments(entries: Iterable[object]) -> Iterable[Attachment]:
         yield Attachment(
             id=number,
             name=name[:MAX_NAME],
+            subtask_id=positive(found.get("subtask_id")),
             size_bytes=positive(size),
             media_type=text_of(found.get("mime_type"))[:MAX_NAME],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,6 @@ MAX_VALUE = 64 * 1024
 """Characters of one setting, filled in."""
 
 _PLACEHOLDER = re.compile(r"\$\{\{\s*([^{}]{1,200}?)\s*\}\}")
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _WRAPPERS = ("mcpServers", "mcp_servers")
 _KINDS = {
     "": "http",
@@ -58,7 +58,6 @@ def read_mcp_servers(body: Json, *, server: str) -> McpServers:
     servers: dict[str, Json] = {}
     notices: list[Notice] = []
     for name, config in _configs(body):
-        name = _NOT_IN_NAMES.sub("_", name)[:64] or "server"
         try:
             servers[name] = _server(config, fill)
         except _Missing as error:
@@ -105,35 +104,40 @@ def _placeholder(path: str) -> str:
 
 
 def _configs(body: Json) -> Iterator[tuple[str, Json]]:
-    """The winning configuration of every name."""
+    """The winning configuration of every name; what has no name of its own replaces nothing."""
     found: dict[str, Json] = {}
+    numbers = itertools.count(1)
     for source in (
         body.get("system_mcp_config"),
         body.get("mcp_servers"),
         first_of(body.get("bot")).get("mcp_servers"),
     ):
-        found |= dict(_named(source))
+        found |= dict(_named(source, numbers))
     yield from found.items()
 
 
-def _named(source: object) -> Iterator[tuple[str, Json]]:
+def _named(source: object, numbers: Iterator[int]) -> Iterator[tuple[str, Json]]:
     """A list whose entries have names, or an object by name that may be wrapped once."""
-    for index, entry in enumerate(items_of(source), start=1):
+    seen: set[str] = set()
+    for entry, number in zip(items_of(source), numbers, strict=False):
         config = fields_of(entry)
-        yield text_of(config.get("name")) or f"server-{index}", config
+        name = text_of(config.get("name"))
+        is_its_own = name and name not in seen
+        yield (name if is_its_own else f"{name or 'server'}-{number}"), config
+        seen.add(name)
     servers = fields_of(source)
     for wrapper in _WRAPPERS:
         if isinstance(servers.get(wrapper), dict | list):
-            yield from _unwrapped(servers[wrapper])
+            yield from _unwrapped(servers[wrapper], numbers)
             return
-    yield from ((name, fields_of(config)) for name, config in servers.items())
+    yield from _unwrapped(servers, numbers)
 
 
-def _unwrapped(source: Any) -> Iterator[tuple[str, Json]]:
+def _unwrapped(source: Any, numbers: Iterator[int]) -> Iterator[tuple[str, Json]]:
     if isinstance(source, list):
-        yield from _named(source)
+        yield from _named(source, numbers)
     else:
-        yield from ((name, fields_of(config)) for name, config in source.items())
+        yield from ((name or "server", fields_of(config)) for name, config in source.items())
 
 
 def _server(config: Json, fill: _Fill) -> Json:

@@ -11,8 +11,11 @@ import re
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
+from executor_core.links.device.forms import with_form_answer
 from executor_core.links.device.materials import read_materials
 from executor_core.links.device.mcp import read_mcp_servers
+from executor_core.links.device.permissions import claude_mode, read_profile
+from executor_core.links.device.repository import read_workspace, repository_variables
 from executor_core.links.device.shapes import (
     Json,
     check_shapes,
@@ -21,26 +24,28 @@ from executor_core.links.device.shapes import (
     positive,
     text_of,
 )
+from executor_core.links.device.team import inherited_session, read_members
 from executor_core.model import (
-    Folder,
-    GitAuthor,
-    GitClone,
-    GitCredential,
     Image,
     Materials,
     ModelConfig,
     RunRequest,
     Source,
-    TaskFolder,
-    Workspace,
 )
 
 SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode", "demo": "demo"}
 """`bot[].shell_type`, in lower case, and the agent that answers for it."""
-_MODEL_FIELDS = frozenset({"model", "model_id", "api_key", "base_url", "small_model"})
+_MODEL_FIELDS = frozenset(
+    {
+        *("model", "model_id", "api_key", "base_url", "small_model"),
+        *("protocol", "api_format", "wire_api", "provider", "max_output_tokens", "context_window"),
+    }
+)
+"""What stands beside variables in a bot's `env` and is none."""
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+);base64,(.+)", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _MAX_NAME = 100
+_MAX_TITLE = 80
 _MAX_URL = 2_000
 _MAX_ID = 2**63 - 1
 
@@ -57,6 +62,20 @@ def task_ids(payload: object) -> TaskIds | None:
     body = fields_of(payload)
     task_id = positive(body.get("task_id"))
     return None if task_id is None else TaskIds(task_id, positive(body.get("subtask_id")))
+
+
+def envelope(payload: object) -> Json:
+    """So much of a payload as it takes to say no to it."""
+    body = fields_of(payload)
+    ids = {name: positive(body.get(name)) for name in ("task_id", "subtask_id", "message_id")}
+    bot = first_of(body.get("bot"))
+    shell = text_of(bot.get("shell_type"))[:_MAX_NAME]
+    user_id = positive(fields_of(body.get("user")).get("id")) or positive(body.get("user_id"))
+    return {
+        **ids,
+        "user_id": user_id,
+        "bot": [{"id": positive(bot.get("id")), "shell_type": shell}],
+    }
 
 
 def request_key(origin: str, task_id: int, subtask_id: int) -> str:
@@ -88,7 +107,11 @@ def parse_execute(
     bot = first_of(body.get("bot"))
     shell = (text_of(bot.get("shell_type")) or "ClaudeCode")[:_MAX_NAME]
     words, images = _prompt(body.get("prompt"))
+    words = with_form_answer(words, body)
     materials, problem = _materials(body, server, token)
+    profile, unknown_profile = read_profile(body)
+    problem = problem or unknown_profile
+    name = agent or SHELLS.get(shell.lower(), shell.lower())
     if problem is None and agent is None and shell.lower() not in SHELLS:
         problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode, CodeX, OpenCode")
     if problem is None and not words.strip() and not images:
@@ -106,9 +129,10 @@ def parse_execute(
             "subtask_id": ids.subtask_id,
             "message_id": positive(body.get("message_id")),
             "shell_type": shell,
+            **profile,
         },
-        agent=agent or SHELLS.get(shell.lower(), shell.lower()),
-        title=text_of(body.get("task_title")),
+        agent=name,
+        title=text_of(body.get("task_title")) or _first_line(words),
         task_id=ids.task_id,
         subtask_id=ids.subtask_id,
         prompt=words,
@@ -116,11 +140,15 @@ def parse_execute(
         model=_model(body.get("model_config"), fields_of(bot.get("agent_config"))),
         system_prompt=text_of(body.get("system_prompt")) or text_of(bot.get("system_prompt")),
         new_session=body.get("new_session") is True,
-        workspace=_workspace(body, ids.task_id, user),
+        permission=claude_mode(body, name),
+        workspace=read_workspace(body, ids.task_id),
         materials=materials,
         mcp_servers=mcp.servers,
         remarks=mcp.notices,
         other_secrets=mcp.secrets,
+        variables=repository_variables(body),
+        members=read_members(body),
+        inherited_session=inherited_session(body, bot),
     )
     return request, problem
 
@@ -147,6 +175,12 @@ def _prompt(prompt: object) -> tuple[str, tuple[Image, ...]]:
         elif isinstance(block, dict):
             words.append(text_of(block.get("text")))
     return "\n".join(filter(None, words)), tuple(images)
+
+
+def _first_line(words: str) -> str:
+    """What a task without a title is about: the newest servers send none."""
+    line = next((line for line in map(str.strip, words.splitlines()) if line), "")
+    return line if len(line) <= _MAX_TITLE else line[: _MAX_TITLE - 1] + "…"
 
 
 def _add_image(block: Json, words: list[str], images: list[Image]) -> None:
@@ -190,39 +224,3 @@ def _protocol(source: Json) -> str | None:
     said = "anthropic" if said == "claude" else said
     has_responses = "responses" in (source.get("api_format"), source.get("wire_api"))
     return "openai-responses" if has_responses and said in ("", "openai") else said or None
-
-
-def _workspace(body: Json, task_id: int, user: Json) -> Workspace:
-    if path := text_of(body.get("project_workspace_path")):
-        return Folder(path=path)
-    repository = fields_of(fields_of(body.get("workspace")).get("repository"))
-    url = text_of(body.get("git_url")) or text_of(repository.get("gitUrl"))
-    if url and body.get("skip_git_clone") is not True:
-        branch = text_of(body.get("branch_name")) or text_of(repository.get("branchName"))
-        return GitClone(
-            task_folder=str(task_id),
-            url=url,
-            branch=branch.strip() or None,
-            repo_name=text_of(body.get("git_repo")) or None,
-            credential=_git_credential(user),
-            author=_git_author(user),
-        )
-    return TaskFolder(name=str(task_id))
-
-
-def _git_credential(user: Json) -> GitCredential | None:
-    """The user's login to a git server: `git_login` from v1.5, before that `user_name`."""
-    token = text_of(user.get("git_token"))
-    if not token:
-        return None
-    login = text_of(user.get("git_login")) or text_of(user.get("user_name"))
-    return GitCredential(host=text_of(user.get("git_domain")), token=token, login=login)
-
-
-def _git_author(user: Json) -> GitAuthor | None:
-    """In whose name commits are made; without an address, the vendor's form of a private one."""
-    login = text_of(user.get("git_login")) or text_of(user.get("user_name"))
-    email = text_of(user.get("git_email"))
-    if not email and (git_id := text_of(user.get("git_id"))) and login:
-        email = f"{git_id}+{login}@users.noreply.github.com"
-    return GitAuthor(name=login, email=email) if login and email else None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from executor_core.links.device.frames import (
@@ -17,6 +18,7 @@ from executor_core.links.device.frames import (
     json_size,
     longest,
 )
+from executor_core.links.device.notes import PASSING
 from executor_core.links.device.parts import (
     MAX_NAME,
     MAX_TOOL_BYTES,
@@ -38,14 +40,16 @@ _Json = dict[str, Any]
 
 SHORTEST_PAUSE_S = 0.3
 LONGEST_PAUSE_S = 2.0
-_SECONDS_PER_BYTE = 1 / 250_000
+_FREE_BYTES = 10_000
+_SENT_AGAIN = 2.5
+"""How often a byte of the whole may be sent before the end without making the pauses longer."""
 MAX_VALUE_BYTES = 600_000
 MAX_THINKING_BYTES = 200_000
 MAX_STEPS = 400
 
 
 class ProgressEncoder:
-    """The whole text and all steps each time; the more there is, the longer the pauses."""
+    """The whole text and all steps each time, so the pauses grow with what was sent already."""
 
     def __init__(self, reply_to: _Json) -> None:
         self._reply_to = reply_to
@@ -53,6 +57,7 @@ class ProgressEncoder:
         self._value_bytes = 0
         self._steps: list[_Json] = []
         self._steps_bytes = 0
+        self._note = ""
         self._is_dirty = False
         self._sent_at: float | None = None
         self._sent_bytes = 0
@@ -69,10 +74,17 @@ class ProgressEncoder:
         # The server took the loss of the link for a failure of the run.
         self.begin()
 
-    def absorb(self, event: AgentEvent) -> None:
+    def note(self, words: str, at: datetime | None = None) -> None:
+        if words != self._note:
+            self._note = words
+            self._is_dirty = True
+
+    def absorb(self, event: AgentEvent, *, is_heard: bool = True) -> None:
         match event:
             case TextDelta(text=words):
                 self._add_text(words)
+            case Notice(code=code, text=words) if code in PASSING:
+                self.note(words)
             case Notice(text=words):
                 self._add_step(words, None)
             case ToolStarted():
@@ -95,15 +107,16 @@ class ProgressEncoder:
             return None
         if self._sent_at is None:
             return 0.0
-        pause = self._sent_bytes * _SECONDS_PER_BYTE
-        return self._sent_at + min(max(pause, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
+        whole_bytes = self._value_bytes + self._steps_bytes
+        is_dear = self._sent_bytes + whole_bytes > _FREE_BYTES + _SENT_AGAIN * whole_bytes
+        return self._sent_at + (LONGEST_PAUSE_S if is_dear else SHORTEST_PAUSE_S)
 
     def take(self, now: float, *, is_last: bool = False) -> list[Frame]:
         due = self.due_at()
         if is_last or due is None or due > now:
             # The terminal frame repeats everything; a last progress would only race it.
             return []
-        is_silent = not self._value and not self._steps
+        is_silent = not self._value and not self._steps and not self._note
         # A result without its whole value would reset the stored text; none at all does not.
         result = None if is_silent else self._result()
         frame = Frame(
@@ -117,12 +130,14 @@ class ProgressEncoder:
             },
         )
         self._is_dirty = False
-        self._sent_at = now
-        self._sent_bytes = encoded_size(frame)
+        # The first words wait for nothing, least of all for the word that the run is there.
+        self._sent_at = None if is_silent else now
+        self._sent_bytes += encoded_size(frame)
         return [frame]
 
     def _result(self) -> _Json:
-        return {"value": "".join(self._value), "thinking": self.steps, "workbench": None}
+        steps = self.steps + [_step(self._note, None)] * bool(self._note)
+        return {"value": "".join(self._value), "thinking": steps, "workbench": None}
 
     def _add_text(self, words: str) -> None:
         if not words or self._value_bytes >= MAX_VALUE_BYTES:
@@ -132,14 +147,14 @@ class ProgressEncoder:
             # It may only grow at its end, so it stands still; the terminal frame has head and tail.
             words = longest(words, MAX_VALUE_BYTES - self._value_bytes)
             size = MAX_VALUE_BYTES
+        self._note = ""
         self._value.append(words)
         self._value_bytes += size
         self._is_dirty = True
 
     def _add_step(self, title: str, details: _Json | None) -> None:
-        step: _Json = {"title": title, "next_action": "continue"}
-        if details is not None:
-            step["details"] = details
+        step = _step(title, details)
+        self._note = ""
         self._steps.append(step)
         self._steps_bytes += len(encode(step))
         while self._steps and (
@@ -166,6 +181,11 @@ def progress_terminal(reply_to: _Json, outcome: Outcome, steps: Sequence[_Json])
         result |= {"value": "", "thinking": []}
         result["value"] = cut_text(outcome.text, MAX_PACKET_BYTES - encoded_size(frame))
     return frame
+
+
+def _step(title: str, details: _Json | None) -> _Json:
+    step: _Json = {"title": title, "next_action": "continue"}
+    return step if details is None else {**step, "details": details}
 
 
 def _message(role: str, block: _Json) -> _Json:

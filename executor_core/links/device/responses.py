@@ -1,12 +1,14 @@
 """Dialect R ("responses", servers from v1.5): only what is new is sent.
 
-The first words go at once, later ones in batches that keep the envelope small against the text.
+The first words go at once, later ones in small batches. Servers handle frames side by side, so the
+stream has one of a run in flight at a time; what comes meanwhile is one larger batch.
 `now` is a monotonic time in seconds.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from datetime import datetime
 from typing import Any
 
 from executor_core.links.device.frames import (
@@ -17,6 +19,7 @@ from executor_core.links.device.frames import (
     encoded_size,
     json_size,
 )
+from executor_core.links.device.notes import PASSING, NoteBlock
 from executor_core.links.device.parts import (
     MAX_NAME,
     MAX_TOOL_BYTES,
@@ -40,13 +43,11 @@ _Json = dict[str, Any]
 MAX_WAITING_CHARS = 200_000
 """What waits for a lost link beyond this is left out; the terminal frame has the whole text."""
 BATCH_S = 0.2
-LONGEST_BATCH_S = 1.0
-_ENVELOPE_BYTES = 210
-_FREE_OVERHEAD_BYTES = 1_000
+"""People watch: words that flow leave five times a second, or as fast as they are acknowledged."""
 
 
 class ResponsesEncoder:
-    """Deltas with offsets, tools as the triple that every server from v1.5 reads."""
+    """Deltas with offsets, tools as cards, progress of ours as a note."""
 
     def __init__(self, reply_to: _Json) -> None:
         self._ids = _ids(reply_to)
@@ -56,10 +57,11 @@ class ResponsesEncoder:
         self._pending_chars = 0
         self._waiting_chars = 0
         self._pending_is_reasoning = False
+        self._is_heard = True
         self._offset = 0
-        self._overhead = 0
         self._sent_at: float | None = None
         self._tools: dict[str, tuple[str, str]] = {}
+        self._note = NoteBlock(reply_to["subtask_id"])
 
     @property
     def steps(self) -> list[_Json]:
@@ -74,7 +76,11 @@ class ResponsesEncoder:
             self._frame("response.created", response=response, shell_type=self._shell)
         )
 
-    def absorb(self, event: AgentEvent) -> None:
+    def note(self, words: str, at: datetime | None = None) -> None:
+        self._note.say(words, at)
+
+    def absorb(self, event: AgentEvent, *, is_heard: bool = True) -> None:
+        self._is_heard = is_heard
         match event:
             case TextDelta(text="") | ReasoningDelta(text=""):
                 pass  # the first words are yet to come
@@ -82,45 +88,50 @@ class ResponsesEncoder:
                 self._add(words, is_reasoning=False)
             case ReasoningDelta(text=words):
                 self._add(words, is_reasoning=True)
+            case Notice(code=code, text=words) if code in PASSING:
+                self.note(words, event.at)
             case Notice(text=words):
                 self._add(words + "\n", is_reasoning=True)
             case ToolStarted() if not self._is_full:
                 self._close_batch()
+                self.note("")
                 name, arguments = event.name[:MAX_NAME], _arguments(event.input)
                 self._tools[event.call_id] = (name, arguments)
                 self._waiting_chars += len(arguments)
-                self._ready.append(self._tool_added(call_id_of(event), name, arguments))
+                self._ready.extend(self._tool_begun(call_id_of(event), name, arguments))
             case ToolFinished() if event.call_id in self._tools:
                 self._close_batch()
-                self._ready.extend(self._tool_done(event))
+                self._ready.append(self._tool_done(event))
 
     def due_at(self) -> float | None:
-        if self._ready:
+        if self._ready or self._note.is_news:
             return 0.0
         if not self._pending:
             return None
-        if self._sent_at is None:
-            return 0.0
-        text_bytes = self._offset + self._pending_chars
-        is_affordable = self._overhead + _ENVELOPE_BYTES <= _FREE_OVERHEAD_BYTES + text_bytes * 0.3
-        return self._sent_at + (BATCH_S if is_affordable else LONGEST_BATCH_S)
+        begins = not self._offset and not self._pending_is_reasoning
+        return 0.0 if self._sent_at is None or begins else self._sent_at + BATCH_S
 
     def take(self, now: float, *, is_last: bool = False) -> list[Frame]:
+        if is_last:
+            self.note("")
         due = self.due_at()
         if self._pending and (is_last or (due is not None and due <= now)):
             self._close_batch()
             self._sent_at = now
-        frames = list(self._ready)
+        # Before the words that replace it: it would part them.
+        frames = [self._frame(event, **data) for event, data in self._note.take()]
+        frames += self._ready
         self._ready.clear()
         self._waiting_chars = self._pending_chars
         return frames
 
     @property
     def _is_full(self) -> bool:
-        """Nobody has taken anything for long: the link is down."""
-        return self._waiting_chars >= MAX_WAITING_CHARS
+        """Nobody has taken anything for long, because the link is down."""
+        return not self._is_heard and self._waiting_chars >= MAX_WAITING_CHARS
 
     def _add(self, words: str, *, is_reasoning: bool) -> None:
+        self.note("")
         if is_reasoning != self._pending_is_reasoning:
             self._close_batch()
             self._pending_is_reasoning = is_reasoning
@@ -146,24 +157,31 @@ class ResponsesEncoder:
                 frame = self._frame("response.output_text.delta", delta=part, offset=self._offset)
                 self._ready.append(frame)
                 self._offset += len(part)
-            self._overhead += _ENVELOPE_BYTES
 
     def _reasoning(self, words: str) -> Frame:
         part = {"type": "reasoning", "text": words}
         return self._frame("response.reasoning_summary_part.added", part=part)
 
-    def _tool_added(self, call_id: str, name: str, arguments: str) -> Frame:
+    def _tool_begun(self, call_id: str, name: str, arguments: str) -> list[Frame]:
+        """Its arguments are complete at once; said any later, that would reset the card."""
         item = _call_item(call_id, name, arguments, status="in_progress")
-        return self._frame("response.output_item.added", item=item)
+        return [
+            self._frame("response.output_item.added", item=item),
+            self._frame(
+                "response.function_call_arguments.done",
+                call_id=call_id,
+                item_id=call_id,
+                arguments=arguments,
+            ),
+        ]
 
-    def _tool_done(self, event: ToolFinished) -> list[Frame]:
-        """The result in both places where servers look for it (it moved at v1.7.12)."""
+    def _tool_done(self, event: ToolFinished) -> Frame:
+        """The result, where servers from v1.7.12 look for it."""
         name, arguments = self._tools.pop(event.call_id)
         output = cut_text(event.output, MAX_TOOL_BYTES)
         self._waiting_chars += len(output)
-        call_id = call_id_of(event)
         item = _call_item(
-            call_id,
+            call_id_of(event),
             name,
             arguments,
             status="failed" if event.is_error else "completed",
@@ -171,16 +189,7 @@ class ResponsesEncoder:
         )
         if event.is_error:
             item["error"] = output[:500]
-        return [
-            self._frame(
-                "response.function_call_arguments.done",
-                call_id=call_id,
-                item_id=call_id,
-                arguments=arguments,
-                output=output,
-            ),
-            self._frame("response.output_item.done", item=item),
-        ]
+        return self._frame("response.output_item.done", item=item)
 
     def _frame(self, event: str, **data: object) -> Frame:
         return Frame(event, {**self._ids, "data": {"type": event, **data}})

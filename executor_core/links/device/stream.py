@@ -1,4 +1,8 @@
-"""Sends the story of one run as it is told, in order, with a bounded number unacknowledged."""
+"""Sends the story of one run as it is told, in order: one frame at a time.
+
+Servers handle frames side by side (those of dialect R since August 2026 in any order): the next one
+of a run leaves when the last one was acknowledged. Runs do not wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from executor_core.clock import Clock, wait_or
-from executor_core.links.device.connection import CALL_LIMIT_S, Connection, LinkLostError
+from executor_core.links.device.connection import Connection, LinkLostError
 from executor_core.links.device.dialects import Dialect, Encoder, make_encoder
 from executor_core.links.device.frames import Frame
 from executor_core.model import AgentEvent, RunRequest
 
 _FAR_S = 3600.0
-WINDOW = {Dialect.PROGRESS: 1, Dialect.RESPONSES: 16, Dialect.BOTH: 1}
-"""Frames in flight. P servers write each to a database side by side: one waits for the other."""
 
 
 class RunStream:
@@ -33,6 +35,8 @@ class RunStream:
         self._wakes_at = math.inf
         self._is_over = False
         self._is_muted = False
+        self._is_heard = False
+        self._waits_for = ""
 
     @property
     def address(self) -> str | None:
@@ -46,8 +50,15 @@ class RunStream:
 
     def absorb(self, event: AgentEvent) -> None:
         """Take in what happened; it is sent when it is due."""
-        self._encoder.absorb(event)
+        self._encoder.absorb(event, is_heard=self._is_heard)
         self._wake_if_due()
+
+    def wait_for(self, reason: str) -> None:
+        """Show why the run does not begin; an empty reason takes that back."""
+        if reason != self._waits_for:
+            self._waits_for = reason
+            self._encoder.note(reason, self._clock.now())
+            self._wake_if_due()
 
     def announce(self) -> None:
         """Say again that the run is there."""
@@ -79,32 +90,33 @@ class RunStream:
 
     async def pump(self, connection: Connection) -> None:
         """Send until the run is over. Raises LinkLostError; call again with the next connection."""
-        window = _Window(connection, WINDOW[self._dialect])
+        self._is_heard = True
+        try:
+            await self._send_all(connection)
+        finally:
+            self._is_heard = False
+
+    async def _send_all(self, connection: Connection) -> None:
         while True:
             self._changed.clear()
             is_last = self._is_over
             self._unsent.extend(self._encoder.take(self._clock.monotonic(), is_last=is_last))
             while self._unsent:
-                await window.wait_for_place()
-                await self._send_next(window)
+                await self._send(connection, self._unsent.popleft())
             if is_last:
-                await window.drain()
                 return
             due = self._encoder.due_at()
             self._wakes_at = math.inf if due is None else due
             pause = _FAR_S if due is None else max(0.0, due - self._clock.monotonic())
             await wait_or(self._changed, self._clock, pause)
 
-    async def _send_next(self, window: _Window) -> None:
-        """Decided only now: a cancel may have come while there was no place."""
-        if not self._unsent:
-            window.leave_place()
-            return
-        frame = self._unsent.popleft()
+    async def _send(self, connection: Connection, frame: Frame) -> None:
         if self._is_muted and frame.event == "task:progress":
-            window.leave_place()
-        else:
-            await window.send(frame)
+            return
+        try:
+            await connection.call(frame.event, frame.data)
+        except TimeoutError:
+            raise LinkLostError("the server acknowledges nothing any more") from None
 
     def _wake_if_due(self) -> None:
         """Words that only join a waiting batch wake nobody: a thousand a second are nothing."""
@@ -121,36 +133,3 @@ async def steps_in(
     async for event in events:
         encoder.absorb(event)
     return encoder.steps
-
-
-class _Window:
-    """Acknowledged sending with at most `size` frames in flight."""
-
-    def __init__(self, connection: Connection, size: int) -> None:
-        self._connection = connection
-        self._size = size
-        self._places = asyncio.Semaphore(size)
-
-    async def wait_for_place(self) -> None:
-        """Call before every `send`."""
-        try:
-            async with asyncio.timeout(CALL_LIMIT_S):
-                await self._places.acquire()
-        except TimeoutError:
-            raise LinkLostError("the server acknowledges nothing any more") from None
-
-    def leave_place(self) -> None:
-        self._places.release()
-
-    async def send(self, frame: Frame) -> None:
-        """Send into the place that was waited for."""
-
-        def acknowledged(*_: Any) -> None:
-            self._places.release()
-
-        await self._connection.emit(frame, acknowledged)
-
-    async def drain(self) -> None:
-        """Wait until everything sent was acknowledged."""
-        for _ in range(self._size):
-            await self.wait_for_place()

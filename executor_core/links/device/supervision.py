@@ -11,8 +11,12 @@ from msgspec.structs import replace
 REFUSALS_UNTIL_REJECTED = 3
 REJECTED_PROBE_S = 600.0
 RATE_LIMIT_S = 30.0
-STABLE_S = 60.0
-"""A registered session that lived this long starts the back-off anew when it ends."""
+STABLE_S = 2.0
+"""A session that was registered for this long worked: what failed before it counts no more. One
+that ends at once did not, so that a server which takes and drops us is asked ever less often."""
+
+PUSHED_OUT_UNTIL_REJECTED = 2
+PUSHED_OUT_WITHIN_S = 60.0
 
 _AUTH_REFUSALS = ("authentication token", "expired token", "expired api key")
 _BARE_REFUSALS = ("refused by server", "rejected by server")
@@ -25,6 +29,7 @@ class Failure(StrEnum):
     REFUSED = "refused"
     BUSY = "busy"
     LOST = "lost"
+    PUSHED_OUT = "pushed_out"
 
 
 class Supervision(Struct, frozen=True):
@@ -32,10 +37,17 @@ class Supervision(Struct, frozen=True):
 
     attempts: int = 0
     refusals: int = 0
+    pushed_out: int = 0
+    """How often in a row another device with our id took our place soon after we had come."""
 
     @property
     def is_rejected(self) -> bool:
-        return self.refusals >= REFUSALS_UNTIL_REJECTED
+        return self.refusals >= REFUSALS_UNTIL_REJECTED or self.is_twin
+
+    @property
+    def is_twin(self) -> bool:
+        """Another home has our id: whoever comes pushes the other out, for ever."""
+        return self.pushed_out >= PUSHED_OUT_UNTIL_REJECTED
 
 
 REJECTED = Supervision(attempts=1, refusals=REFUSALS_UNTIL_REJECTED)
@@ -58,15 +70,26 @@ def classify_refusal(message: str) -> Failure:
     return Failure.UNREACHABLE
 
 
+def classify_loss(reason: str) -> Failure:
+    """Why a connection was lost. Servers from v1.5 tell the older of two sockets with one id so."""
+    is_stale = "stale device connection" in reason.lower()
+    return Failure.PUSHED_OUT if is_stale else Failure.LOST
+
+
 def after_failure(past: Supervision, failure: Failure, registered_s: float) -> Supervision:
     """The past and one more failure; `registered_s` is how long the session was registered."""
+    pushed_out = 0
+    if failure is Failure.PUSHED_OUT:
+        pushed_out = past.pushed_out + 1 if registered_s < PUSHED_OUT_WITHIN_S else 1
+    elif registered_s < PUSHED_OUT_WITHIN_S:
+        pushed_out = past.pushed_out  # says nothing about it
     if registered_s >= STABLE_S:
         past = Supervision()
     refusals = past.refusals + 1 if failure is Failure.REFUSED else 0
     if failure is Failure.BUSY or (failure is Failure.UNREACHABLE and past.is_rejected):
         # Neither says anything about the token.
         refusals = past.refusals
-    return replace(past, attempts=past.attempts + 1, refusals=refusals)
+    return replace(past, attempts=past.attempts + 1, refusals=refusals, pushed_out=pushed_out)
 
 
 def next_delay(

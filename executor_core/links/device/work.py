@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,17 +16,21 @@ from executor_core.errors import ExecutorError
 from executor_core.executor import Accepted, Delivery, Door, Duplicate, Executor, Refused
 from executor_core.jobs import Jobs
 from executor_core.links.device import payload
-from executor_core.links.device.calls import Capacity, answer, upgrade_declined
+from executor_core.links.device.calls import Capacity, answer, upgrade_declined, wait_words
 from executor_core.links.device.connection import Connection, LinkLostError
 from executor_core.links.device.dialects import Dialect, cancelled_unknown, terminal_frames
 from executor_core.links.device.frames import Frame
 from executor_core.links.device.login import Credential, Credentials
+from executor_core.links.device.permissions import PROFILE, held_to
 from executor_core.links.device.stream import RunStream, steps_in
 from executor_core.model import AgentEvent, RunRequest, Source
 
 _log = logging.getLogger("executor.links.device")
 
 MAX_INBOX = 1_000
+"""Events that may wait whole. Of further ones only so much is kept as it takes to answer them."""
+MAX_WAITING = 100_000
+"""A server that sends even more than this is not kept up with: the link to it ends."""
 EARLY_CANCEL_S = 30.0
 """A cancel may overtake the dispatch it belongs to by this much."""
 RETRY_S = 60.0
@@ -38,7 +43,13 @@ _CANDIDATES = {
     Dialect.BOTH: (Dialect.RESPONSES, Dialect.PROGRESS),
 }
 """What a server may understand, the likelier first."""
-_FINAL_ERRORS = ("subtask ", "missing ", "invalid ")
+_FINAL = re.compile(
+    r"subtask (\S+ )?(not found|does not belong)|missing (task_id or )?subtask_id|invalid payload",
+    re.IGNORECASE,
+)
+"""Refusals of this very result. Whatever else a server says, such as "Invalid or expired token",
+says nothing about it: the result stays."""
+_TURNED_AWAY = "turned away"
 _SESSION_ERRORS = ("registered", "authenticated", "stale device", "mismatch")
 
 
@@ -70,7 +81,7 @@ class DeviceWork(Door):
         self._login_problem: ExecutorError | None = None
         self._clock = clock
         self._jobs = Jobs("device work")
-        self._inbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(MAX_INBOX)
+        self._inbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         self._streams: dict[str, RunStream] = {}
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._deliveries: set[str] = set()
@@ -90,6 +101,7 @@ class DeviceWork(Door):
             "task:cancel": self._cancel,
             "task:close-session": self._close_session,
             "device:upgrade": self._decline_upgrade,
+            _TURNED_AWAY: self._turn_away,
         }
 
     def start(self) -> None:
@@ -132,12 +144,16 @@ class DeviceWork(Door):
         """Take an event of the server; returns its acknowledgement."""
         if event not in self._handlers:
             return answer(event, data, self.capacity)
-        try:
+        if (count := self._inbox.qsize()) < MAX_INBOX:
             self._inbox.put_nowait((event, data))
-        except asyncio.QueueFull:
-            _log.error("%s dropped: %d events are waiting already", event, MAX_INBOX)
-            return {"success": False, "error": "busy"}
-        return {"success": True}
+            return {"success": True}
+        # Servers do not read this acknowledgement: the answer that counts is given in its turn.
+        if count < MAX_WAITING:
+            is_task = self._handlers[event] == self._execute
+            self._inbox.put_nowait((_TURNED_AWAY if is_task else event, payload.envelope(data)))
+        elif self._connection is not None:
+            self._connection.give_up("it sends more than can be answered")
+        return {"success": False, "error": "busy"}
 
     async def _handle_inbox(self) -> None:
         while True:
@@ -148,7 +164,10 @@ class DeviceWork(Door):
                 # One bad event must not take the others with it.
                 _log.exception("%s could not be handled", event)
 
-    async def _execute(self, data: Any) -> None:
+    async def _turn_away(self, data: Any) -> None:
+        await self._execute(data, ExecutorError("queue_full", limit=MAX_INBOX))
+
+    async def _execute(self, data: Any, refusal: ExecutorError | None = None) -> None:
         try:
             request, problem = payload.parse_execute(
                 data,
@@ -161,7 +180,7 @@ class DeviceWork(Door):
         except ValueError as error:
             _log.warning("dropped: %s", error)
             return
-        problem = await self._foreign(request) or problem
+        problem = await self._foreign(request) or refusal or problem
         if self._early_cancels.pop(request.request_key, 0.0) > self._clock.monotonic():
             _log.info("%s was cancelled before it arrived", request.request_key)
             self._answer_unknown(payload.task_ids(data))
@@ -170,13 +189,16 @@ class DeviceWork(Door):
         else:
             try:
                 await self._submit(request)
+            except ExecutorError as error:
+                await self._executor.refuse(request, error.info)
             except Exception:
                 # Whatever it was, the chat must not wait for ever.
                 _log.exception("%s could not be taken", request.request_key)
                 await self._executor.refuse(request, ExecutorError("internal").info)
 
     async def _submit(self, request: RunRequest) -> None:
-        match await self._executor.submit(request):
+        last = await self._executor.kept(request.conversation_key, PROFILE)
+        match await self._executor.submit(held_to(request, last)):
             case Accepted():
                 pass
             case Duplicate(run_id):
@@ -270,6 +292,7 @@ class DeviceWork(Door):
 
     def on_accepted(self, request: RunRequest) -> None:
         stream = self._streams[request.run_id] = RunStream(request, self.dialect, self._clock)
+        self._tell_who_waits()
         self._pump(request.run_id, stream)
 
     def on_event(self, request: RunRequest, event: AgentEvent) -> None:
@@ -282,7 +305,16 @@ class DeviceWork(Door):
         self._outbox_changed.set()
 
     def on_active_changed(self) -> None:
+        self._tell_who_waits()
         self.active_changed.set()
+
+    def _tell_who_waits(self) -> None:
+        """The chat shows why a run does not begin, and for how many others."""
+        table = self._executor.table
+        waiting = table.waiting()
+        for run_id, stream in self._streams.items():
+            wait = waiting.get(run_id)
+            stream.wait_for(wait_words(wait, table.slots) if wait is not None else "")
 
     # --- what leaves -----------------------------------------------------------------------
 
@@ -398,7 +430,7 @@ class DeviceWork(Door):
         if isinstance(reply, dict) and reply.get("success") is True:
             _log.info("%s delivered", delivery.run_id)
             await self._close(delivery, None)
-        elif error and str(error).lower().startswith(_FINAL_ERRORS):
+        elif error and _FINAL.match(str(error)):
             _log.error("%s will not be taken by the server: %s", delivery.run_id, error)
             await self._close(delivery, str(error))
         elif error and any(word in str(error).lower() for word in _SESSION_ERRORS):

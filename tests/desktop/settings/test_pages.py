@@ -314,6 +314,8 @@ async def test_start_at_login_that_cannot_be_written_is_said(
 @pytest.fixture
 async def server() -> AsyncIterator[RestServer]:
     async with RestServer() as server:
+        server.answers["GET /api/users/me"] = (200, {"user_name": "ada"})
+        server.has_sockets = True  # keys are tried there
         yield server
 
 
@@ -565,20 +567,26 @@ async def test_an_installation_that_fails_is_said_with_what_it_printed(
 # --- workspaces --------------------------------------------------------------------------------
 
 
-async def test_trusted_folders_come_and_go_even_with_a_comma(
-    window: SettingsWindow, computer: Computer, tmp_path: Path
+@pytest.mark.parametrize("which", ["trusted", "configuring"])
+async def test_folders_come_and_go_even_with_a_comma(
+    window: SettingsWindow, computer: Computer, tmp_path: Path, which: str
 ) -> None:
     page = page_of(window, WorkspacesPage)
     assert isinstance(page, WorkspacesPage)
-    page.trust(tmp_path / "a, b")
-    await until(lambda: page.folders.count() == 1)
-    page.trust(tmp_path / "c")
-    await until(lambda: page.folders.count() == 2)
-    assert len(computer.load()[options.WORKSPACE_TRUSTED_FOLDERS]) == 2
-    page.folders.setCurrentRow(0)
-    page.drop.click()
-    await until(lambda: page.folders.count() == 1)
-    assert page.folders.item(0).text() == str(tmp_path / "c")
+    folders = getattr(page, which)
+    option = {
+        "trusted": options.WORKSPACE_TRUSTED_FOLDERS,
+        "configuring": options.AGENTS_TRUSTED_FOLDERS,
+    }[which]
+    folders.put(tmp_path / "a, b")
+    await until(lambda: folders.list.count() == 1)
+    folders.put(tmp_path / "c")
+    await until(lambda: folders.list.count() == 2)
+    assert len(computer.load()[option]) == 2
+    folders.list.setCurrentRow(0)
+    folders.drop.click()
+    await until(lambda: folders.list.count() == 1)
+    assert folders.list.item(0).text() == str(tmp_path / "c")
     assert window.restart_bar.isVisible()
 
 

@@ -1,0 +1,71 @@
+"""The messages of one answer as they grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from executor_core.model import AgentEvent, AgentResult, ErrorInfo, Notice, TextDelta, Usage
+from executor_core.texts import text
+
+
+class Answer:
+    """What an agent says in one turn: messages by id, each a paragraph of the answer.
+
+    Its words are told as they come. A message that the agent gives up, since it asks the model
+    anew, was told already: it is taken back by a notice, and by the text of the result.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+        self._id: object = None
+        self._growing = ""
+        self._has_spoken = False
+        self._is_as_told = True
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._growing and not self._kept
+
+    def more(self, message_id: object, words: str) -> Iterator[AgentEvent]:
+        """`words` are the next of that message."""
+        if not words:
+            return
+        if message_id != self._id:
+            self.close()
+            self._id = message_id
+        # Two messages of one answer are paragraphs, not one run-on word.
+        is_next = not self._growing and self._has_spoken
+        self._growing += words
+        self._has_spoken = True
+        yield TextDelta(text="\n\n" + words if is_next else words)
+
+    def whole(self, message_id: object, words: str) -> Iterator[AgentEvent]:
+        """That message is complete and reads `words`; what was not told of it is told now."""
+        told = self._growing if message_id == self._id else ""
+        if words.startswith(told):
+            yield from self.more(message_id, words[len(told) :])
+        else:
+            self._growing, self._is_as_told = words, False
+        self.close()
+
+    def close(self) -> None:
+        """What comes next is another message."""
+        if self._growing:
+            self._kept.append(self._growing)
+        self._id, self._growing = None, ""
+
+    def abandon(self) -> Iterator[AgentEvent]:
+        """The message that is not complete yet never will be."""
+        if self._growing:
+            self._id, self._growing, self._is_as_told = None, "", False
+            yield Notice(code="text_abandoned", text=text("notice.text_abandoned"))
+
+    def result(self, error: ErrorInfo | None = None, usage: Usage | None = None) -> AgentResult:
+        """The last word of the turn, as far as it has come."""
+        said = [*self._kept, self._growing] if self._growing else self._kept
+        return AgentResult(
+            final_text="\n\n".join(said[-1:] if self._is_as_told else said),
+            replaces_text=not self._is_as_told,
+            error=error,
+            usage=usage,
+        )
