@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
+from executor_core.aside import JOURNAL_VERSION, MOST_VERSIONS, open_database, readable
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.journal.reserve import Reserve
@@ -29,7 +30,6 @@ from executor_core.model import Outcome, RunRequest, RunState, Source, Timings
 _log = logging.getLogger("executor.journal")
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = 1
 MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
 MAX_SESSIONS = 10_000
@@ -356,14 +356,7 @@ class Journal:
 
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            self._db = _connect(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            set_aside = _set_aside(self._path, self._now())
-            _log.error("the journal was damaged (%s); it is kept as %s", error, set_aside)
-            self._db = _connect(self._path)
+        self._db = open_database(self._path, _connect, _log)
 
     def _close(self) -> None:
         if self._db is not None:
@@ -403,16 +396,17 @@ class Journal:
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600))
     db = sqlite3.connect(path, check_same_thread=False, timeout=5)
-    # One text with a broken letter must not make all of them unreadable.
-    db.text_factory = lambda letters: letters.decode(errors="replace")
+    db.text_factory = readable
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
+        if version > MOST_VERSIONS:
+            raise sqlite3.DatabaseError("no version of ours")
+        if version > JOURNAL_VERSION:
             raise ExecutorError("journal_newer", path=path)
         if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;")
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -436,16 +430,6 @@ def _settle(db: sqlite3.Connection, run_id: str, outcome: Outcome) -> None:
             run_id,
         ),
     )
-
-
-def _set_aside(path: Path, stamp: str) -> Path:
-    """Move the database and its companions away together; they may still be rescued by hand."""
-    suffix = ".damaged-" + "".join(c for c in stamp[:19] if c.isdigit())
-    for companion in ("", "-wal", "-shm"):
-        source = path.with_name(path.name + companion)
-        if source.exists():
-            source.rename(source.with_name(source.name + suffix))
-    return path.with_name(path.name + suffix)
 
 
 def _row_without_outcome(fields: dict[str, Any]) -> RunRow:

@@ -145,6 +145,11 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
     yield git("2.39.5", Path("/usr/bin/git")), ok, "2.39.5"
     yield computer_checks.path("/a:/b", "/a:/b"), ok, "/a:/b"
     yield computer_checks.path("/a", "/a:/b"), ok, "login shell"
+    files, one = computer_checks.files, HOME / "accounts.json"
+    yield files(FileFacts(home=HOME)), ok, "can be used"
+    yield files(FileFacts(home=HOME, unusable=((one, "truncated"),))), failed, "truncated"
+    yield files(FileFacts(home=HOME, newer=(HOME / "hub.db",))), failed, "hub.db"
+    yield files(FileFacts(home=HOME, aside=(one,))), warning, "accounts.json"
     folders = computer_checks.folders
     yield folders(FolderFacts(home=HOME, exists=True)), ok, "yours alone"
     yield folders(FolderFacts(home=HOME, exists=False)), ok, "first starts"

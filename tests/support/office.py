@@ -14,7 +14,7 @@ import msgspec
 
 from executor_core import api
 from executor_core.agents import Agents
-from executor_core.config.files import write_private
+from executor_core.config.kept import kept_json
 from executor_core.config.redaction import Redactor
 from executor_core.control import (
     Address,
@@ -44,7 +44,7 @@ from executor_core.model import (
     Usage,
     UsageReported,
 )
-from executor_core.web import Listener, Users
+from executor_core.web import Listener, User, Users
 from executor_core.workspace import Workspaces
 from tests.support.clock import JumpingClock
 from tests.support.scripted_agent import Performance, ScriptedAgent
@@ -184,7 +184,7 @@ class Office:
             clock=clock,
         )
         self.listener = Listener(port=0, token=TOKEN, clock=clock)
-        self.users = Users(folder / "users.json", write_private, nullcontext, clock)
+        self.users = Users(kept_json(folder / "users.json", dict[str, User]), nullcontext, clock)
         self.desk = StillDesk()
         self.local = LocalControl(
             executor=self.executor,
