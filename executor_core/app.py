@@ -99,7 +99,7 @@ class Application:
         self._with_links = with_links
         self._clock = clock or SystemClock()
         self._jobs = Jobs("application")
-        self._address = kept_json(self._home.api_json, Address)
+        self._address = kept_json(self._home.api_json, Address, is_copied=False)
         self._leaving = asyncio.Event()
         self._host = make_host(config, self._clock)
         self._journal = Journal(self._home.journal_db, self._clock)

@@ -28,13 +28,22 @@ class Kept(Generic[_T]):
     """
 
     def __init__(
-        self, path: Path, decode: Callable[[bytes], _T], encode: Callable[[_T], bytes]
+        self,
+        path: Path,
+        decode: Callable[[bytes], _T],
+        encode: Callable[[_T], bytes],
+        *,
+        is_copied: bool = True,
     ) -> None:
-        """`decode` raises ValueError or a MsgspecError for what is not ours."""
+        """`decode` raises ValueError or a MsgspecError for what is not ours.
+
+        What can be made anew, and is a secret, need not be copied.
+        """
         self.path = path
         self._copy = path.with_name(f".{path.name}.copy")
         self._decode = decode
         self._encode = encode
+        self._is_copied = is_copied
         self._known: tuple[tuple[int, int, int], _T] | None = None
 
     def read(self) -> _T | None:
@@ -97,6 +106,8 @@ class Kept(Generic[_T]):
         return value
 
     def _copy_out(self, raw: bytes) -> None:
+        if not self._is_copied:
+            return
         # A convenience: without it a damage costs what the file said, and nothing else.
         with contextlib.suppress(OSError, UnsafeFileError):
             with contextlib.suppress(FileNotFoundError):
@@ -105,10 +116,10 @@ class Kept(Generic[_T]):
             write_private(self._copy, raw)
 
 
-def kept_json(path: Path, kind: type[_T]) -> Kept[_T]:
+def kept_json(path: Path, kind: type[_T], *, is_copied: bool = True) -> Kept[_T]:
     """A `Kept` of JSON that has this shape; fields of a newer version are passed over."""
 
     def encode(value: Any) -> bytes:
         return msgspec.json.format(msgspec.json.encode(value), indent=2)
 
-    return Kept(path, msgspec.json.Decoder(kind).decode, encode)
+    return Kept(path, msgspec.json.Decoder(kind).decode, encode, is_copied=is_copied)

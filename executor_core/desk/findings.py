@@ -138,7 +138,7 @@ def _kept(home: Home) -> tuple[Kept[Any], ...]:
     return (
         kept_id(home),
         kept_json(home.accounts, dict[str, Pin]),
-        kept_json(home.api_json, control.Address),
+        kept_json(home.api_json, control.Address, is_copied=False),
         kept_json(home.users_json, dict[str, dict[str, str]]),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -363,12 +363,13 @@ class Executor:
     # --- carrying out ----------------------------------------------------------------------
 
     def _apply(self, event: machine.MachineEvent) -> tuple[machine.Command, ...]:
-        before = self._table.standing
+        before, entries = self._table.standing, self._table.entries
         try:
             self._table, commands = machine.step(self._table, event)
         except machine.UnexpectedEventError as error:
             _log.error("ignored: %s", error)
             return ()
+        _note_states(entries, self._table.entries)
         for command in commands:
             self._carry_out(command)
         if self._table.standing != before:
@@ -507,6 +508,16 @@ class Executor:
         others = known.owed | self._runs.keys() | self._unsaved.keys()
         now = self._clock.now().timestamp()
         await asyncio.to_thread(tidy, self._runs_folder, known.settled, others, now)
+
+
+def _note_states(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> None:
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    for run_id, entry in after.items():
+        if run_id not in before or before[run_id].state is not entry.state:
+            _log.debug("%s is %s", run_id, entry.state)
+    for run_id in before.keys() - after.keys():
+        _log.debug("%s has left its place", run_id)
 
 
 def _delivery(row: RunRow) -> Delivery | None:

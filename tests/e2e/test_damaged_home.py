@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from executor_core import app
 from executor_core.app import Application
 from executor_core.config.home import Home, InstanceLock
 from executor_core.config.kept import kept_json
@@ -201,14 +202,18 @@ def test_a_file_of_yours_is_used_or_named_and_never_moved(
     assert [path.name for path in home.path.iterdir()] == [name]
 
 
-async def test_the_running_executor_writes_its_address_again(home: Home) -> None:
+@pytest.mark.parametrize("state", [missing, noise])
+async def test_the_running_executor_writes_its_address_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    monkeypatch.setattr(app, "LOOK_AT_ADDRESS_S", 0.05)
     application = at(home.path.parent)
-    kept = application._address
     await application.start()
     try:
         before = home.api_json.read_bytes()
-        home.api_json.write_bytes(b"\xff")
-        assert kept.read() is not None
-        assert home.api_json.read_bytes() == before
+        state(home.api_json)
+        async with asyncio.timeout(10):
+            while not home.api_json.exists() or home.api_json.read_bytes() != before:
+                await asyncio.sleep(0.02)
     finally:
         await application.stop()

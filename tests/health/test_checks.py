@@ -12,7 +12,7 @@ from executor_core import texts
 from executor_core.control import Slots, Status
 from executor_core.control.desk import Check, Verdict
 from executor_core.health import Certificate, ServerLook, computer_checks, network_checks
-from executor_core.health.computer_checks import GIB, FolderFacts, PortFacts, TokenFacts
+from executor_core.health.computer_checks import GIB, FileFacts, FolderFacts, PortFacts, TokenFacts
 from executor_core.model import TWIN, Availability, ErrorInfo, LinkState, LinkStatus
 from executor_core.texts import LANGUAGES, catalogue
 from tests.support.clock import START
