@@ -31,7 +31,7 @@ from executor_core.config.redaction import known_secrets, redact, register_secre
 from executor_core.config.server_url import origin
 from executor_core.config.token import WAITING, TokenSources
 from executor_core.config.writing import PATIENCE_S
-from executor_core.control import Address, Control, LocalControl, Presence
+from executor_core.control import Address, Control, LocalControl, Pause, Presence
 from executor_core.desk.computer import make_host
 from executor_core.desk.credentials import HubCredentials, ServerCredentials
 from executor_core.desk.findings import mend_small_files
@@ -151,6 +151,7 @@ class Application:
             program_path=lambda: self._host.path,
             ask_login_shell=partial(self._host.ready, anew=True),
             clock=self._clock,
+            pauses=kept_json(self._home.pause_json, Pause),
         )
 
     @property
@@ -188,6 +189,7 @@ class Application:
         await self._executor.start()
         undo.push_async_callback(self.control.close)
         if self._with_links:
+            await self.control.restore_pause()
             await self._start_listener()
             for link in self._make_links():
                 self._links.append(link)

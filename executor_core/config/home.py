@@ -74,6 +74,11 @@ class Home:
         return self.path / "api.json"
 
     @property
+    def pause_json(self) -> Path:
+        """Until when nothing new is begun, and why; it is there while that is so."""
+        return self.path / "pause.json"
+
+    @property
     def users_json(self) -> Path:
         """Who may sign in to the local API, with hashes of their passwords."""
         return self.path / "users.json"

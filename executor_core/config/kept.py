@@ -75,6 +75,11 @@ class Kept(Generic[_T]):
         write_private(self.path, raw)
         self._copy_out(raw)
 
+    def remove(self) -> None:
+        """Keep nothing. Raises OSError."""
+        self.path.unlink(missing_ok=True)
+        self._copy.unlink(missing_ok=True)
+
     def problem(self) -> str | None:
         """Why the file cannot be used, in the words of its reader; None where it can or is not."""
         try:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core.clock import Clock, wait_or
+from executor_core.control import pause
 from executor_core.control.control import (
     LONGEST_PAUSE_S,
     LONGEST_RUN_S,
@@ -30,6 +31,7 @@ from executor_core.control.control import (
     Submission,
     check_prompt,
 )
+from executor_core.control.pause import Pause, PauseFile
 from executor_core.errors import ExecutorError
 from executor_core.executor import ActiveRun, CancelAnswer, Executor, Refused
 from executor_core.jobs import Jobs
@@ -109,6 +111,7 @@ class LocalControl:
         clock: Clock,
         program_path: Callable[[], str] = str,
         ask_login_shell: Callable[[], Awaitable[None]],
+        pauses: PauseFile | None = None,
     ) -> None:
         self._program_path = program_path
         self._ask_login_shell = ask_login_shell
@@ -122,6 +125,8 @@ class LocalControl:
         self._measure = measure
         self._clock = clock
         self._jobs = Jobs("control")
+        self._pauses = pauses
+        self._keeping = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
         self._paused_until: datetime | None = None
         self._pause_reason: str | None = None
@@ -290,23 +295,49 @@ class LocalControl:
     async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
         if for_s is not None:
             _check_duration("for_s", for_s, LONGEST_PAUSE_S)
+        until = None if for_s is None else self._clock.now() + timedelta(seconds=for_s)
+        self._begin_pause(Pause(until=until, reason=reason))
+        await self._keep_pause()
+        return await self.status()
+
+    async def restore_pause(self) -> None:
+        """Go on with the pause of the last time, unless its end has come."""
+        kept = await pause.kept_in(self._pauses)
+        if kept is None:
+            return
+        if kept.until is not None and kept.until <= self._clock.now():
+            await self._keep_pause()
+            return
+        self._begin_pause(kept)
+        end = f"until {kept.until:%Y-%m-%d %H:%M} UTC" if kept.until else "until it is taken back"
+        why = f" ({kept.reason})" if kept.reason else ""
+        _log.warning("still paused, as before the start, %s%s: nothing new is begun", end, why)
+
+    def _begin_pause(self, wanted: Pause) -> None:
         self._end_timer()
         self._executor.pause()
-        self._pause_reason = reason
-        if for_s is not None:
-            self._paused_until = self._clock.now() + timedelta(seconds=for_s)
-            self._timer = self._jobs.spawn(self._resume_after(for_s), "end of pause")
-        return await self.status()
+        self._pause_reason, self._paused_until = wanted.reason, wanted.until
+        if wanted.until is not None:
+            left_s = (wanted.until - self._clock.now()).total_seconds()
+            self._timer = self._jobs.spawn(self._resume_after(left_s), "end of pause")
+
+    async def _keep_pause(self) -> None:
+        async with self._keeping:  # what holds at the end is what is written last
+            is_paused = self._executor.table.is_paused
+            now = Pause(until=self._paused_until, reason=self._pause_reason)
+            await pause.keep(now if is_paused else None, self._pauses)
 
     async def resume(self) -> Status:
         self._end_timer()
         self._executor.resume()
+        await self._keep_pause()
         return await self.status()
 
     async def _resume_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
         self._paused_until = self._pause_reason = self._timer = None
         self._executor.resume()
+        await self._keep_pause()
 
     def _end_timer(self) -> None:
         # Without waiting for it, so that of two calls at once one timer is left, not two.

@@ -137,6 +137,7 @@ def mend_small_files(home: Home) -> None:
 def _kept(home: Home) -> tuple[Kept[Any], ...]:
     return (
         kept_id(home),
+        kept_json(home.pause_json, control.Pause),
         kept_json(home.accounts, dict[str, Pin]),
         kept_json(home.api_json, control.Address, is_copied=False),
         kept_json(home.users_json, dict[str, dict[str, str]]),

@@ -88,6 +88,7 @@ def test_every_path_lies_in_the_home(tmp_path: Path) -> None:
         "accounts": "accounts.json",
         "users_json": "users.json",
         "first_password": "first-password",
+        "pause_json": "pause.json",
         "lock": "lock",
         "config_lock": "config.lock",
         "users_lock": "users.lock",

@@ -20,6 +20,7 @@ from executor_core.control import (
     Address,
     Control,
     LocalControl,
+    Pause,
     Presence,
     RemoteControl,
     Submission,
@@ -197,6 +198,7 @@ class Office:
             measure=dict,
             ask_login_shell=self._ask_login_shell,
             clock=clock,
+            pauses=kept_json(folder / "pause.json", Pause),
         )
         self._undo = AsyncExitStack()
 
