@@ -6,8 +6,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +30,29 @@ _RTTIME = 15  # RLIMIT_RTTIME, which `resource` does not name
 _prlimit = getattr(resource, "prlimit", None)  # Linux
 
 
-class Cage:
-    """What holds a tree together: on Linux a tag that none of it can lose."""
+@contextmanager
+def tagging(marker: str) -> Iterator[None]:
+    """What is started inside has the tag of `marker` from its first instruction on.
 
-    def __init__(self, pid: int, marker: str) -> None:
-        # Gone already, or where a sandbox forbids it: ancestry and marker remain.
-        with suppress(OSError, ValueError):
-            if _prlimit is not None:
-                _, most = _prlimit(pid, _RTTIME)
-                _prlimit(pid, _RTTIME, (tag_of(marker), most))
+    It is inherited from our own limit, which is put back: nothing else may be started meanwhile.
+    """
+    limits = None
+    with suppress(OSError, ValueError):  # forbidden in a sandbox: ancestry and marker remain
+        if _prlimit is not None:
+            limits = _prlimit(0, _RTTIME)
+            _prlimit(0, _RTTIME, (tag_of(marker), limits[1]))
+    try:
+        yield
+    finally:
+        if _prlimit is not None and limits is not None:
+            _prlimit(0, _RTTIME, limits)
+
+
+class Cage:
+    """Nothing holds a tree together; it is known by its ancestry and its signs."""
+
+    def __init__(self, pid: int) -> None:
+        pass
 
     def kill(self) -> None:
         """End everything inside."""

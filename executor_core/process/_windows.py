@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from ctypes import wintypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,11 @@ class _ExtendedLimits(ctypes.Structure):
     )
 
 
+def tagging(marker: str) -> AbstractContextManager[None]:
+    """Nothing is inherited here: the job holds the tree together."""
+    return nullcontext()
+
+
 class Cage:
     """A job with kill-on-close around a suspended process, which then runs.
 
@@ -87,7 +92,7 @@ class Cage:
     Raises OSError if the process cannot be made to run: it has to be ended, or stays suspended.
     """
 
-    def __init__(self, pid: int, marker: str) -> None:
+    def __init__(self, pid: int) -> None:
         self._job: int | None = _kernel32.CreateJobObjectW(None, None)
         limits = _ExtendedLimits()
         limits.BasicLimitInformation.LimitFlags = _KILL_ON_JOB_CLOSE

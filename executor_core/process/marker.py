@@ -10,8 +10,7 @@ executor was killed; who adopts an orphan (a subreaper, a cgroup) would not tell
 a process per run, nor the last two. So the executor adopts nobody, and has nothing to reap.
 
 What they do not find: what the system starts in a run's name (systemd-run, at, a container), what
-took another user's rights and lost its parents, and what goes astray without marker in the first
-millisecond of an agent, before it has its tag. macOS and Windows have no tag.
+took another user's rights and lost its parents. macOS and Windows have no tag.
 """
 
 from __future__ import annotations

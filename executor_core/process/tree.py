@@ -8,9 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
@@ -26,6 +35,8 @@ from executor_core.process.sweep import until_clean
 if TYPE_CHECKING:
     import psutil
 
+T = TypeVar("T")
+
 _log = logging.getLogger("executor.process")
 
 DRAIN_S = 2.0
@@ -40,6 +51,24 @@ _starts = Jobs("process")
 _STEP_LOOKS = 4
 _LOOK_EVERY_S = 0.5  # four looks make the two seconds of a step
 _FORCE_S = 1.2
+
+
+class _FirstStep(Generic[T]):
+    """Awaits `work`, whose first step, in which asyncio starts the process, runs `inside`."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], inside: AbstractContextManager[None]) -> None:
+        self._work = work
+        self._inside = inside
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        steps = self._work.__await__()
+        try:
+            with self._inside:
+                waits_for = next(steps)
+        except StopIteration as done:
+            return cast("T", done.value)
+        yield waits_for
+        return (yield from steps)
 
 
 class ProcessTree:
@@ -65,7 +94,7 @@ class ProcessTree:
         self._known: set[psutil.Process] = {root} if root else set()
         self._signs = signs_of(marker)
         self._clock = clock
-        self._cage = system.Cage(self.pid, marker)
+        self._cage = system.Cage(self.pid)
         self._looking = asyncio.Lock()
         self._ending: asyncio.Task[None] | None = None
         self._jobs = Jobs(f"process/{self.pid}")
@@ -116,9 +145,10 @@ class ProcessTree:
         pipes: Pipes,
     ) -> ProcessTree | OSError | ValueError:
         try:
-            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            starting = asyncio.get_running_loop().subprocess_exec(
                 lambda: pipes, *argv, cwd=cwd, env={**env, MARKER: marker}, **system.SPAWN_OPTIONS
             )
+            transport, _ = await _FirstStep(starting, system.tagging(marker))
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
             return error
         try:

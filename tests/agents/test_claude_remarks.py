@@ -73,7 +73,7 @@ def test_tool_servers_that_did_not_start_are_named_once() -> None:
     events = heard(init(mcp_servers=servers), init(mcp_servers=servers))
     words = " ".join(e.text for e in events if isinstance(e, Notice))
     assert codes(events) == ["mcp_dead", "mcp_dead"]
-    assert ("server b of" in words, "server d of" in words) == (True, True)
+    assert ("“b” is not" in words, "“d” is not" in words) == (True, True)
 
 
 def test_a_sub_agent_that_failed_is_told() -> None:

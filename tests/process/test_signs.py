@@ -92,6 +92,18 @@ async def test_runs_side_by_side_do_not_end_each_others_orphans() -> None:
 
 
 @linux_only
+@linux_only
+async def test_a_program_has_its_tag_from_the_start_and_we_keep_none() -> None:
+    import resource
+
+    before = resource.prlimit(0, 15)
+    marker = new_marker()
+    tree = await spawn(python("import resource\nprint(resource.getrlimit(15)[0])"), marker=marker)
+    assert int(await first_line(tree)) == tag_of(marker)
+    assert resource.prlimit(0, 15) == before
+    await tree.end()
+
+
 async def test_where_tags_are_forbidden_the_marker_still_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -17,7 +17,7 @@ import pytest
 import executor_core.process
 from executor_core.errors import ExecutorError
 from executor_core.process._system import system
-from tests.process.children import new_marker, shell, spawn, until
+from tests.process.children import shell, spawn, until
 
 _NAMES = ("HANDLE", "LPVOID", "LPCWSTR", "DWORD", "BOOL", "LARGE_INTEGER", "LONG", "UINT")
 
@@ -66,7 +66,7 @@ def test_a_console_that_refuses_ctrl_break_is_passed_over(
 
 def test_a_process_runs_once_it_is_in_its_job(windows: types.ModuleType) -> None:
     windows._ntdll.NtResumeProcess.return_value = 0
-    windows.Cage(4242, new_marker())
+    windows.Cage(4242)
 
     windows._kernel32.AssignProcessToJobObject.assert_called_once()
     windows._ntdll.NtResumeProcess.assert_called_once()
@@ -80,7 +80,7 @@ def test_a_process_that_cannot_be_resumed_is_refused(
     windows._ntdll.NtResumeProcess.return_value = resumed
 
     with pytest.raises(OSError, match="cannot be resumed"):
-        windows.Cage(4242, new_marker())
+        windows.Cage(4242)
 
     handles = [call.args[0] for call in windows._kernel32.CloseHandle.call_args_list]
     assert windows._kernel32.CreateJobObjectW.return_value in handles
@@ -90,7 +90,7 @@ def test_a_process_that_cannot_be_resumed_is_refused(
 async def test_what_cannot_be_caged_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     pids = []
 
-    def refuse(pid: int, marker: str) -> None:
+    def refuse(pid: int) -> None:
         pids.append(pid)
         raise OSError(5, "process cannot be resumed")
 
