@@ -55,7 +55,6 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
                 "next_attempt_in_s": None,
                 "token_expires_at": None,
                 "token_warning_h": None,
-                "code": None,
             }
         ],
         "slots": {"used": 1, "max": 2},
