@@ -26,7 +26,7 @@ from desktop.settings.devices import DevicesPage
 from desktop.settings.login import LoginPage
 from desktop.settings.page import Page
 from desktop.settings.plain import AppearancePage, NotificationsPage, SlotsPage
-from desktop.settings.workspaces import WorkspacesPage
+from desktop.settings.workspaces import CONFIGURING, WorkspacesPage
 from executor_core.clock import Clock
 from executor_core.control import Control
 from executor_core.control.desk import Desk, Setting
@@ -188,7 +188,7 @@ class SettingsWindow(DeskWindow):
         elif name.startswith(PREFERENCES) and self.program is not None:
             self.program.prefer(name, value == "true")
         else:
-            return False
+            return name == CONFIGURING  # read anew for every run
         return True
 
     # --- a new start ----------------------------------------------------------------------

@@ -18,7 +18,7 @@ from executor_core.control.desk import Check, Device, DeviceDesk, InstallDesk, I
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
-from executor_core.web import TOKEN_LIFE, ServerEvent, download, last_event_id, words_for
+from executor_core.web import OWNER, TOKEN_LIFE, ServerEvent, download, last_event_id, words_for
 
 MAX_LIST = 500
 MAX_LOG_LINES = 10_000
@@ -132,7 +132,7 @@ async def login(call: Call) -> SignedIn:
         name,
         wanted.password,
         address=call.request.remote or "",
-        is_known=call.parts.listener.is_known(call.request),
+        is_known=call.parts.listener.known_user(call.request) in (OWNER, name),
     )
     life_s = int(TOKEN_LIFE.total_seconds())
     return SignedIn(token=token, access_token=token, expires_in=life_s)

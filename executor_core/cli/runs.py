@@ -57,13 +57,18 @@ def runs(context: click.Context, is_json: bool, limit: int) -> None:
 @as_json
 @speaks_plainly
 def runs_show(run_id: str, is_json: bool) -> None:
+    from msgspec.structs import asdict
+
     from executor_core.cli import show
 
     async def ask(control: Control) -> tuple[RunDetail, RunChanges]:
         return await control.run(run_id), await control.changes_of(run_id)
 
     found, changes = _ask_records(ask)
-    show.as_json(found) if is_json else show.run_detail(found, changes)
+    if is_json:
+        show.as_json(asdict(found) | {"changes": changes})
+    else:
+        show.run_detail(found, changes)
 
 
 @runs.command("cancel")

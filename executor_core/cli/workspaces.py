@@ -167,9 +167,8 @@ def _size(count: float) -> str:
 @speaks_plainly
 def runs_undo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> None:
     work = partial(_room().undo, run_id, is_forced=is_forced)
-    _restore(work, "cli.undo.done", is_agreed=is_agreed, is_dry=is_dry)
-    if not is_dry:
-        say(text("cli.undo.redo", run_id=run_id))
+    way_back = text("cli.undo.redo", run_id=run_id)
+    _restore(work, "cli.undo.done", way_back, is_agreed=is_agreed, is_dry=is_dry)
 
 
 @click.command("redo", cls=Verb)
@@ -186,6 +185,7 @@ def runs_redo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> No
 def _restore(
     work: Callable[..., Coroutine[Any, Any, Restoration]],
     done_key: str,
+    way_back: str = "",
     *,
     is_agreed: bool,
     is_dry: bool,
@@ -212,6 +212,8 @@ def _restore(
     is_whole = not (done.touched or done.left_out or done.failed)
     key = done_key if is_whole else "cli.undo.partly"
     say(text(key, count=len(done.files), folder=done.folder))
+    if way_back:
+        say(way_back)
     if done.failed:
         sys.exit(Exit.FAILED)
 

@@ -92,6 +92,7 @@ class Keychain:
         def work(backend: KeyringBackend) -> Found | Absent:
             if self._sent_away_at is not None and _stays_locked(backend, self._sent_away_at):
                 raise KeyringLocked
+            self._sent_away_at = None  # it is asked now; another no counts from then on
             secret = _join(backend, account)
             return Absent() if secret is None else Found(secret)
 

@@ -36,9 +36,9 @@ _statuses = msgspec.json.Decoder(Status)
 
 ANSWER_LIMIT_S = 30.0
 SIGN_LIMIT_S = 5.0
+"""For what an executor answers at once: without that it hangs."""
 AGENTS_LIMIT_S = 75.0
 """A login shell and an agent may both take their time."""
-"""For what an executor answers at once: without that it hangs."""
 SILENCE_LIMIT_S = 60.0
 """A stream has a sign of life every 15 seconds, whatever happens in it."""
 

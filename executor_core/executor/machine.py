@@ -94,9 +94,9 @@ class Table(Struct, kw_only=True, frozen=True):
 
     @property
     def standing(self) -> object:
-        """Equal as long as the same runs hold the slots, and the same ones wait for the same."""
+        """Equal as long as the same runs hold the slots or wait, and for the same."""
         holds = tuple((e.run_id, e.holds_slot) for e in self.entries.values())
-        return self.is_paused, self.slots, holds
+        return self.is_paused, self.is_draining, self.slots, holds
 
 
 # --- events ------------------------------------------------------------------------------------

@@ -290,8 +290,10 @@ class Listener:
 
     def _protocol(self, server: web.Server) -> asyncio.BaseProtocol:
         """For one more connection: those of others must not take the files that runs need."""
-        has_room = len(server.connections) < most_connections(open_files.limit())
-        if has_room or self._made_room(server):
+        most, open_now = most_connections(open_files.limit()), set(server.connections)
+        if max(len(self._idle), len(open_now)) >= most:
+            self._idle = {one: None for one in self._idle if one in open_now}
+        if len(open_now) < most or self._made_room():
             protocol = server()
             self._idle[protocol] = None
             return protocol
@@ -300,10 +302,8 @@ class Listener:
             _log.warning("too many connections are open; refused so far: %d", self._refused)
         return _Refused()
 
-    def _made_room(self, server: web.Server) -> bool:
+    def _made_room(self) -> bool:
         """End the connection that has waited longest without the request of somebody known."""
-        open_now = set(server.connections)
-        self._idle = {one: None for one in self._idle if one in open_now}
         if (oldest := next(iter(self._idle), None)) is None:
             return False
         del self._idle[oldest]
@@ -386,13 +386,12 @@ class Listener:
         """Whose token a request brought, for routes that guard themselves. Raises `no_token`."""
         return self._user(request, Access.TOKEN)
 
-    def is_known(self, request: web.Request) -> bool:
-        """Whether a request brought a good token, be it needed or not."""
+    def known_user(self, request: web.Request) -> str | None:
+        """Whose good token a request brought, be it needed or not."""
         try:
-            self._user(request, Access.TOKEN)
+            return self._user(request, Access.TOKEN)
         except ExecutorError:
-            return False
-        return True
+            return None
 
     def _user(self, request: web.Request, access: Access) -> str:
         token = guard.bearer(request.headers.get("Authorization"))

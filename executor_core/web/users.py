@@ -173,7 +173,8 @@ class Users:
     ) -> str:
         """A token for a name and its password, asked for from `address`.
 
-        Who `is_known` came with a good token: others who guess do not make them wait.
+        Who `is_known` came with a good token of that user or of the owner: others who guess do not
+        make them wait.
 
         Raises ExecutorError `login_failed`, `users_unreadable`, and `login_slowed` after several
         failures in a row for the name from there, or where many sign in from there at once.

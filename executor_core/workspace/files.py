@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -113,9 +114,9 @@ class Files:
     def put(self, path: str, source: Path, mode: str) -> None:
         """Make the file at `path` one like `source`, in one step. Raises OSError."""
         place = self._top / path
-        place.parent.mkdir(parents=True, exist_ok=True)
         if Files(self._top).is_beyond(path):
-            raise NotADirectoryError(os.fspath(place.parent))
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
         made = place.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             if source.is_symlink():

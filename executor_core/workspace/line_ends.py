@@ -32,16 +32,13 @@ class _Tracked(Struct, frozen=True):
 
 async def filtered(mirror: Mirror, until: Deadline) -> list[str]:
     """The tracked files that a filter makes of what the repository has. Raises NotUnderstood."""
-    found: set[str] = set()
-    for name in ("filter", "ident", "working-tree-encoding"):
-        # All that have no such attribute are excluded; git has no simpler question for it.
-        lines = await mirror.ask(
-            *("ls-files", "--", f":(exclude,attr:!{name})"),
-            limit_s=until.left_s,
-            max_lines=MAX_TRACKED,
-        )
-        found.update(os.fsdecode(unquoted(line)) for line in lines)
-    return sorted(found)
+    # All that have none of the attributes are excluded; git has no simpler question for it.
+    lines = await mirror.ask(
+        *("ls-files", "--", ":(exclude,attr:!filter !ident !working-tree-encoding)"),
+        limit_s=until.left_s,
+        max_lines=MAX_TRACKED,
+    )
+    return [os.fsdecode(unquoted(line)) for line in lines]
 
 
 async def mended(

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core.errors import ExecutorError
-from executor_core.workspace.files import Entry, Files, Found, above
+from executor_core.workspace.files import PLAIN, PROGRAM, Entry, Files, Found, above
 from executor_core.workspace.git import GitHost
 from executor_core.workspace.records import (
     Record,
@@ -199,6 +199,8 @@ def plan_of(files: Files, changes: Iterable[Change], *, keeps_modes: bool, is_fo
                     unknown.add(change.path)
             else:
                 touched.append(change.path)
+    if not keeps_modes:
+        ready = {path: (_as_found(*one), one[1]) for path, one in ready.items()}
     going = {path for path, (change, _) in ready.items() if change.before is None}
     # What stays in the way of one may stand in the way of another.
     while stuck := [path for path, one in ready.items() if _is_stuck(files, *one, going)]:
@@ -211,6 +213,14 @@ def plan_of(files: Files, changes: Iterable[Change], *, keeps_modes: bool, is_fo
         touched=tuple(sorted(touched)),
         unknown=frozenset(unknown.intersection(ready)),
     )
+
+
+def _as_found(change: Change, found: Found) -> Change:
+    """Where git does not tell programs from other files, a file stays which of both it is."""
+    before, after = change.before, found.entry
+    if before and after and {before.mode, after.mode} <= {PLAIN, PROGRAM}:
+        before = replace(before, mode=after.mode)
+    return replace(change, before=before, after=after)
 
 
 def _is_same(one: Entry | None, other: Entry | None, keeps_modes: bool) -> bool:

@@ -8,6 +8,11 @@ const MAX_LINES = 2000;     // of one file
 const SIGNS = { added: "+", modified: "~", deleted: "−", renamed: "→" };
 
 export function patchView(changes) {
+  if (changes.unrecorded) {
+    const words = say("console.patch_unrecorded", { reason: changes.unrecorded });
+    return make("p", { class: "quiet", text: words });
+  }
+  if (!changes.files.length) return "";
   const parts = filesOf(changes.patch);
   const [more, less] = ["additions", "deletions"].map((name) =>
     changes.files.reduce((sum, file) => sum + (file[name] ?? 0), 0));

@@ -85,7 +85,7 @@ export class RunDetails {
       const base = `/api/runs/${run.run_id}`;
       const [detail, changes] = await Promise.all([call("GET", base), call("GET", `${base}/patch`)]);
       this.showArtifacts(base, detail.outcome?.artifacts ?? []);
-      this.changes.replaceChildren(changes.files.length ? patchView(changes) : "");
+      this.changes.replaceChildren(patchView(changes));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.shownFor = "";

@@ -74,3 +74,13 @@ async def test_a_hundred_wrong_logins_in_a_row_are_slowed(anybody: aiohttp.Clien
     found = [(await login(anybody, username=OWNER, password="no"))[0] for _ in range(100)]
     assert found == [400] * 5 + [429] * 95
     assert (await login(anybody, username=OWNER, password=PASSWORD))[0] == 429
+
+
+async def test_a_token_of_one_user_is_no_way_around_the_wait_for_another(
+    anybody: aiohttp.ClientSession,
+) -> None:
+    token = (await login(anybody, username="anna", password=PASSWORD))[1]["token"]
+    anybody.headers["Authorization"] = f"Bearer {token}"
+    found = [(await login(anybody, username=OWNER, password="no"))[0] for _ in range(10)]
+    assert found == [400] * 5 + [429] * 5
+    assert (await login(anybody, username="anna", password=PASSWORD))[0] == 200

@@ -236,6 +236,23 @@ def test_show_names_the_patch(live: Cli, changed: tuple[Path, str]) -> None:
     assert "changes.patch" in live("runs", "show", run_id).stdout
 
 
+def test_show_has_the_changes_as_json(live: Cli, changed: tuple[Path, str]) -> None:
+    shown = json.loads(live("runs", "show", changed[1], "--json").stdout)
+    assert [file["path"] for file in shown["changes"]["files"]] == ["a.txt", "new.txt"]
+    assert shown["run"]["run_id"] == changed[1]
+
+
+def test_no_way_back_is_offered_where_nothing_was_to_undo(
+    live: Cli, changed: tuple[Path, str]
+) -> None:
+    app, run_id = changed
+    (app / "a.txt").write_text("one\n")
+    (app / "new.txt").unlink()
+    result = live("runs", "undo", run_id)
+    assert result.exit_code == 0
+    assert "redo" not in result.stdout
+
+
 def test_undo_puts_the_files_back_and_names_them(live: Cli, changed: tuple[Path, str]) -> None:
     app, run_id = changed
     result = live("runs", "undo", run_id)

@@ -13,6 +13,7 @@ from keyring.backend import KeyringBackend
 from keyring.errors import InitError, KeyringLocked, NoKeyringError, PasswordSetError
 
 from executor_core.config.keychain import (
+    ASK_AGAIN_S,
     SERVICE,
     Absent,
     Blocked,
@@ -150,6 +151,19 @@ def test_a_prompt_that_was_sent_away_is_not_shown_again_until_its_user_acts(
     memory.error = None
     keychain.ask_again()
     assert keychain.read(SERVER) == Absent()
+
+
+def test_where_only_time_tells_the_prompt_is_shown_once_a_minute_and_not_at_every_look(
+    keychain: Keychain, memory: MemoryKeyring
+) -> None:
+    memory.error = KeyringLocked("locked")
+    keychain.read(SERVER)
+    for times in (2, 3):
+        assert keychain._sent_away_at is not None
+        keychain._sent_away_at -= ASK_AGAIN_S
+        for _ in range(3):
+            assert keychain.read(SERVER) == Blocked("KeyringLocked", is_locked=True)
+        assert memory.calls == times
 
 
 def test_a_keychain_that_was_unlocked_in_the_end_works_again(

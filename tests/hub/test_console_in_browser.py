@@ -56,6 +56,16 @@ HOSTILE = """<img src=x onerror="window.hacked=1"> <script>window.hacked=1</scri
 """
 
 
+UNRECORDED = """(() => {
+    const original = window.fetch;
+    const told = JSON.stringify({ unrecorded: "the disk is full", files: [], left_out: [] });
+    window.fetch = async (path, options) => {
+        const answer = await original(path, options);
+        return String(path).endsWith("/patch") ? new Response(told, answer) : answer;
+    };
+})()"""
+
+
 @dataclass
 class Desk:
     """The open console, and what stands behind it."""
@@ -279,6 +289,11 @@ async def test_what_a_run_changed_and_made_can_be_read_and_taken_away(
     await page.value("[...document.querySelectorAll('.run > details > summary')].at(-1).click()")
     await page.until_shown("run_ended")
     assert "I mend it." in await page.value("document.querySelector('.events').textContent")
+
+    await page.value(UNRECORDED)
+    await page.click("#new-task")
+    await desk.open_task("Mend the greeting")
+    await page.until_shown("was not recorded: the disk is full")
     assert page.complaints == []
 
 

@@ -303,7 +303,7 @@ def test_r_tells_every_story_in_order_and_with_true_offsets(
                 assert phase.pop(data["call_id"]) == 1
                 phase[data["call_id"]] = 2
             case "response.output_item.done":
-                assert phase.pop(data["item"]["call_id"]) == 2
+                assert phase.pop(data["item"]["call_id"]) in (1, 2)
     assert 1 not in phase.values()
     if link_is_up:
         assert shown == words
@@ -424,6 +424,17 @@ def test_a_tool_leaves_at_once_with_the_words_before_it() -> None:
     assert encoder.due_at() == 0.0
     told = [f.event.removeprefix("response.") for f in encoder.take(100.01)]
     assert told == ["output_text.delta", "output_item.added", "function_call_arguments.done"]
+    encoder.absorb(ToolFinished(call_id="t", output="ok"))
+    assert [f.event for f in encoder.take(100.01)] == ["response.output_item.done"]
+
+
+def test_hundreds_of_tools_that_end_while_a_frame_is_on_its_way_take_two_frames_each() -> None:
+    encoder = make_encoder(R, REPLY_TO)
+    for number in range(300):
+        encoder.absorb(ToolStarted(call_id=f"t{number}", name="Read"))
+        encoder.absorb(ToolFinished(call_id=f"t{number}", output="ok"))
+    encoder.absorb(ToolStarted(call_id="last", name="Bash"))
+    assert len(encoder.take(0.0)) == 2 * 300 + 2
 
 
 def test_p_speaks_every_two_seconds_and_stays_below_twenty_times_a_megabyte() -> None:
@@ -582,7 +593,7 @@ def test_a_tool_without_an_id_is_still_told() -> None:
     encoder = make_encoder(R, REPLY_TO)
     encoder.absorb(ToolStarted(call_id="", name="Bash"))
     encoder.absorb(ToolFinished(call_id="", output="ok", is_error=True))
-    added, _, done = encoder.take(0.0)
+    added, done = encoder.take(0.0)
     assert added.data["data"]["item"]["call_id"] == done.data["data"]["item"]["call_id"] != ""
     assert (done.data["data"]["item"]["status"], done.data["data"]["item"]["error"]) == (
         "failed",

@@ -60,6 +60,8 @@ async def told_everything(server: DeviceServer, device: Device) -> None:
         turn.emit(ReasoningDelta(text="Let me see."))
         use_tool(turn)
         turn.say("Words.")
+        turn.emit(ToolStarted(call_id="t2", name="Bash", input={"command": "sleep 9"}))
+    await server.until(lambda: "sleep 9" in str(server.seen))
     turns[0].finish()
     await server.send("task:cancel", {"task_id": 2, "subtask_id": 2})
     await server.send("device:upgrade", {})
@@ -69,6 +71,27 @@ async def told_everything(server: DeviceServer, device: Device) -> None:
     failing.finish(error=ErrorInfo(code="x", title="No."))
     await server.until_ended(3)
     await server.until_seen("device:upgrade_status")
+
+
+async def test_servers_before_v1_7_12_find_the_result_of_a_tool_where_they_look_for_it(
+    make_server: MakeServer, make_device: MakeDevice
+) -> None:
+    """They end its card with the first word that its arguments are complete."""
+    server = await make_server("R")
+    server.is_v2 = False
+    turn = await begin(server, await make_device(server.url))
+    use_tool(turn)
+    turn.finish()
+    await server.until_ended(2)
+    [complete] = server.events("response.function_call_arguments.done")
+    assert complete.data["data"] == {
+        "type": "response.function_call_arguments.done",
+        "call_id": "t1",
+        "item_id": "t1",
+        "arguments": '{"command":"ls"}',
+        "output": "a.txt",
+    }
+    assert server.blocks.story(2) == ["tool Bash done"]
 
 
 # --- names and shapes --------------------------------------------------------------------------

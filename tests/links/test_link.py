@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from executor_core.executor import Executor
-from executor_core.links.device import work
+from executor_core.links.device import LinkTiming, work
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Json
 from executor_core.model import LinkState, ToolFinished, ToolStarted
 from tests.links.conftest import Device, MakeDevice, MakeServer, Turn, execute
@@ -396,7 +396,8 @@ async def test_nothing_larger_than_a_packet_leaves_and_the_link_stays(
     make_server: MakeServer, make_device: MakeDevice
 ) -> None:
     server = await make_server("R")
-    device = await make_device(server.url)
+    # Heartbeats have their usual time: to make and to read all this holds the one loop of both.
+    device = await make_device(server.url, timing=LinkTiming())
     turn = await begin(server, device)
     turn.say("中" * 2_000_000)
     turn.emit(ToolStarted(call_id="t", name="Write", input={"content": '"\\' * 2_000_000}))

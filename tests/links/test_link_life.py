@@ -48,9 +48,10 @@ async def test_a_device_introduces_itself_as_every_server_allows(
     device = await make_device(server.url)
     await device.until(LinkState.ONLINE)
     await server.until_seen("device:heartbeat")
-    order = [seen.event for seen in server.seen[:4]]
+    order = [seen.event for seen in server.seen[:5]]
+    probes = {"task:progress", "response.created", "terminal:output"}
     assert order[0] == "device:register"
-    assert set(order[1:]) == {"device:heartbeat", "task:progress", "response.created"}
+    assert set(order[1:]) == {"device:heartbeat", *probes}
     registration = server.events("device:register")[0].data
     assert wire.parse_register(registration).name == "Linux - test"
     assert registration["device_type"] == "local"

@@ -11,6 +11,9 @@ from packaging.version import InvalidVersion, parse
 
 from executor_core.links.device import LinkTiming, Registration
 from executor_core.links.device.connection import CALL_LIMIT_S, Connection, LinkLostError
+from executor_core.links.device.dialects import Dialect
+from executor_core.links.device.payload import parse_execute
+from executor_core.links.device.stream import RunStream
 from executor_core.model import (
     LinkState,
     Notice,
@@ -21,6 +24,7 @@ from executor_core.model import (
 from tests.links.conftest import MakeDevice, MakeServer, execute
 from tests.links.test_link import begin, until_delivered
 from tests.support.clock import JumpingClock
+from tests.support.device_server import SILENCE
 
 ROUNDS = 8
 
@@ -90,6 +94,21 @@ async def test_six_hundred_kilobytes_are_shown_whole_while_they_come(
     await server.until_ended(2)
 
 
+async def test_a_card_whose_end_was_lost_with_the_link_ends_with_the_next_one(
+    make_server: MakeServer, make_device: MakeDevice
+) -> None:
+    server = await make_server("R")
+    server.answers["response.output_item.done"] = SILENCE
+    turn = await begin(server, await make_device(server.url))
+    turn.emit(ToolStarted(call_id="t", name="Bash", input={"command": "ls"}))
+    turn.emit(ToolFinished(call_id="t", output="a.txt"))
+    await server.until_seen("response.output_item.done")
+    server.answers.clear()
+    await server.kick_transport()
+    await server.until(lambda: server.blocks.story(2) == ["tool Bash done"])
+    assert len(server.events("response.output_item.added")) == 1
+
+
 # --- a run that waits --------------------------------------------------------------------------
 
 
@@ -104,6 +123,8 @@ async def test_a_run_that_waits_for_a_place_says_so_and_nothing_of_it_stays(
     await server.send("task:execute", execute(7, 8))
     await server.until(lambda: "before this one: 0" in str(server.blocks.story(6)))
     await server.until(lambda: "before this one: 1" in str(server.blocks.story(8)))
+    # At this one pages begin the message anew.
+    assert server.of_subtask(6)[0].event == "response.created"
     first.finish()
     third = await device.agent.next_turn()
     await server.until(lambda: server.blocks.of(6) == [])
@@ -133,6 +154,17 @@ async def test_a_paused_device_tells_server_and_chat(
     assert server.blocks.of(2) == []
 
 
+async def test_a_device_that_leaves_says_at_once_that_it_takes_nothing(
+    make_server: MakeServer, make_device: MakeDevice
+) -> None:
+    server = await make_server("R")
+    device = await make_device(server.url, timing=LinkTiming(heartbeat_interval_s=1_000.0))
+    await begin(server, device)
+    await server.until(lambda: server.events("device:heartbeat")[-1].data["running_task_ids"])
+    device.executor.drain()
+    assert (await server.until_seen("device:status")).data["status"] == "busy"
+
+
 async def test_a_second_message_of_a_conversation_says_what_it_waits_for(
     make_server: MakeServer, make_device: MakeDevice
 ) -> None:
@@ -140,6 +172,15 @@ async def test_a_second_message_of_a_conversation_says_what_it_waits_for(
     await begin(server, await make_device(server.url))
     await server.send("task:execute", execute(1, 3))
     await server.until(lambda: "this conversation is still at work" in str(server.blocks.of(3)))
+
+
+def test_the_reason_is_told_anew_in_another_dialect() -> None:
+    request, _ = parse_execute(execute(), "origin")
+    stream = RunStream(request, Dialect.BOTH, JumpingClock())
+    stream.wait_for("The device is paused.")
+    stream._encoder.take(0.0)
+    stream.resume(Dialect.RESPONSES)
+    assert "The device is paused." in str(stream._encoder.take(0.0))
 
 
 async def test_progress_of_ours_is_not_stored_as_a_thought(

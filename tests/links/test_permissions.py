@@ -59,6 +59,11 @@ def test_claudes_own_mode_means_nothing_to_another_agent() -> None:
     assert read(bot=bot, **{PROFILE: ":read-only"}).permission is READ_ONLY
 
 
+def test_claudes_own_mode_holds_for_the_agent_that_answers_in_its_place() -> None:
+    request, _ = parse_execute({**execute(), MODE: "plan"}, "origin", agent="codex")
+    assert (request.agent, request.permission) == ("codex", PLAN)
+
+
 @pytest.mark.parametrize("unknown", [":none-at-all", "read-only", 7, [":read-only"]])
 def test_a_profile_that_we_do_not_know_is_refused_and_named(unknown: object) -> None:
     _, problem = parse_execute({**execute(), PROFILE: unknown}, "origin")

@@ -59,8 +59,8 @@ class DeviceServer:
 
     `refusal`: refuse connects with this text. `answers`: what to acknowledge an event with, instead
     of the usual: a value, EMPTY, SILENCE, or a deque of these, one for each time. `in_any_order`:
-    handle frames that are in flight together side by side, as the servers of August 2026 do.
-    `blocks`: what becomes of the frames of dialect R.
+    handle frames that are in flight together side by side, as servers of August 2026 do. `is_v2`
+    (dialect R): as from v2 on. `blocks`: what becomes of the frames of dialect R.
     """
 
     def __init__(self, dialect: str = "R") -> None:
@@ -74,6 +74,7 @@ class DeviceServer:
         self.root_status = 200
         self.in_any_order: random.Random | None = None
         self.blocks = StoredBlocks()
+        self.is_v2 = True
         self._registered: dict[str, str] = {}
 
     # --- life ------------------------------------------------------------------------------
@@ -254,6 +255,8 @@ class DeviceServer:
             return {"success": True, "device_id": data["device_id"]}
         if event == "device:heartbeat":
             return {"success": True}
+        if event == "terminal:output" and self.is_v2 and self.dialect == "R":
+            return {"error": "Missing session_id"}
         if self.dialect in ("P", "both") and event in ("task:progress", "task:complete"):
             return {"success": True} if data else {"error": "Missing subtask_id"}
         if self.dialect in ("R", "both") and (event.startswith("response.") or event == "error"):

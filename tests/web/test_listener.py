@@ -355,6 +355,17 @@ async def test_connections_of_others_never_use_up_the_files_of_the_process(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_connections_that_ended_are_not_kept_in_mind(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_files, "limit", lambda: 0)
+    base = await listener.start()
+    for _ in range(100):
+        async with aiohttp.ClientSession(base) as http, http.get("/public") as answer:
+            assert answer.status == 200
+    assert len(listener._idle) <= most_connections(0) + 1
+
+
 async def test_what_strangers_send_is_few_short_lines_without_a_traceback(
     listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:

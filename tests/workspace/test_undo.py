@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from executor_core.agents import AgentHost
+from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.workspace import Recorder, redo, undo
+from executor_core.workspace.files import PLAIN, Files
+from executor_core.workspace.line_ends import filtered
+from executor_core.workspace.repository import Deadline
 from tests.support.git_server import git
 from tests.workspace.changes import FILES, Recorded, change_everything, tree_of, write
 
@@ -100,6 +104,20 @@ async def test_what_a_filter_made_is_given_back_and_no_filter_runs(
     assert not (tmp_path / "sprung").exists()
 
 
+async def test_files_with_any_of_the_attributes_that_make_other_bytes_are_found(
+    recorded: Recorded, app: Path
+) -> None:
+    attributes = b"*.a filter=x\n*.b ident\n*.c working-tree-encoding=UTF-16\n*.d text=auto\n"
+    write(app, {".gitattributes": attributes, "1.a": b"1", "2.b": b"2", "4.d": b"4"})
+    (app / "3.c").write_text("3", "utf-16")
+    await git(app, "add", "-A")
+    begun = await recorded.recorder.begin(app, recorded.run_folder)
+    assert begun is not None
+    until = Deadline(SystemClock(), 30)
+    assert await filtered(begun.mirror, until) == ["1.a", "2.b", "3.c"]
+    await recorded.recorder.finish(begun)
+
+
 async def test_keep_has_the_line_ends_of_the_repository(
     recorded: Recorded, app: Path, host: AgentHost
 ) -> None:
@@ -128,6 +146,24 @@ async def test_programs_links_and_odd_names_are_given_back(recorded: Recorded, a
 
     await given_back(recorded, work)
     assert (app / "run.sh").stat().st_mode & 0o777 == 0o700
+
+
+async def test_where_git_does_not_tell_modes_they_stay(
+    recorded: Recorded, app: Path, host: AgentHost
+) -> None:
+    await git(app, "config", "core.filemode", "false")
+    write(app, {"old.sh": b"one\n"})
+    (app / "old.sh").chmod(0o755)
+
+    def work() -> None:
+        write(app, {"old.sh": b"two\n", "new.sh": b"new\n"})
+        (app / "new.sh").chmod(0o755)
+
+    await given_back(recorded, work)
+    (app / "old.sh").write_bytes(b"mine\n")
+    await redo(host, recorded.run_folder)
+    await undo(host, recorded.run_folder, is_forced=True)
+    assert tree_of(app)["old.sh"] == (b"one\n", True)
 
 
 async def test_what_a_person_had_staged_stays_staged(
@@ -186,6 +222,14 @@ async def test_nothing_is_written_or_deleted_through_a_link_that_came_later(
         assert done.touched == ("src/app.py",)  # where the other was, nothing is now
         assert tree_of(tmp_path / "elsewhere") == elsewhere
         await redo(host, recorded.run_folder)
+
+
+def test_no_folder_is_made_through_a_link(app: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (app / "way").symlink_to(tmp_path / "outside")
+    with pytest.raises(NotADirectoryError):
+        Files(app).put("way/new/file", app / "README.md", PLAIN)
+    assert list((tmp_path / "outside").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [".gitignore", ".gitattributes"])

@@ -66,6 +66,8 @@ class Connection:
         self._namespace = namespace
         self.lost = asyncio.Event()
         self.lost_reason = ""
+        self.is_v2 = False
+        """Whether the server is known to be of v2 or newer."""
         self._http: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._client: Any = None  # of a library without types

@@ -309,20 +309,15 @@ class DeviceLink:
             raise LinkLostError(f"registration failed: {error}")
 
     async def _probe(self, connection: Connection) -> Dialect:
-        """Which result events the server handles: it answers an empty one with an error object."""
-        handled: dict[str, bool] = {}
-        for event in ("task:progress", "response.created"):
-            try:
-                reply = await connection.call(event, {}, PROBE_LIMIT_S)
-            except TimeoutError:
-                reply = None
-            handled[event] = isinstance(reply, dict) and "error" in reply
+        """Which result events the server handles."""
         dialect = choose_dialect(
-            progress_handled=handled["task:progress"],
-            responses_handled=handled["response.created"],
+            progress_handled=await _handles(connection, "task:progress"),
+            responses_handled=await _handles(connection, "response.created"),
         )
         if dialect is Dialect.BOTH and self._is_dialect_known:
             dialect = self._work.dialect
+        if dialect is Dialect.RESPONSES:
+            connection.is_v2 = await _handles(connection, "terminal:output")
         self._is_dialect_known = True
         return dialect
 
@@ -405,6 +400,15 @@ class DeviceLink:
         self._logged = (reason, times)
         if times.bit_count() == 1:
             _log.error("Failed to connect to Backend WebSocket: %s (%s)", reason, self._server)
+
+
+async def _handles(connection: Connection, event: str) -> bool:
+    """Whether the server knows the event: then there is something wrong with an empty one."""
+    try:
+        reply = await connection.call(event, {}, PROBE_LIMIT_S)
+    except TimeoutError:
+        return False
+    return isinstance(reply, dict) and "error" in reply
 
 
 async def _end_session(jobs: Jobs, connection: Connection) -> None:

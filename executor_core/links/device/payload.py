@@ -111,7 +111,7 @@ def parse_execute(
     materials, problem = _materials(body, server, token)
     profile, unknown_profile = read_profile(body)
     problem = problem or unknown_profile
-    name = agent or SHELLS.get(shell.lower(), shell.lower())
+    asked = SHELLS.get(shell.lower(), shell.lower())
     if problem is None and agent is None and shell.lower() not in SHELLS:
         problem = ExecutorError("shell_unknown", shell=shell, known="ClaudeCode, CodeX, OpenCode")
     if problem is None and not words.strip() and not images:
@@ -131,7 +131,7 @@ def parse_execute(
             "shell_type": shell,
             **profile,
         },
-        agent=name,
+        agent=agent or asked,
         title=text_of(body.get("task_title")) or _first_line(words),
         task_id=ids.task_id,
         subtask_id=ids.subtask_id,
@@ -140,7 +140,7 @@ def parse_execute(
         model=_model(body.get("model_config"), fields_of(bot.get("agent_config"))),
         system_prompt=text_of(body.get("system_prompt")) or text_of(bot.get("system_prompt")),
         new_session=body.get("new_session") is True,
-        permission=claude_mode(body, name),
+        permission=claude_mode(body, asked),
         workspace=read_workspace(body, ids.task_id),
         materials=materials,
         mcp_servers=mcp.servers,

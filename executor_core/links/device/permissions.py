@@ -35,9 +35,12 @@ def read_profile(body: Json) -> tuple[Json, ExecutorError | None]:
     return {PROFILE: named}, None
 
 
-def claude_mode(body: Json, agent: str) -> Permission:
-    """Claude Code's own mode, where the task names one; other agents have none of these."""
-    mode = text_of(body.get("claude_permission_mode")) if agent == "claude_code" else ""
+def claude_mode(body: Json, asked: str) -> Permission:
+    """Claude Code's own mode, where a task for it names one; other agents have none of these.
+
+    It holds for whichever agent answers in its place too: somebody allowed no more.
+    """
+    mode = text_of(body.get("claude_permission_mode")) if asked == "claude_code" else ""
     return _CLAUDE_MODES.get(mode, Permission.UNATTENDED)
 
 

@@ -7,7 +7,7 @@ stream has one of a run in flight at a time; what comes meanwhile is one larger 
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,10 @@ from executor_core.model import (
 
 _Json = dict[str, Any]
 
+_ARGUMENTS_COMPLETE = "response.function_call_arguments.done"
+_TOOL_ENDS = "response.output_item.done"
+REPEATABLE = frozenset({_ARGUMENTS_COMPLETE, _TOOL_ENDS, "response.block.updated"})
+"""Frames that change nothing when they come again; without one, a card would never end."""
 MAX_WAITING_CHARS = 200_000
 """What waits for a lost link beyond this is left out; the terminal frame has the whole text."""
 BATCH_S = 0.2
@@ -52,7 +56,8 @@ class ResponsesEncoder:
     def __init__(self, reply_to: _Json) -> None:
         self._ids = _ids(reply_to)
         self._shell = reply_to.get("shell_type", "ClaudeCode")
-        self._ready: deque[Frame] = deque()
+        self._begun: list[Frame] = []
+        self._ready: list[Frame] = []
         self._pending: list[str] = []
         self._pending_chars = 0
         self._waiting_chars = 0
@@ -61,6 +66,7 @@ class ResponsesEncoder:
         self._offset = 0
         self._sent_at: float | None = None
         self._tools: dict[str, tuple[str, str]] = {}
+        self._complete: dict[str, Frame] = {}
         self._note = NoteBlock(reply_to["subtask_id"])
 
     @property
@@ -72,9 +78,7 @@ class ResponsesEncoder:
 
     def begin(self) -> None:
         response = {"id": f"resp_{self._ids['subtask_id']}", "status": "in_progress"}
-        self._ready.append(
-            self._frame("response.created", response=response, shell_type=self._shell)
-        )
+        self._begun = [self._frame("response.created", response=response, shell_type=self._shell)]
 
     def note(self, words: str, at: datetime | None = None) -> None:
         self._note.say(words, at)
@@ -95,16 +99,14 @@ class ResponsesEncoder:
             case ToolStarted() if not self._is_full:
                 self._close_batch()
                 self.note("")
-                name, arguments = event.name[:MAX_NAME], _arguments(event.input)
-                self._tools[event.call_id] = (name, arguments)
-                self._waiting_chars += len(arguments)
-                self._ready.extend(self._tool_begun(call_id_of(event), name, arguments))
+                self._tool_begun(event)
             case ToolFinished() if event.call_id in self._tools:
                 self._close_batch()
+                self._complete.pop(event.call_id, None)
                 self._ready.append(self._tool_done(event))
 
     def due_at(self) -> float | None:
-        if self._ready or self._note.is_news:
+        if self._begun or self._ready or self._note.is_news:
             return 0.0
         if not self._pending:
             return None
@@ -118,10 +120,14 @@ class ResponsesEncoder:
         if self._pending and (is_last or (due is not None and due <= now)):
             self._close_batch()
             self._sent_at = now
-        # Before the words that replace it: it would part them.
-        frames = [self._frame(event, **data) for event, data in self._note.take()]
-        frames += self._ready
+        frames = self._begun
+        # Before the words that replace it, which it would part; behind the word that the run is
+        # there, at which pages begin the message anew.
+        frames += [self._frame(event, **data) for event, data in self._note.take()]
+        frames += [*self._ready, *self._complete.values()]
+        self._begun = []
         self._ready.clear()
+        self._complete.clear()
         self._waiting_chars = self._pending_chars
         return frames
 
@@ -162,21 +168,20 @@ class ResponsesEncoder:
         part = {"type": "reasoning", "text": words}
         return self._frame("response.reasoning_summary_part.added", part=part)
 
-    def _tool_begun(self, call_id: str, name: str, arguments: str) -> list[Frame]:
-        """Its arguments are complete at once; said any later, that would reset the card."""
+    def _tool_begun(self, event: ToolStarted) -> None:
+        """Its arguments are complete at once; said any later, that would reset the card. Of a tool
+        that has ended before anything was sent it need not be said."""
+        call_id, name, arguments = call_id_of(event), event.name[:MAX_NAME], _arguments(event.input)
+        self._tools[event.call_id] = (name, arguments)
+        self._waiting_chars += len(arguments)
         item = _call_item(call_id, name, arguments, status="in_progress")
-        return [
-            self._frame("response.output_item.added", item=item),
-            self._frame(
-                "response.function_call_arguments.done",
-                call_id=call_id,
-                item_id=call_id,
-                arguments=arguments,
-            ),
-        ]
+        self._ready.append(self._frame("response.output_item.added", item=item))
+        self._complete[event.call_id] = self._frame(
+            _ARGUMENTS_COMPLETE, call_id=call_id, item_id=call_id, arguments=arguments
+        )
 
     def _tool_done(self, event: ToolFinished) -> Frame:
-        """The result, where servers from v1.7.12 look for it."""
+        """The result, where servers from v1.7.12 look for it; see `as_before_v2`."""
         name, arguments = self._tools.pop(event.call_id)
         output = cut_text(event.output, MAX_TOOL_BYTES)
         self._waiting_chars += len(output)
@@ -189,10 +194,26 @@ class ResponsesEncoder:
         )
         if event.is_error:
             item["error"] = output[:500]
-        return self._frame("response.output_item.done", item=item)
+        return self._frame(_TOOL_ENDS, item=item)
 
     def _frame(self, event: str, **data: object) -> Frame:
         return Frame(event, {**self._ids, "data": {"type": event, **data}})
+
+
+def as_before_v2(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The same for servers that may be older than v1.7.12.
+
+    Those end a tool's card where its arguments are complete, and look for its result there; they
+    pass over its end. Later ones before v2 take both, one after the other.
+    """
+    for frame in frames:
+        if frame.event == _TOOL_ENDS:
+            item = frame.data["data"]["item"]
+            said = {name: item[name] for name in ("call_id", "arguments", "output")}
+            data = {"type": _ARGUMENTS_COMPLETE, "item_id": item["call_id"], **said}
+            yield Frame(_ARGUMENTS_COMPLETE, {**frame.data, "data": data})
+        if frame.event != _ARGUMENTS_COMPLETE:
+            yield frame
 
 
 def responses_terminal(reply_to: _Json, outcome: Outcome) -> Frame:

@@ -16,13 +16,15 @@ from executor_core.clock import Clock, wait_or
 from executor_core.links.device.connection import Connection, LinkLostError
 from executor_core.links.device.dialects import Dialect, Encoder, make_encoder
 from executor_core.links.device.frames import Frame
+from executor_core.links.device.responses import REPEATABLE, as_before_v2
 from executor_core.model import AgentEvent, RunRequest
 
 _FAR_S = 3600.0
 
 
 class RunStream:
-    """Outlives connections: what could not be sent waits, what was sent is never repeated."""
+    """Outlives connections: what could not be sent waits. What was sent is never repeated, but
+    for what changes nothing then: a server that lost it would show a tool at work for ever."""
 
     def __init__(self, request: RunRequest, dialect: Dialect, clock: Clock) -> None:
         self._request = request
@@ -78,6 +80,7 @@ class RunStream:
             self._unsent.clear()
             self._encoder = make_encoder(dialect, self._request.reply_to)
             self._encoder.begin()
+            self._encoder.note(self._waits_for, self._clock.now())
 
     def mute(self) -> None:
         """A cancel was accepted: in P a late RUNNING would bring the subtask back to life."""
@@ -100,7 +103,8 @@ class RunStream:
         while True:
             self._changed.clear()
             is_last = self._is_over
-            self._unsent.extend(self._encoder.take(self._clock.monotonic(), is_last=is_last))
+            frames = self._encoder.take(self._clock.monotonic(), is_last=is_last)
+            self._unsent.extend(frames if connection.is_v2 else as_before_v2(frames))
             while self._unsent:
                 await self._send(connection, self._unsent.popleft())
             if is_last:
@@ -113,10 +117,15 @@ class RunStream:
     async def _send(self, connection: Connection, frame: Frame) -> None:
         if self._is_muted and frame.event == "task:progress":
             return
+        is_taken = False
         try:
             await connection.call(frame.event, frame.data)
+            is_taken = True
         except TimeoutError:
             raise LinkLostError("the server acknowledges nothing any more") from None
+        finally:
+            if not is_taken and frame.event in REPEATABLE:
+                self._unsent.appendleft(frame)
 
     def _wake_if_due(self) -> None:
         """Words that only join a waiting batch wake nobody: a thousand a second are nothing."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
@@ -49,7 +49,7 @@ _FINAL = re.compile(
 )
 """Refusals of this very result. Whatever else a server says, such as "Invalid or expired token",
 says nothing about it: the result stays."""
-_TURNED_AWAY = "turned away"
+_Handler: TypeAlias = Callable[[Any], Awaitable[Any]]
 _SESSION_ERRORS = ("registered", "authenticated", "stale device", "mismatch")
 
 
@@ -81,7 +81,7 @@ class DeviceWork(Door):
         self._login_problem: ExecutorError | None = None
         self._clock = clock
         self._jobs = Jobs("device work")
-        self._inbox: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self._inbox: asyncio.Queue[tuple[_Handler, Any]] = asyncio.Queue()
         self._streams: dict[str, RunStream] = {}
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._deliveries: set[str] = set()
@@ -95,13 +95,12 @@ class DeviceWork(Door):
         self.dialect = Dialect.BOTH
         """What the server of the present connection speaks; set before `serve`."""
         self.active_changed = asyncio.Event()
-        self._handlers: dict[str, Callable[[Any], Any]] = {
+        self._handlers: dict[str, _Handler] = {
             "task:execute": self._execute,
             "chat:message": self._execute,
             "task:cancel": self._cancel,
             "task:close-session": self._close_session,
             "device:upgrade": self._decline_upgrade,
-            _TURNED_AWAY: self._turn_away,
         }
 
     def start(self) -> None:
@@ -142,27 +141,27 @@ class DeviceWork(Door):
 
     def on_server_event(self, event: str, data: Any) -> Any:
         """Take an event of the server; returns its acknowledgement."""
-        if event not in self._handlers:
+        if (handle := self._handlers.get(event)) is None:
             return answer(event, data, self.capacity)
         if (count := self._inbox.qsize()) < MAX_INBOX:
-            self._inbox.put_nowait((event, data))
+            self._inbox.put_nowait((handle, data))
             return {"success": True}
         # Servers do not read this acknowledgement: the answer that counts is given in its turn.
         if count < MAX_WAITING:
-            is_task = self._handlers[event] == self._execute
-            self._inbox.put_nowait((_TURNED_AWAY if is_task else event, payload.envelope(data)))
+            handle = self._turn_away if handle == self._execute else handle
+            self._inbox.put_nowait((handle, payload.envelope(data)))
         elif self._connection is not None:
             self._connection.give_up("it sends more than can be answered")
         return {"success": False, "error": "busy"}
 
     async def _handle_inbox(self) -> None:
         while True:
-            event, data = await self._inbox.get()
+            handle, data = await self._inbox.get()
             try:
-                await self._handlers[event](data)
+                await handle(data)
             except Exception:
                 # One bad event must not take the others with it.
-                _log.exception("%s could not be handled", event)
+                _log.exception("%s could not be handled", payload.task_ids(data))
 
     async def _turn_away(self, data: Any) -> None:
         await self._execute(data, ExecutorError("queue_full", limit=MAX_INBOX))
