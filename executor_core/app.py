@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from executor_core import __version__, api
 from executor_core.agents import AgentHost, Agents, DemoAgent, agents_here
 from executor_core.clock import Clock, SystemClock
@@ -27,14 +25,16 @@ from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
 from executor_core.config.home import Home, InstanceLock, locked, user_home
 from executor_core.config.identity import device_name, id_of
+from executor_core.config.kept import kept_json
 from executor_core.config.layers import Config, Layer
 from executor_core.config.redaction import known_secrets, redact, register_secret
 from executor_core.config.server_url import origin
 from executor_core.config.token import WAITING, TokenSources
 from executor_core.config.writing import PATIENCE_S
-from executor_core.control import Address, Control, LocalControl, Presence
+from executor_core.control import Address, Control, LocalControl, Pause, Presence
 from executor_core.desk.computer import make_host
 from executor_core.desk.credentials import HubCredentials, ServerCredentials
+from executor_core.desk.findings import mend_small_files
 from executor_core.desk.opening import open_desk
 from executor_core.desk.reach import Load
 from executor_core.desk.workspaces import clean_daily
@@ -49,7 +49,7 @@ from executor_core.links.device import (
     Registration,
 )
 from executor_core.process import reap_orphans, resources_by_run, sweep
-from executor_core.web import OWNER, Listener, Users, check_user_name
+from executor_core.web import OWNER, Listener, User, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
     GitAccess,
@@ -68,6 +68,7 @@ _log = logging.getLogger("executor.app")
 END_RUNS_S = 8.5
 """The ladder that ends a run takes eight seconds; quitting takes ten at most."""
 FLUSH_S = 1.0
+LOOK_AT_ADDRESS_S = 15.0
 FROM_TASK = "from_task"
 """`device.agent`: the task says which agent answers it."""
 STANDALONE_ORIGIN = "standalone"
@@ -98,6 +99,7 @@ class Application:
         self._with_links = with_links
         self._clock = clock or SystemClock()
         self._jobs = Jobs("application")
+        self._address = kept_json(self._home.api_json, Address, is_copied=False)
         self._leaving = asyncio.Event()
         self._host = make_host(config, self._clock)
         self._journal = Journal(self._home.journal_db, self._clock)
@@ -149,6 +151,7 @@ class Application:
             program_path=lambda: self._host.path,
             ask_login_shell=partial(self._host.ready, anew=True),
             clock=self._clock,
+            pauses=kept_json(self._home.pause_json, Pause),
         )
 
     @property
@@ -173,18 +176,20 @@ class Application:
         self._undo.push_async_callback(self._executor.stop, END_RUNS_S)
 
     async def _open_journal(self) -> None:
-        await self._journal.open()
         self._undo.push_async_callback(self._journal.close)
         self._undo.push_async_callback(self._jobs.close)
+        await self._journal.open()
 
     async def _start(self) -> None:
         undo = self._undo
+        await asyncio.to_thread(mend_small_files, self._home)
         await self._open_journal()
         # Before the first run: it could be one that puts the same skills in the same place.
         await asyncio.to_thread(sweep_skills, self._home.runs)
         await self._executor.start()
         undo.push_async_callback(self.control.close)
         if self._with_links:
+            await self.control.restore_pause()
             await self._start_listener()
             for link in self._make_links():
                 self._links.append(link)
@@ -271,8 +276,10 @@ class Application:
         except OSError as error:
             home, reason = self._home.path, reason_of(error)
             raise ConfigError("home_not_writable", home=home, reason=reason) from error
+        watching = self._jobs.spawn(self._keep_address(listener.base_url, token), "keep address")
         # The token stays, so that pages which are open survive a restart; the address goes.
         self._undo.callback(self._write_api_file, "", token)
+        self._undo.callback(watching.cancel)
 
     @contextlib.asynccontextmanager
     async def _reach(self) -> AsyncIterator[Control]:
@@ -280,14 +287,24 @@ class Application:
 
     def _owner_token(self) -> str:
         """The token of the last time, else a new one."""
-        try:
-            return msgspec.json.decode(self._home.api_json.read_bytes(), type=Address).token
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return secrets.token_urlsafe(32)
+        with contextlib.suppress(OSError):
+            if (address := self._address.read()) is not None:
+                return address.token
+        return secrets.token_urlsafe(32)
 
     def _write_api_file(self, url: str, token: str) -> None:
-        address = Address(url=url, token=token, pid=os.getpid())
-        write_private(self._home.api_json, msgspec.json.encode(address))
+        self._address.write(Address(url=url, token=token, pid=os.getpid()))
+
+    async def _keep_address(self, url: str, token: str) -> None:
+        """Who talks to us finds us by that file: one that is gone or spoilt comes back."""
+        ours = Address(url=url, token=token, pid=os.getpid())
+        while True:
+            await self._clock.sleep(LOOK_AT_ADDRESS_S)
+            with contextlib.suppress(OSError):  # the next look may find room
+                if await asyncio.to_thread(self._address.read) != ours:
+                    file = self._address.path
+                    _log.warning("%s is written again: it was not as we left it", file)
+                    await asyncio.to_thread(self._address.write, ours)
 
     def _make_links(self) -> Sequence[DeviceLink]:
         if self._hub is not None and self._listener is not None:
@@ -369,7 +386,8 @@ class Application:
 def users_of(home: Home, clock: Clock | None = None) -> Users:
     """Who may sign in to the local API of this home."""
     alone = partial(locked, home.users_lock, PATIENCE_S)
-    return Users(home.users_json, write_private, alone, clock or SystemClock())
+    kept = kept_json(home.users_json, dict[str, User])
+    return Users(kept, alone, clock or SystemClock())
 
 
 def remove_user(home: Home, name: str) -> None:

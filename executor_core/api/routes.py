@@ -30,6 +30,7 @@ STATUSES = {
     "agent_not_installable": 404,
     "artifact_unknown": 404,
     "draining": 503,
+    "journal_failed": 507,
     "login_failed": 400,
     "login_slowed": 429,
     "npm_missing": 409,

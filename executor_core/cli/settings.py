@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -44,7 +45,8 @@ def config_set(name: str, value: str) -> None:
     # A key in a command line could be seen by other users of this computer.
     given = secret_line(text("cli.value_prompt", option=name)) if value == "-" else value
     changed = _change(name, given)
-    say(text("cli.config.set", option=changed.name, value="***" if changed.is_secret else given))
+    key = "cli.config.set_now" if _counts_now(changed) else "cli.config.set"
+    say(text(key, option=changed.name, value="***" if changed.is_secret else given))
     if changed.overridden_by is not None:
         say(text("cli.config.overridden", source=changed.overridden_by))
 
@@ -55,10 +57,24 @@ def config_set(name: str, value: str) -> None:
 def config_unset(name: str) -> None:
     left = _change(name, None)
     name = left.name
-    if left.value:
+    if _counts_now(left):
+        say(text("cli.config.set_now", option=name, value=left.value))
+    elif left.value:
         say(text("cli.config.unset", option=name, value=left.value, source=left.source))
     else:
         say(text("cli.config.unset_empty", option=name))
+
+
+def _counts_now(changed: Setting) -> bool:
+    """Slots are given to a running executor at once, as the window does; other options wait."""
+    from executor_core.config.options import DEVICE_MAX_CONCURRENT_TASKS
+    from executor_core.desk.reach import ask_running
+
+    if changed.name != DEVICE_MAX_CONCURRENT_TASKS.name or changed.overridden_by is not None:
+        return False
+    _, reach = invocation().desk()
+    slots = int(changed.value)
+    return asyncio.run(ask_running(reach, lambda control: control.resize(slots))) is not None
 
 
 def _change(name: str, value: str | None) -> Setting:

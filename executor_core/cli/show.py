@@ -120,13 +120,19 @@ def runs(found: Iterable[RunSummary]) -> None:
                 local_time(run.accepted_at),
                 _took(run),
                 f"{run.resources.rss_bytes // MIB} MB" if run.resources else "",
-                run.error or run.title,
+                _note(run),
             )
             for run in found
         ),
         ["", *(text(f"cli.runs.{name}") for name in ("run", "state", "agent", "task"))]
         + [text(f"cli.runs.{name}") for name in ("accepted", "took", "memory", "note")],
     )
+
+
+def _note(run: RunSummary) -> str:
+    if run.waits_for_disk:
+        return text("cli.run.waits_for_disk")
+    return run.error or run.title
 
 
 def run_detail(found: RunDetail, changes: RunChanges) -> None:
@@ -139,7 +145,9 @@ def run_detail(found: RunDetail, changes: RunChanges) -> None:
         memory, cpu = used.rss_bytes // MIB, f"{used.cpu_s:.1f}"
         words = text("cli.run.resources", memory=memory, cpu=cpu, processes=used.processes)
         say(words)
-    if found.delivered is not None:
+    if run.waits_for_disk:
+        say(text("cli.run.waits_for_disk"))
+    elif found.delivered is not None:
         say(text("cli.run.delivered" if found.delivered else "cli.run.not_delivered"))
     outcome = found.outcome
     if outcome is None:

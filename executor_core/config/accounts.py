@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from executor_core.config.claims import read_claims
 from executor_core.config.errors import ConfigError, reason_of
-from executor_core.config.files import UnsafeFileError, read_private, write_private
+from executor_core.config.kept import kept_json
 from executor_core.config.server_url import origin
 from executor_core.errors import ExecutorError
 
@@ -24,10 +23,15 @@ class Pin(Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class AccountPins:
-    """The file with the account of each server. Every call reads it anew, and blocks shortly."""
+    """The file with the account of each server. Every call reads it anew, and blocks shortly.
+
+    What was lost with it is settled again at the next connection: results carry their account with
+    them, so that none gets into wrong hands meanwhile.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._kept = kept_json(path, dict[str, Pin])
 
     def of(self, server: str) -> Pin | None:
         """The account at `server`; None where it is not settled."""
@@ -67,17 +71,15 @@ class AccountPins:
 
     def _read(self) -> dict[str, Pin]:
         try:
-            raw, _ = read_private(self._path)
-            return msgspec.json.decode(raw, type=dict[str, Pin])
-        except FileNotFoundError:
-            return {}
-        except (OSError, UnsafeFileError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            # Rather no deliveries than those of another account: the person must look at it.
-            raise ConfigError("accounts_unreadable", file=self._path) from error
+            return dict(self._kept.read() or {})
+        except OSError as error:
+            # Rather no deliveries now than those of another account.
+            reason = reason_of(error)
+            raise ConfigError("accounts_unreadable", file=self._path, reason=reason) from error
 
     def _write(self, pins: dict[str, Pin]) -> None:
         try:
-            write_private(self._path, msgspec.json.format(msgspec.json.encode(pins), indent=2))
+            self._kept.write(pins)
         except OSError as error:
             reason = reason_of(error)
             raise ConfigError("account_not_kept", file=self._path, reason=reason) from error

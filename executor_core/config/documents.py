@@ -31,7 +31,8 @@ def read_text(path: Path, *, must_exist: bool = False) -> str | None:
     """The text of a configuration file, without a byte order mark; None if there is no file.
 
     Raises:
-        ConfigError: `config_unreadable` or `config_syntax`.
+        ConfigError: `config_unreadable` or `config_syntax`; `home_not_a_folder` where a file is in
+            the place of the folder that may have it.
     """
     try:
         with path.open("rb") as file:
@@ -42,6 +43,8 @@ def read_text(path: Path, *, must_exist: bool = False) -> str | None:
             raise ConfigError("config_unreadable", file=path, reason=reason) from error
         return None
     except OSError as error:
+        if isinstance(error, NotADirectoryError) and not must_exist:
+            raise ConfigError("home_not_a_folder", home=path.parent) from error
         raise ConfigError("config_unreadable", file=path, reason=reason_of(error)) from error
     if len(raw) > _LIMIT_BYTES:
         raise ConfigError("config_unreadable", file=path, reason="larger than 1 MB")

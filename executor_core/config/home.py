@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shlex
 import stat
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor_core.aside import make_place
 from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import NOFOLLOW
 from executor_core.config.kinds import Where
@@ -25,6 +27,7 @@ if sys.platform == "win32":
 else:
     from executor_core.config.lock_posix import try_lock
 
+_log = logging.getLogger("executor.config")
 _LOOK_S = 0.01
 _EXEC = "exec"
 
@@ -69,6 +72,11 @@ class Home:
     def api_json(self) -> Path:
         """Address and token of the running instance."""
         return self.path / "api.json"
+
+    @property
+    def pause_json(self) -> Path:
+        """Until when nothing new is begun, and why; it is there while that is so."""
+        return self.path / "pause.json"
 
     @property
     def users_json(self) -> Path:
@@ -219,7 +227,7 @@ class InstanceLock:
             ConfigError: `home_not_writable`.
         """
         try:
-            descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
+            descriptor = _open_lock(home.lock)
             try:
                 _claim(descriptor, home, for_exec)
             except BaseException:
@@ -227,7 +235,7 @@ class InstanceLock:
                 raise
         except OSError as error:
             reason = reason_of(error)
-            raise ConfigError("home_not_writable", home=home.path, reason=reason) from error
+            raise ConfigError("home_not_writable", home=home.lock, reason=reason) from error
         return cls(descriptor)
 
     def release(self) -> None:
@@ -255,7 +263,7 @@ def locked(file: Path, patience_s: float) -> Iterator[None]:
         TimeoutError: others held it for so long. Any other OSError: it cannot be locked.
     """
     gives_up_at = time.monotonic() + patience_s
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
+    descriptor = _open_lock(file)
     try:
         while not try_lock(descriptor):
             if time.monotonic() >= gives_up_at:
@@ -264,6 +272,11 @@ def locked(file: Path, patience_s: float) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_lock(file: Path) -> int:
+    make_place(file, _log)
+    return os.open(file, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)
 
 
 def _claim(descriptor: int, home: Home, for_exec: bool) -> None:

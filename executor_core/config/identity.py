@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from executor_core.config import hardware
 from executor_core.config.errors import ConfigError, reason_of
-from executor_core.config.files import write_private
 from executor_core.config.home import Home
+from executor_core.config.kept import Kept
 from executor_core.config.layers import Config, Layer
 from executor_core.config.options import DEVICE_ID
 
@@ -55,13 +55,18 @@ def device_id(home: Home, configured: str = "", readers: IdentityReaders | None 
     that is impossible the id is used all the same, and the log says so.
 
     Raises:
-        ConfigError: `bad_device_id` or `config_unreadable`.
+        ConfigError: `config_unreadable`.
     """
-    if written := _read(home):
-        return written
+    kept = kept_id(home)
+    try:
+        if written := kept.read():
+            return written
+    except OSError as error:
+        reason = reason_of(error)
+        raise ConfigError("config_unreadable", file=home.device_id, reason=reason) from error
     found = configured or _derived(readers or IdentityReaders())
     try:
-        write_private(home.device_id, f"{found}\n".encode())
+        kept.write(found)
     except OSError as error:
         _log.warning(
             "The device id %s could not be written to %s (%s); it is used without being kept",
@@ -72,19 +77,16 @@ def device_id(home: Home, configured: str = "", readers: IdentityReaders | None 
     return found
 
 
-def _read(home: Home) -> str | None:
-    """The id in the file; None if there is no file or nothing in it."""
-    try:
-        with home.device_id.open("rb") as file:
-            found = file.read(1024).decode("utf-8-sig", "replace").strip()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        reason = reason_of(error)
-        raise ConfigError("config_unreadable", file=home.device_id, reason=reason) from error
-    if found and not _ID.fullmatch(found):
-        raise ConfigError("bad_device_id", file=home.device_id, value=repr(found[:100]))
-    return found or None
+def kept_id(home: Home) -> Kept[str]:
+    """The file with the id. One that is linked (people keep them elsewhere) stays a link."""
+    return Kept(home.device_id.resolve(), _id_in, lambda found: f"{found}\n".encode())
+
+
+def _id_in(raw: bytes) -> str:
+    found = raw.decode("utf-8-sig").strip()
+    if not _ID.fullmatch(found):
+        raise ValueError(f"{found[:100]!r} is no device id")
+    return found
 
 
 def _derived(readers: IdentityReaders) -> str:

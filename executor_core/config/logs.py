@@ -10,6 +10,7 @@ import logging
 import os
 import stat
 import sys
+import time
 from dataclasses import dataclass
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -25,6 +26,8 @@ from executor_core.unicode import visible
 _SHAPE = "%(asctime)s - [%(room)s] - [in %(pathname)s:%(lineno)d] - %(levelname)s - %(message)s"
 _TIME = "%Y-%m-%d %H:%M:%S"
 _OURS = "executor"
+_LOOK_EVERY_S = 5.0
+_log = logging.getLogger(f"{_OURS}.config")
 MAX_ENTRY = 16_000
 """Characters of one entry, traceback and all; of a longer one the middle is left out."""
 
@@ -83,6 +86,29 @@ class _FileHandler(_Quiet, RotatingFileHandler):
         stream = open(name, mode, encoding="utf-8", errors="replace", opener=_own)  # noqa: SIM115
         assert isinstance(stream, TextIOWrapper)
         return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            self._come_back()
+        super().emit(record)
+
+    _look_at = 0.0
+
+    def _come_back(self) -> None:
+        """Write where people look: a folder or a file that somebody removed is made again."""
+        if self.stream is None or os.path.lexists(self.baseFilename):
+            return
+        try:
+            Path(self.baseFilename).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stream = self._open()
+        except OSError:
+            return  # what is written meanwhile goes with the old file
+        self.stream.close()
+        self.stream = stream
+        words = "%s was removed and is written anew; what stood in it is gone"
+        _log.warning(words, self.baseFilename)
 
     def doRollover(self) -> None:
         try:

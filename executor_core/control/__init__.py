@@ -6,6 +6,7 @@ Their callers (CLI, API, window) cannot tell them apart.
 
 from executor_core.control.control import Control, RunDetail, RunSummary, Slots, Status, Submission
 from executor_core.control.local import LocalControl, Presence
+from executor_core.control.pause import Pause
 from executor_core.control.remote import Address, RemoteControl
 from executor_core.executor import CancelAnswer
 from executor_core.workspace import CleanReport, Restoration, RunChanges, WorkspaceInfo
@@ -16,6 +17,7 @@ __all__ = [
     "CleanReport",
     "Control",
     "LocalControl",
+    "Pause",
     "Presence",
     "RemoteControl",
     "Restoration",

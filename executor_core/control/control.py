@@ -56,7 +56,10 @@ class Slots(Struct, kw_only=True, frozen=True):
 
 
 class RunSummary(Struct, kw_only=True, frozen=True):
-    """A run in a list. `resources` only while processes of it live."""
+    """A run in a list. `resources` only while processes of it live.
+
+    With `waits_for_disk` it ended, but its end is not recorded yet, and no server is told of it.
+    """
 
     run_id: str
     source: Source
@@ -69,6 +72,7 @@ class RunSummary(Struct, kw_only=True, frozen=True):
     title: str = ""
     finished_at: datetime | None = None
     error: str | None = None
+    waits_for_disk: bool = False
     resources: Resources | None = None
 
 
@@ -158,7 +162,7 @@ class Control(Protocol):
         """Ask for a run; returns its run id.
 
         Refused with `prompt_empty`, `prompt_too_long`, `agent_unknown`, `extra_arg_refused`,
-        `bad_value`, `queue_full` or `draining`.
+        `bad_value`, `queue_full`, `draining`, or `journal_failed` where the disk takes no record.
         """
 
     async def retry(self, run_id: str) -> str:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core.clock import Clock, wait_or
+from executor_core.control import pause
 from executor_core.control.control import (
     LONGEST_PAUSE_S,
     LONGEST_RUN_S,
@@ -30,6 +31,7 @@ from executor_core.control.control import (
     Submission,
     check_prompt,
 )
+from executor_core.control.pause import Pause, PauseFile
 from executor_core.errors import ExecutorError
 from executor_core.executor import ActiveRun, CancelAnswer, Executor, Refused
 from executor_core.jobs import Jobs
@@ -109,6 +111,7 @@ class LocalControl:
         clock: Clock,
         program_path: Callable[[], str] = str,
         ask_login_shell: Callable[[], Awaitable[None]],
+        pauses: PauseFile | None = None,
     ) -> None:
         self._program_path = program_path
         self._ask_login_shell = ask_login_shell
@@ -122,6 +125,8 @@ class LocalControl:
         self._measure = measure
         self._clock = clock
         self._jobs = Jobs("control")
+        self._pauses = pauses
+        self._keeping = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
         self._paused_until: datetime | None = None
         self._pause_reason: str | None = None
@@ -169,7 +174,7 @@ class LocalControl:
     async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
         used = await self._resources()
         rows = await self._executor.history(limit, before)
-        found = {row.run_id: _recorded(row) for row in rows}
+        found = {row.run_id: self._recorded(row) for row in rows}
         active = {a.request.run_id: _active(a, used) for a in self._executor.active}
         found |= {i: run for i, run in active.items() if before is None or i in found}
         return tuple(sorted(found.values(), key=lambda run: run.accepted_at, reverse=True))
@@ -180,10 +185,27 @@ class LocalControl:
         active = {a.request.run_id: _active(a, used) for a in self._executor.active}
         is_asked_for = row.awaits_delivery or row.delivered_at is not None
         return RunDetail(
-            run=active.get(run_id) or _recorded(row),
+            run=active.get(run_id) or self._recorded(row),
             outcome=row.outcome,
             delivered=not row.awaits_delivery if is_asked_for else None,
             folder=await self._executor.folder(run_id),
+        )
+
+    def _recorded(self, row: RunRow) -> RunSummary:
+        outcome = row.outcome
+        return RunSummary(
+            run_id=row.run_id,
+            source=row.source,
+            task_id=row.task_id,
+            subtask_id=row.subtask_id,
+            agent=row.agent,
+            state=RunState(row.state),
+            started_at=row.started_at,
+            accepted_at=row.accepted_at,
+            title=row.title,
+            finished_at=outcome.timings.finished_at if outcome else None,
+            error=outcome.error.code if outcome and outcome.error else None,
+            waits_for_disk=row.run_id in self._executor.waiting_for_disk,
         )
 
     async def _resources(self) -> Mapping[str, Resources]:
@@ -219,7 +241,7 @@ class LocalControl:
         )
         answer = await self._executor.submit(request)
         if isinstance(answer, Refused):
-            raise ExecutorError(answer.error.code, limit=self._executor.table.queue_limit)
+            raise answer.error
         if submission.for_process is not None:
             watching = self._cancel_without(submission.for_process, run_id)
             self._jobs.spawn(watching, f"watch who asked for {run_id}")
@@ -273,23 +295,49 @@ class LocalControl:
     async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
         if for_s is not None:
             _check_duration("for_s", for_s, LONGEST_PAUSE_S)
+        until = None if for_s is None else self._clock.now() + timedelta(seconds=for_s)
+        self._begin_pause(Pause(until=until, reason=reason))
+        await self._keep_pause()
+        return await self.status()
+
+    async def restore_pause(self) -> None:
+        """Go on with the pause of the last time, unless its end has come."""
+        kept = await pause.kept_in(self._pauses)
+        if kept is None:
+            return
+        if kept.until is not None and kept.until <= self._clock.now():
+            await self._keep_pause()
+            return
+        self._begin_pause(kept)
+        end = f"until {kept.until:%Y-%m-%d %H:%M} UTC" if kept.until else "until it is taken back"
+        why = f" ({kept.reason})" if kept.reason else ""
+        _log.warning("still paused, as before the start, %s%s: nothing new is begun", end, why)
+
+    def _begin_pause(self, wanted: Pause) -> None:
         self._end_timer()
         self._executor.pause()
-        self._pause_reason = reason
-        if for_s is not None:
-            self._paused_until = self._clock.now() + timedelta(seconds=for_s)
-            self._timer = self._jobs.spawn(self._resume_after(for_s), "end of pause")
-        return await self.status()
+        self._pause_reason, self._paused_until = wanted.reason, wanted.until
+        if wanted.until is not None:
+            left_s = (wanted.until - self._clock.now()).total_seconds()
+            self._timer = self._jobs.spawn(self._resume_after(left_s), "end of pause")
+
+    async def _keep_pause(self) -> None:
+        async with self._keeping:  # what holds at the end is what is written last
+            is_paused = self._executor.table.is_paused
+            now = Pause(until=self._paused_until, reason=self._pause_reason)
+            await pause.keep(now if is_paused else None, self._pauses)
 
     async def resume(self) -> Status:
         self._end_timer()
         self._executor.resume()
+        await self._keep_pause()
         return await self.status()
 
     async def _resume_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
         self._paused_until = self._pause_reason = self._timer = None
         self._executor.resume()
+        await self._keep_pause()
 
     def _end_timer(self) -> None:
         # Without waiting for it, so that of two calls at once one timer is left, not two.
@@ -392,21 +440,4 @@ def _active(active: ActiveRun, used: Mapping[str, Resources]) -> RunSummary:
         accepted_at=active.run.accepted_at,
         title=request.title,
         resources=used.get(request.run_id),
-    )
-
-
-def _recorded(row: RunRow) -> RunSummary:
-    outcome = row.outcome
-    return RunSummary(
-        run_id=row.run_id,
-        source=row.source,
-        task_id=row.task_id,
-        subtask_id=row.subtask_id,
-        agent=row.agent,
-        state=RunState(row.state),
-        started_at=row.started_at,
-        accepted_at=row.accepted_at,
-        title=row.title,
-        finished_at=outcome.timings.finished_at if outcome else None,
-        error=outcome.error.code if outcome and outcome.error else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import socket
@@ -11,22 +12,37 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from executor_core import control
+from executor_core.aside import (
+    HUB_VERSION,
+    JOURNAL_VERSION,
+    is_out_of_place,
+    look_at_database,
+    make_place,
+    set_database_aside,
+)
 from executor_core.config import options
+from executor_core.config.accounts import Pin
 from executor_core.config.claims import read_claims
 from executor_core.config.errors import reason_of
 from executor_core.config.home import Home, InstanceLock
+from executor_core.config.identity import kept_id
+from executor_core.config.kept import Kept, kept_json
 from executor_core.config.kinds import Address
 from executor_core.config.layers import Config
 from executor_core.config.token import Token
 from executor_core.control import Status
 from executor_core.errors import ExecutorError
-from executor_core.health.computer_checks import FolderFacts, PortFacts, TokenFacts
+from executor_core.health.computer_checks import FileFacts, FolderFacts, PortFacts, TokenFacts
 from executor_core.model import TWIN, LinkState
 
+_log = logging.getLogger("executor.desk")
+_DATABASES = {"journal.db": JOURNAL_VERSION, "hub.db": HUB_VERSION}
 _HAS_MODES = os.name == "posix"
 
 
@@ -77,6 +93,59 @@ def folder_facts(config: Config) -> FolderFacts:
         readable_by_others=tuple(_open_to_others(home)),
         unwritable=tuple(_unwritable(config)),
     )
+
+
+def file_facts(home: Home, *, is_running: bool) -> FileFacts:
+    """How the files of the home are that we alone write. Of a running executor the databases serve.
+
+    What is wrong with the files of the person is said by the reader of the configuration.
+    """
+    unusable = [(one.path, problem) for one in _kept(home) if (problem := one.problem())]
+    unusable += [(lock, "not a plain file") for lock in _locks(home) if is_out_of_place(lock)]
+    newer = []
+    for database, ours in _DATABASES.items() if not is_running else ():
+        version, problem = look_at_database(home.path / database)
+        if problem is not None:
+            unusable.append((home.path / database, problem))
+        elif version > ours:
+            newer.append(home.path / database)
+    aside = tuple(sorted(home.path.glob("*.damaged-*")))
+    return FileFacts(home=home.path, unusable=tuple(unusable), newer=tuple(newer), aside=aside)
+
+
+def mend_files(home: Home) -> None:
+    """Set aside what `file_facts` finds unusable, and put the copy in its place where there is one.
+
+    Raises ExecutorError `already_running` for a database that an executor has.
+    """
+    mend_small_files(home)
+    for path, _ in file_facts(home, is_running=False).unusable:
+        if path.name in _DATABASES:
+            with InstanceLock.acquire(home):
+                set_database_aside(path)
+
+
+def mend_small_files(home: Home) -> None:
+    """The same for all but the databases, at any time."""
+    for lock in _locks(home):
+        make_place(lock, _log)
+    for one in _kept(home):
+        with suppress(OSError):  # it stays, and whoever reads it says so
+            one.read()
+
+
+def _kept(home: Home) -> tuple[Kept[Any], ...]:
+    return (
+        kept_id(home),
+        kept_json(home.pause_json, control.Pause),
+        kept_json(home.accounts, dict[str, Pin]),
+        kept_json(home.api_json, control.Address, is_copied=False),
+        kept_json(home.users_json, dict[str, dict[str, str]]),
+    )
+
+
+def _locks(home: Home) -> tuple[Path, ...]:
+    return (home.lock, home.config_lock, home.users_lock)
 
 
 def make_private(home: Home) -> None:

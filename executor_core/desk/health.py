@@ -79,6 +79,7 @@ class Doctor:
         """See HealthDesk."""
         fixes: dict[str, Callable[[], Awaitable[object]]] = {
             "folders": partial(asyncio.to_thread, findings.make_private, self._config.home),
+            "files": partial(asyncio.to_thread, findings.mend_files, self._config.home),
             "leftovers": self._sweep,
         }
         look = next((look for look in await self._looks() if look.name == name), None)
@@ -136,6 +137,7 @@ class Doctor:
             Look("git", LIMIT_S, visit.look_at_git),
             Look("path", LIMIT_S, visit.look_at_path),
             Look("folders", LIMIT_S, looked_again),
+            Look("files", LIMIT_S, visit.look_at_files),
             Look("disk", LIMIT_S, visit.look_at_disk),
             Look("port", LIMIT_S, visit.look_at_port),
             Look("leftovers", LIMIT_S, visit.look_at_leftovers),
@@ -269,6 +271,11 @@ class _Visit:
     async def look_at_path(self) -> tuple[Check]:
         own = self._config.environment.get("PATH", "")
         return (computer_checks.path(own, await self._path()),)
+
+    async def look_at_files(self) -> tuple[Check]:
+        is_running = await self._status() is not None
+        look = partial(findings.file_facts, self._config.home, is_running=is_running)
+        return (computer_checks.files(await asyncio.to_thread(look)),)
 
     async def look_at_disk(self) -> tuple[Check]:
         free = await asyncio.to_thread(findings.free_space, self._config)

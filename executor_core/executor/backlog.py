@@ -31,14 +31,17 @@ class Backlog:
         return run_id in self._waiting
 
     async def write(self, run_id: str, write: Write) -> None:
-        """Write now, or later where the disk refuses; never raises ExecutorError."""
+        """Write now, or later where that fails, for whatever reason; never raises."""
         if run_id in self._waiting:
             self._waiting[run_id].append(write)
             return
         try:
             await write()
-        except ExecutorError as error:
-            _log.error("%s is kept in memory only, for now: %s", run_id, error)
+        except Exception as error:
+            # Also what nobody foresaw: the run has ended, and its slot is for others.
+            is_foreseen = isinstance(error, ExecutorError)
+            words = "%s is kept in memory only, for now: %s"
+            _log.error(words, run_id, error, exc_info=None if is_foreseen else error)
             if not self._waiting and not self._is_closed:
                 self._jobs.spawn(self._try_until_empty(), "save again")
             self._waiting.setdefault(run_id, []).append(write)
@@ -50,7 +53,7 @@ class Backlog:
 
     async def _try_again(self) -> None:
         for run_id, writes in list(self._waiting.items()):
-            with contextlib.suppress(ExecutorError):  # said once; the next time may find room
+            with contextlib.suppress(Exception):  # said once; the next time may find room
                 while writes:
                     await writes[0]()
                     writes.pop(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -94,6 +94,8 @@ class Executor:
         self._backlog = Backlog(clock, self._jobs)
         self._unsaved: dict[str, RunRow] = {}
         """Ended runs on their way to the disk; those in the backlog are told from here."""
+        self._unrecorded: set[str] = set()
+        """Those of them of which the disk knows nothing, as of requests that were refused."""
         self.ended = 0
         """How many runs have ended since the start."""
         self._may_leave = False
@@ -159,15 +161,20 @@ class Executor:
                     answer = Duplicate(run_id)
                 case machine.Refuse(code=code):
                     limit = self._table.queue_limit
-                    answer = Refused(ExecutorError(code, limit=limit).info)
+                    answer = Refused(ExecutorError(code, limit=limit))
         if isinstance(answer, Accepted):
-            await asyncio.shield(self._jobs.spawn(self._accept(run), f"accept {request.run_id}"))
+            accepting = self._jobs.spawn(self._accept(run), f"accept {request.run_id}")
+            if (error := await asyncio.shield(accepting)) is not None:
+                return Refused(error)
         else:
             self._forget(run)
         return answer
 
     async def refuse(self, request: RunRequest, error: ErrorInfo) -> None:
-        """Answer what cannot be accepted as durably as a run: recorded, then delivered."""
+        """Answer what cannot be accepted as durably as a run: recorded, then delivered.
+
+        Only where the disk does not take it, it is delivered first: no restart contradicts it.
+        """
         request = encodable(request)
         key = request.request_key
         keys = [entry.request_key for entry in self._table.entries.values()]
@@ -252,9 +259,16 @@ class Executor:
     # --- the outbox ------------------------------------------------------------------------
 
     async def undelivered(self, source: Source) -> list[Delivery]:
-        """Every outcome that a door still owes its server, oldest first."""
+        """Every outcome that a door may tell its server now, oldest first.
+
+        Of a run that is recorded only one that is on disk as well: a crash would give it another.
+        """
         rows = {row.run_id: row for row in await self._journal.undelivered(source)}
-        rows |= {run_id: row for run_id, row in self._waiting.items() if row.source is source}
+        rows |= {
+            run_id: row
+            for run_id, row in self._waiting.items()
+            if row.source is source and run_id in self._unrecorded
+        }
         # The table knows of deliveries that the disk has not taken yet.
         owed = set(self._table.undelivered.values())
         found = [_delivery(row) for run_id, row in rows.items() if run_id in owed]
@@ -277,6 +291,11 @@ class Executor:
         if row is None:
             raise ExecutorError("run_unknown", run_id=run_id)
         return row
+
+    @property
+    def waiting_for_disk(self) -> frozenset[str]:
+        """Ended runs whose end no server is told before the disk takes it."""
+        return frozenset(self._waiting)
 
     @property
     def _waiting(self) -> dict[str, RunRow]:
@@ -344,12 +363,13 @@ class Executor:
     # --- carrying out ----------------------------------------------------------------------
 
     def _apply(self, event: machine.MachineEvent) -> tuple[machine.Command, ...]:
-        before = self._table.standing
+        before, entries = self._table.standing, self._table.entries
         try:
             self._table, commands = machine.step(self._table, event)
         except machine.UnexpectedEventError as error:
             _log.error("ignored: %s", error)
             return ()
+        _note_states(entries, self._table.entries)
         for command in commands:
             self._carry_out(command)
         if self._table.standing != before:
@@ -385,20 +405,38 @@ class Executor:
         request = replace(request, title=self._secrets.hide(request.title))
         return Run(request, folder=folder, clock=self._clock, owner=self, secrets=self._secrets)
 
-    async def _accept(self, run: Run) -> None:
+    async def _accept(self, run: Run) -> ExecutorError | None:
+        """Record the run; or why it is refused, for without a disk nothing can be promised."""
         request = run.request
         try:
             await self._journal.accept(request)
         except ExecutorError as error:
-            # Without a disk nothing can be promised: this is how the run ends in its slot.
-            run.unrecorded = error
+            return self._withdraw(run, error)
+        except Exception:
+            # Whatever it was, it must not hold a slot for ever.
+            _log.exception("%s could not be recorded", request.run_id)
+            return self._withdraw(run, ExecutorError("internal"))
+        run.is_recorded = True
         run.on_disk.set()
         _log.info("%s accepted: %s, agent %s", request.run_id, request.request_key, request.agent)
         if (door := self._doors.get(request.source)) is not None:
             door.on_accepted(request)
+        return None
+
+    def _withdraw(self, run: Run, error: ExecutorError) -> ExecutorError:
+        run_id = run.request.run_id
+        _log.error("%s is not accepted: %s", run_id, error)
+        if run_id in self._table.entries:
+            self._forget(run)
+            self._apply(machine.Withdrawn(run_id))
+        # Else it was ended while it waited, and is answered as such.
+        run.on_disk.set()
+        return error
 
     async def _live(self, run: Run) -> None:
         await run.on_disk.wait()
+        if not run.is_recorded:
+            return
         run_id = run.request.run_id
         # Beside the agent's start, not before it: a commit takes as long as a process.
         started = self._backlog.write(run_id, lambda: self._journal.start(run_id))
@@ -416,29 +454,43 @@ class Executor:
         await self._save(run, run.conclude(AgentResult()))
 
     async def _save(self, run: Run, outcome: Outcome) -> None:
-        """Record the outcome, then tell the run's followers and its door."""
+        """Record the outcome, tell the run's followers, and its door once the disk has it.
+
+        Where nothing of the run is on disk its door is told at once.
+        """
         request = run.request
+        run_id = request.run_id
         outcome = encodable(outcome)
         row = row_of(request, run.accepted_at, outcome)
 
         async def finish() -> None:
             await self._journal.finish(request, outcome)
-            del self._unsaved[request.run_id]
+            del self._unsaved[run_id]
+            self._unrecorded.discard(run_id)
+            if run.is_recorded:
+                self._tell_outcome(row, outcome)
 
-        self._unsaved[request.run_id] = row
-        await self._backlog.write(request.run_id, finish)
+        self._unsaved[run_id] = row
+        if not run.is_recorded:
+            self._unrecorded.add(run_id)
+        await self._backlog.write(run_id, finish)
         run.close(outcome)
         seconds = (outcome.timings.finished_at - outcome.timings.accepted_at).total_seconds()
         reason = f" ({outcome.error.code})" if outcome.error else ""
-        _log.info("%s %s%s after %.1f s", request.run_id, outcome.state, reason, seconds)
-        if request.address is not None and (door := self._doors.get(request.source)) is not None:
-            door.on_outcome(_delivered(row, outcome))
+        _log.info("%s %s%s after %.1f s", run_id, outcome.state, reason, seconds)
+        if not run.is_recorded:
+            self._tell_outcome(row, outcome)
         self._forget(run)
         self._leave_if_done()
         self.ended += 1
         self.changes.tell()
         if self.ended % PRUNE_EVERY == 0 and not self._table.is_stopping:
             self._jobs.spawn(self._prune(), "prune")
+
+    def _tell_outcome(self, row: RunRow, outcome: Outcome) -> None:
+        if row.address is not None and (door := self._doors.get(row.source)) is not None:
+            door.on_outcome(_delivered(row, outcome))
+        self.changes.tell()
 
     def _forget(self, run: Run) -> None:
         self._runs.pop(run.request.run_id, None)
@@ -456,6 +508,16 @@ class Executor:
         others = known.owed | self._runs.keys() | self._unsaved.keys()
         now = self._clock.now().timestamp()
         await asyncio.to_thread(tidy, self._runs_folder, known.settled, others, now)
+
+
+def _note_states(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> None:
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    for run_id, entry in after.items():
+        if run_id not in before or before[run_id].state is not entry.state:
+            _log.debug("%s is %s", run_id, entry.state)
+    for run_id in before.keys() - after.keys():
+        _log.debug("%s has left its place", run_id)
 
 
 def _delivery(row: RunRow) -> Delivery | None:

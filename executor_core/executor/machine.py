@@ -133,6 +133,12 @@ class Ended(Struct, frozen=True):
     run_id: str
 
 
+class Withdrawn(Struct, frozen=True):
+    """The run could not be recorded: it is as if nobody had asked for it."""
+
+    run_id: str
+
+
 class Delivered(Struct, frozen=True):
     """The server acknowledged the outcome, or will never take it."""
 
@@ -172,6 +178,7 @@ MachineEvent: TypeAlias = (
     | ResultParsed
     | EndAsked
     | Ended
+    | Withdrawn
     | Delivered
     | RefusalRecorded
     | PauseSet
@@ -247,7 +254,7 @@ def step(table: Table, event: MachineEvent) -> tuple[Table, tuple[Command, ...]]
     if (
         leaving
         and not table.entries
-        and isinstance(event, DrainAsked | StopAsked | Ended | EndAsked)
+        and isinstance(event, DrainAsked | StopAsked | Ended | EndAsked | Withdrawn)
     ):
         commands += (Leave(),)
     return table, commands
@@ -269,6 +276,8 @@ def _react(table: Table, event: MachineEvent) -> tuple[Table, tuple[Command, ...
             return _end(table, run_id, reason)
         case Ended(run_id):
             return _retire(table, _expect(table, event, run_id, *_IN_SLOT)), ()
+        case Withdrawn(run_id):
+            return _without(table, run_id), ()
         case Delivered(request_key):
             rest = {k: v for k, v in table.undelivered.items() if k != request_key}
             return replace(table, undelivered=rest), ()
@@ -380,12 +389,15 @@ def _put(table: Table, entry: Entry) -> Table:
     return replace(table, entries={**table.entries, entry.run_id: entry})
 
 
+def _without(table: Table, run_id: str) -> Table:
+    return replace(table, entries={k: v for k, v in table.entries.items() if k != run_id})
+
+
 def _retire(table: Table, entry: Entry) -> Table:
-    rest = {k: v for k, v in table.entries.items() if k != entry.run_id}
     undelivered = table.undelivered
     if entry.awaits_delivery:
         undelivered = {**undelivered, entry.request_key: entry.run_id}
-    return replace(table, entries=rest, undelivered=undelivered)
+    return replace(_without(table, entry.run_id), undelivered=undelivered)
 
 
 def check_invariants(table: Table) -> None:

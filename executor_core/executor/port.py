@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from executor_core.model import AgentEvent, ErrorInfo, Outcome, RunRequest
+from executor_core.errors import ExecutorError
+from executor_core.model import AgentEvent, Outcome, RunRequest
 
 
 class Door(Protocol):
@@ -51,7 +52,7 @@ class Duplicate(Struct, frozen=True):
 class Refused(Struct, frozen=True):
     """Nothing was accepted, for the reason given."""
 
-    error: ErrorInfo
+    error: ExecutorError
 
 
 Admission: TypeAlias = Accepted | Duplicate | Refused

@@ -82,8 +82,8 @@ class Run:
         self.on_disk = asyncio.Event()
         self.accepted_at = clock.now()
         self.started_at: datetime | None = None
-        self.unrecorded: ExecutorError | None = None
-        """Why the journal could not take the run, which then ends as soon as it has a slot."""
+        self.is_recorded = False
+        """Whether the journal has it: after a crash it then gets an end, unless it has one."""
         self._folder = folder
         self._clock = clock
         self._owner = owner
@@ -150,8 +150,6 @@ class Run:
 
     async def _work(self, agents: Agents, workspaces: Workspaces, journal: Journal) -> AgentResult:
         request = self.request
-        if self.unrecorded is not None:
-            raise self.unrecorded
         for remark in request.remarks:
             self.emit(remark)
         agents.get(request.agent)  # nothing is fetched for one that is not there

@@ -168,6 +168,32 @@ def folders(facts: FolderFacts) -> Check:
     return check("folders", Verdict.OK, case, home=facts.home)
 
 
+class FileFacts(Struct, frozen=True, kw_only=True):
+    """How the files are that we alone write. `unusable` come with their reader's reason.
+
+    `newer` were written by a newer program; `aside` are those that were damaged once.
+    """
+
+    home: Path
+    unusable: tuple[tuple[Path, str], ...] = ()
+    newer: tuple[Path, ...] = ()
+    aside: tuple[Path, ...] = ()
+
+
+def files(facts: FileFacts) -> Check:
+    """Whether the files of the home can be used."""
+    if facts.unusable:
+        names = ", ".join(f"{path} ({reason})" for path, reason in facts.unusable[:_MOST_FOLDERS])
+        return check("files", Verdict.FAILED, "files.damaged", names=names)
+    if facts.newer:
+        names = ", ".join(map(str, facts.newer))
+        return check("files", Verdict.FAILED, "files.newer", names=names)
+    if facts.aside:
+        names = ", ".join(map(str, facts.aside[:_MOST_FOLDERS]))
+        return check("files", Verdict.WARNING, "files.aside", names=names)
+    return check("files", Verdict.OK, "files.ok", home=facts.home)
+
+
 def disk(free: Sequence[tuple[Path, int]]) -> Check:
     """Whether there is room: by the fullest of the disks that we write to."""
     where, least_bytes = min(free, key=lambda one: one[1])

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from executor_core.aside import HUB_VERSION, MOST_VERSIONS, open_database, readable
 from executor_core.errors import ExecutorError
 from executor_core.hub.wire import Json, Registration
 
@@ -138,18 +139,7 @@ class Store:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._db = _connect(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            aside = f".damaged-{secrets.token_hex(4)}"
-            for suffix in ("", "-wal", "-shm"):
-                damaged = self._path.with_name(self._path.name + suffix)
-                if damaged.exists():
-                    damaged.rename(damaged.with_name(damaged.name + aside))
-            _log.warning("the hub's database was damaged and is kept as *%s: %s", aside, error)
-            self._db = _connect(self._path)
+        self._db = open_database(self._path, _connect, _log)
 
     def _close(self) -> None:
         db, self._db = self._db, None
@@ -453,10 +443,19 @@ def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=5, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
+        db.text_factory = readable
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
-        db.executescript(_SCHEMA)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > MOST_VERSIONS:
+            raise sqlite3.DatabaseError("no version of ours")
+        if version > HUB_VERSION:
+            raise ExecutorError("hub_newer", path=path)
+        db.executescript(f"{_SCHEMA} PRAGMA user_version = {HUB_VERSION};")
+        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
     except BaseException:
         db.close()
         raise

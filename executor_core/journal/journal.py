@@ -21,14 +21,15 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
+from executor_core.aside import JOURNAL_VERSION, MOST_VERSIONS, open_database, readable
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
+from executor_core.journal.reserve import Reserve
 from executor_core.model import Outcome, RunRequest, RunState, Source, Timings
 
 _log = logging.getLogger("executor.journal")
 _T = TypeVar("_T")
 
-SCHEMA_VERSION = 1
 MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
 MAX_SESSIONS = 10_000
@@ -130,11 +131,12 @@ class Journal:
     """The only reader and writer of `journal.db`, from one thread of its own.
 
     Every method is one durable transaction (WAL, synchronous=FULL). A failing disk raises
-    ExecutorError("journal_failed").
+    ExecutorError("journal_failed"). With every run that is accepted, room for its end is kept.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
+        self._reserve = Reserve(path.with_name("reserve"))
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._db: sqlite3.Connection | None = None
@@ -168,6 +170,7 @@ class Journal:
         """The run exists from now on, whatever happens to us."""
 
         def work() -> None:
+            self._reserve.hold()
             with self._connection() as db:
                 self._insert(db, request, self._clock.now())
 
@@ -190,7 +193,7 @@ class Journal:
                 self._insert(db, request, outcome.timings.accepted_at)
                 _settle(db, request.run_id, outcome)
 
-        await self._run(work)
+        await self._run(self._in_any_room(work))
 
     async def settle(self, run_id: str, outcome: Outcome) -> None:
         """Record the outcome of a run of an earlier process."""
@@ -199,7 +202,7 @@ class Journal:
             with self._connection() as db:
                 _settle(db, run_id, outcome)
 
-        await self._run(work)
+        await self._run(self._in_any_room(work))
 
     async def delivered(self, run_id: str, error: str | None = None) -> None:
         """The server has it, or (`error`) has said for good that it will not take it."""
@@ -289,13 +292,27 @@ class Journal:
             try:
                 return work()
             except _FAILURES as error:
+                reason = getattr(error, "strerror", None) or error
                 raise ExecutorError(
-                    "journal_failed", retryable=True, path=self._path, reason=error
+                    "journal_failed", retryable=True, path=self._path, reason=reason
                 ) from error
 
         if self._is_closed:
             raise ExecutorError("journal_failed", path=self._path, reason="closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    def _in_any_room(self, work: Callable[[], None]) -> Callable[[], None]:
+        """`work` for which the reserve is given up where the disk has no other room."""
+
+        def carried_out() -> None:
+            try:
+                work()
+            except (sqlite3.Error, OSError):
+                if not self._reserve.release():
+                    raise
+                work()
+
+        return carried_out
 
     async def _write(self, sql: str, *values: object) -> None:
         def work() -> None:
@@ -340,19 +357,13 @@ class Journal:
 
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            self._db = _connect(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            set_aside = _set_aside(self._path, self._now())
-            _log.error("the journal was damaged (%s); it is kept as %s", error, set_aside)
-            self._db = _connect(self._path)
+        self._db = open_database(self._path, _connect, _log)
 
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
+            self._reserve.release()
 
     def _insert(self, db: sqlite3.Connection, request: RunRequest, accepted_at: datetime) -> None:
         fields = structs.asdict(row_of(request, accepted_at)) | {
@@ -386,16 +397,17 @@ class Journal:
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600))
     db = sqlite3.connect(path, check_same_thread=False, timeout=5)
-    # One text with a broken letter must not make all of them unreadable.
-    db.text_factory = lambda letters: letters.decode(errors="replace")
+    db.text_factory = readable
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
+        if version > MOST_VERSIONS:
+            raise sqlite3.DatabaseError("no version of ours")
+        if version > JOURNAL_VERSION:
             raise ExecutorError("journal_newer", path=path)
         if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;")
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -419,16 +431,6 @@ def _settle(db: sqlite3.Connection, run_id: str, outcome: Outcome) -> None:
             run_id,
         ),
     )
-
-
-def _set_aside(path: Path, stamp: str) -> Path:
-    """Move the database and its companions away together; they may still be rescued by hand."""
-    suffix = ".damaged-" + "".join(c for c in stamp[:19] if c.isdigit())
-    for companion in ("", "-wal", "-shm"):
-        source = path.with_name(path.name + companion)
-        if source.exists():
-            source.rename(source.with_name(source.name + suffix))
-    return path.with_name(path.name + suffix)
 
 
 def _row_without_outcome(fields: dict[str, Any]) -> RunRow:

@@ -156,6 +156,9 @@ class ProcessTree:
         except OSError as error:
             transport.close()  # which kills
             return error
+        # Neither arguments nor environment: both may hold what nobody else may read.
+        program = os.path.basename(argv[0])
+        _log.debug("started %s as process %d for %s", program, tree.pid, marker.rpartition(":")[2])
         tree._jobs.spawn(tree._close_pipes_after_exit(), "drain")
         return tree
 
@@ -215,6 +218,7 @@ class ProcessTree:
 
     async def _close_pipes_after_exit(self) -> None:
         await self._pipes.exited.wait()
+        _log.debug("process %d has ended with %s", self.pid, self._transport.get_returncode())
         await wait_or(self._pipes.drained, self._clock, DRAIN_S)
         self._pipes.abandon()
 

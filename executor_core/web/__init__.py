@@ -18,7 +18,7 @@ from executor_core.web.listener import (
     words_for,
 )
 from executor_core.web.sse import ServerEvent, last_event_id
-from executor_core.web.users import TOKEN_LIFE, Users, check_user_name
+from executor_core.web.users import TOKEN_LIFE, User, Users, check_user_name
 
 __all__ = [
     "BODY_LIMIT_BYTES",
@@ -28,6 +28,7 @@ __all__ = [
     "Handler",
     "Listener",
     "ServerEvent",
+    "User",
     "Users",
     "Verifier",
     "check_user_name",

@@ -46,6 +46,7 @@ BODY_LIMIT_BYTES = 1024 * 1024
 TICKET_LIFE_S = 600.0
 LEFT_LOOK_S = 1.0
 _MAX_TICKETS = 32
+_MAX_METHOD = 20
 _MAX_PATH = 200
 _MAX_STREAMS = 1000
 _SHUTDOWN_S = 2.0
@@ -164,7 +165,9 @@ class Listener:
         """The port in use, once started."""
         self.base_url = ""
         """`http://127.0.0.1:PORT`, once started."""
-        self.app = web.Application(middlewares=[self._guard], client_max_size=BODY_LIMIT_BYTES)
+        self.app = web.Application(
+            middlewares=[self._noting, self._guard], client_max_size=BODY_LIMIT_BYTES
+        )
         self.app.on_response_prepare.append(_add_headers)
         self.route("POST", "/api/auth/ticket", self._exchange, access=Access.PUBLIC)
 
@@ -317,6 +320,16 @@ class Listener:
             if self._port_is_fixed:
                 raise ExecutorError("port_taken", port=self._wanted_port) from error
             return _bound_socket(self._host, 0)
+
+    @web.middleware
+    async def _noting(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """For the debug log: the route as it is declared, for paths hold what others say."""
+        answer = await handler(request)
+        if _log.isEnabledFor(logging.DEBUG):
+            resource = request.match_info.route.resource
+            route = resource.canonical if resource is not None else "no route of ours"
+            _log.debug("%s %s answered %d", request.method[:_MAX_METHOD], route, answer.status)
+        return answer
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:

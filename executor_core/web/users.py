@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
-import msgspec
 from msgspec import Struct
 
 from executor_core.clock import Clock
@@ -59,8 +59,22 @@ class User(Struct, kw_only=True, frozen=True):
         return "User()"
 
 
+class UsersFile(Protocol):
+    """Where the users are kept. `read` is called for every request; both may raise OSError."""
+
+    @property
+    def path(self) -> Path:
+        """What to call it."""
+
+    def read(self) -> dict[str, User] | None:
+        """All users, as they are now; None where there are none yet."""
+
+    def write(self, users: dict[str, User], /) -> None:
+        """Replace them, whole or not at all."""
+
+
 class Users:
-    """The users in the file `path`; `write` replaces a file by one that its owner alone can read.
+    """The users in `file`.
 
     Inside `alone()` no other process changes it.
 
@@ -70,17 +84,13 @@ class Users:
 
     def __init__(
         self,
-        path: Path,
-        write: Callable[[Path, bytes], None],
+        file: UsersFile,
         alone: Callable[[], AbstractContextManager[None]],
         clock: Clock,
     ) -> None:
-        self._path = path
-        self._write = write
+        self._file = file
         self._alone = alone
         self._clock = clock
-        self._read_as: tuple[int, int, int] | None = None
-        self._users: dict[str, User] = {}
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._hashing, self._known_hashing = asyncio.Lock(), asyncio.Lock()
         self._logins: Counter[str] = Counter()
@@ -138,16 +148,10 @@ class Users:
 
     def _all(self) -> dict[str, User]:
         try:
-            stat = self._path.stat()
-            state = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if state != self._read_as:
-                self._users = msgspec.json.decode(self._path.read_bytes(), type=dict[str, User])
-                self._read_as = state
-        except FileNotFoundError:
-            self._users, self._read_as = {}, None
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ExecutorError("users_unreadable", path=self._path) from error
-        return self._users
+            return self._file.read() or {}
+        except OSError as error:
+            path, reason = self._file.path, error.strerror
+            raise ExecutorError("users_unreadable", path=path, reason=reason) from error
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, User]]:
@@ -156,10 +160,10 @@ class Users:
             with self._alone():
                 users = dict(self._all())
                 yield users
-                self._write(self._path, msgspec.json.format(msgspec.json.encode(users), indent=2))
+                self._file.write(users)
         except OSError as error:
             raise ExecutorError(
-                "users_not_written", path=self._path, reason=error.strerror
+                "users_not_written", path=self._file.path, reason=error.strerror
             ) from error
 
     # --- signing in ----------------------------------------------------------------------------

@@ -202,3 +202,13 @@ def status(running: ExecutorProcess, token: str) -> int:
     except HTTPError as error:
         with error:
             return error.code
+
+
+def test_another_number_of_slots_counts_at_once(live: Cli) -> None:
+    said = live("config", "set", "device.max_concurrent_tasks", "7").stdout
+    try:
+        assert "The running executor has taken it over." in said
+        assert json.loads(live("status", "--json").stdout)["slots"]["max"] == 7
+    finally:
+        said = live("config", "unset", "device.max_concurrent_tasks").stdout
+    assert "device.max_concurrent_tasks = 5. The running executor has taken it over." in said

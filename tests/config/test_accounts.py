@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from executor_core.config import kept
 from executor_core.config.accounts import AccountPins
 from executor_core.config.claims import Claims, read_claims
 from executor_core.errors import ExecutorError
@@ -82,12 +85,38 @@ def test_a_key_is_known_once_a_task_told_whose_it_is(pins: AccountPins, tmp_path
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"x": 1}', b"\xff"])
-def test_a_damaged_file_stops_rather_than_mixes(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_comes_back_from_its_copy(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "accounts.json"
+    AccountPins(file).settle(SERVER, "wg-secret", "1")
+    whole = file.read_bytes()
     file.write_bytes(content)
+    assert AccountPins(file).account_of(SERVER, "wg-secret") == "1"
+    assert file.read_bytes() == whole
+    assert (tmp_path / "accounts.json.damaged-1").read_bytes() == content
+
+
+def test_without_a_copy_the_next_connection_settles_the_account_again(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_bytes(b"\xff")
+    assert AccountPins(file).account_of(SERVER, ADA) == "1"
+    AccountPins(file).settle(SERVER, ADA, "1")
+    assert AccountPins(file).of(SERVER) is not None
+
+
+def test_a_file_that_cannot_be_read_now_stops_rather_than_mixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "accounts.json"
+    AccountPins(file).settle(SERVER, ADA, "1")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(kept, "read_private", refuse)
     with pytest.raises(ExecutorError, match="accounts_unreadable") as stopped:
         AccountPins(file).account_of(SERVER, ADA)
     assert str(file) in stopped.value.info.detail
+    assert file.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -147,3 +147,11 @@ def test_a_file_of_anything_is_read_or_refused_in_words(
         except ConfigError as error:
             refusals.append(error)
     assert all(str(file) in error.info.detail for error in refusals)
+
+
+def test_a_home_that_is_a_file_is_no_fault_of_the_files_in_it(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(ConfigError, match="home_not_a_folder") as caught:
+        read_env(tmp_path / "home" / "config.env", {})
+    assert caught.value.info.detail.startswith(str(tmp_path / "home ").strip())
+    assert "config.env" not in caught.value.info.detail

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from executor_core.config import hardware
-from executor_core.config.errors import ConfigError
 from executor_core.config.home import Home
 from executor_core.config.identity import IdentityReaders, device_id, device_name, id_of
 from executor_core.config.layers import load
@@ -78,14 +77,27 @@ def test_an_id_that_cannot_be_written_is_used_and_said(
 
 
 @pytest.mark.parametrize("bad", ["has:colon", "a" * 94, "two\nlines", "空格", "a b", "x\0"])
-def test_an_id_that_the_server_would_misread_is_an_error_naming_the_file(
-    home: Home, bad: str
+def test_an_id_that_the_server_would_misread_is_set_aside_and_the_file_named(
+    home: Home, bad: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.device_id.write_text(bad, encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        device_id(home, "", readers())
-    assert caught.value.code == "bad_device_id"
-    assert str(home.device_id) in caught.value.info.detail
+    assert device_id(home, "", readers()) == HW
+    assert str(home.device_id) in caplog.text
+    assert home.device_id.with_name("device_id.damaged-1").read_text(encoding="utf-8") == bad
+
+
+def test_an_id_that_is_damaged_comes_back_from_its_copy(home: Home) -> None:
+    home.device_id.write_text("written-by-hand")
+    assert device_id(home, "", readers()) == "written-by-hand"
+    home.device_id.write_bytes(b"\xff\0")
+    assert device_id(home, "", readers()) == "written-by-hand"
+
+
+def test_an_id_that_is_linked_stays_a_link(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("mine")
+    home.device_id.symlink_to(tmp_path / "elsewhere")
+    assert device_id(home, "", readers()) == "mine"
+    assert home.device_id.is_symlink()
 
 
 def test_the_longest_id_is_accepted(home: Home) -> None:
@@ -93,11 +105,10 @@ def test_the_longest_id_is_accepted(home: Home) -> None:
     assert device_id(home, "", readers()) == "a" * 93
 
 
-def test_a_file_that_cannot_be_read_is_named(home: Home) -> None:
+def test_a_folder_in_its_place_is_set_aside(home: Home) -> None:
     home.device_id.mkdir()
-    with pytest.raises(ConfigError) as caught:
-        device_id(home, "", readers())
-    assert caught.value.code == "config_unreadable"
+    assert device_id(home, "", readers()) == HW
+    assert home.device_id.read_text() == f"{HW}\n"
 
 
 def test_this_computer_gives_the_same_id_twice(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ import io
 import logging
 import os
 import re
+import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from executor_core.config import logs
 from executor_core.config.logs import LogFile, Logs, set_up_logging
 from executor_core.config.redaction import register_secret
 
@@ -33,8 +36,8 @@ class Set:
         return logs
 
     def close(self) -> None:
-        for logs in self._open:
-            logs.close()
+        for one in self._open:
+            one.close()
 
 
 @pytest.fixture
@@ -221,3 +224,35 @@ def test_a_file_that_cannot_be_renamed_goes_on_growing(
         f"line {number}" for number in range(5)
     ]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no open file can be removed there")
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_log_that_was_removed_comes_back_and_says_so(
+    set_: Set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_folder: bool
+) -> None:
+    monkeypatch.setattr(logs, "_LOOK_EVERY_S", 0.0)
+    file = LogFile(tmp_path / "logs")
+    set_.up(file)
+    ROOM.info("before")
+    shutil.rmtree(file.folder) if is_folder else file.path.unlink()
+    ROOM.info("after")
+    said, after = file.path.read_text().splitlines()
+    assert f"{file.path} was removed and is written anew" in said
+    assert after.endswith("after")
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no open file can be removed there")
+def test_where_it_cannot_come_back_work_goes_on(
+    set_: Set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_LOOK_EVERY_S", 0.0)
+    file = LogFile(tmp_path / "logs")
+    set_.up(file)
+    shutil.rmtree(file.folder)
+    file.folder.write_text("a file stands where the folder should be")
+    ROOM.info("lost")
+    file.folder.unlink()
+    ROOM.info("back")
+    assert file.path.read_text().splitlines()[-1].endswith("back")

@@ -51,10 +51,10 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
                 "dialect": "R",
                 "since": "2026-01-29T00:00:00Z",
                 "reason": None,
+                "code": None,
                 "next_attempt_in_s": None,
                 "token_expires_at": None,
                 "token_warning_h": None,
-                "code": None,
             }
         ],
         "slots": {"used": 1, "max": 2},
@@ -74,6 +74,7 @@ async def test_status_is_the_json_that_scripts_rely_on(office: Office, control: 
                 "title": "do it",
                 "finished_at": None,
                 "error": None,
+                "waits_for_disk": False,
                 "resources": None,
             }
         ],

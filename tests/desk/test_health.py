@@ -30,7 +30,7 @@ from tests.support.office import Office
 NAMES = [
     "executor", "config", "network", "tls", "server", "clock", "token", "keychain",
     "agent.claude_code", "agent.codex", "agent.opencode", "environment", "git", "path", "folders",
-    "disk", "port", "leftovers", "tray",
+    "files", "disk", "port", "leftovers", "tray",
 ]  # fmt: skip
 MakeDoctor = Callable[..., Doctor]
 

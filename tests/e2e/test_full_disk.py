@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from executor_core import app
 from executor_core.app import Application
+from executor_core.config import kept
 from executor_core.config.home import Home
 from executor_core.config.layers import Config, load
 from executor_core.errors import ExecutorError
@@ -43,7 +43,7 @@ async def test_an_executor_ends_on_a_full_disk_as_on_any_other(
     application: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await application.start()
-    monkeypatch.setattr(app, "write_private", refuse)
+    monkeypatch.setattr(kept, "write_private", refuse)
     await application.stop()
     assert "No space left" in caplog.text
 
@@ -51,7 +51,7 @@ async def test_an_executor_ends_on_a_full_disk_as_on_any_other(
 async def test_a_start_without_room_for_its_address_says_so(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "write_private", refuse)
+    monkeypatch.setattr(kept, "write_private", refuse)
     with pytest.raises(ExecutorError, match="home_not_writable"):
         await application.start()
 

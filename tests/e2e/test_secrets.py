@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -65,11 +66,25 @@ async def test_no_secret_is_in_logs_arguments_or_the_journal(
     claude.open("a", "b")
     await hub.until_status(with_key, "COMPLETED")
     await hub.until_status(plain, "COMPLETED")
+    assert (await device.command("runs")).code == 0
     refused = await device.command("--token", "no-such-token-0123456789", "status")
     assert refused.code == 0
     device.signal(signal.SIGTERM)
     assert await device.gone() == 0
 
+    log = (device.home / "logs" / "executor.log").read_text()
+    for told in (
+        r"gets task:execute, \d+ bytes",
+        r"sends device:register, \d+ bytes",
+        r"gets the answer to device:heartbeat, \d+ bytes",
+        r"started \S+ as process \d+ for run_\w+",
+        r"process \d+ has ended with -?\d+",
+        r"run_\w+ is preparing",
+        r"run_\w+ has left its place",
+        r"the link is online",
+        r"GET /\S+ answered 200",
+    ):
+        assert re.search(rf"DEBUG - {told}", log), told
     assert files_with(device.home, token) == []
     assert files_with(device.home, USERS_KEY) == []
     assert files_with(device.home, TASKS_KEY) == []

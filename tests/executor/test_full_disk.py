@@ -1,4 +1,4 @@
-"""A disk that takes nothing: outcomes are still delivered, and saved when there is room again."""
+"""A disk that takes nothing: no server is told what a restart would contradict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from executor_core.executor import Accepted
+from executor_core.errors import ExecutorError
+from executor_core.executor import Duplicate, Refused
 from executor_core.executor.backlog import TRY_AGAIN_S
 from executor_core.journal import journal as journal_module
 from executor_core.model import RunState, Source
@@ -56,44 +57,123 @@ async def saved_again(room: Room, clock: JumpingClock, run_id: str = "run_1") ->
             await asyncio.sleep(0.005)
 
 
-async def test_a_run_the_disk_does_not_take_ends_with_that_reason_and_starts_no_agent(
+async def refused(room: Room) -> ExecutorError:
+    """Why the run is not accepted; its door answers as that of the device does."""
+    answer = await room.executor.submit(request())
+    assert isinstance(answer, Refused), answer
+    await room.executor.refuse(request(), answer.error.info)
+    return answer.error
+
+
+async def ended(room: Room) -> None:
+    """The run is over, whoever may be told of it."""
+    async with asyncio.timeout(10):
+        while not room.executor.ended:
+            await asyncio.sleep(0)
+
+
+async def test_a_run_the_disk_does_not_take_is_refused_in_words_and_starts_no_agent(
     room: Room, disk: Disk
 ) -> None:
     disk.is_full = True
-    assert await room.executor.submit(request()) == Accepted("run_1")
-    outcome = await room.door.outcome()
-    assert outcome.error is not None
-    assert outcome.error.code == "journal_failed"
-    assert "full" in outcome.error.detail
+    error = await refused(room)
+    assert error.code == "journal_failed"
+    assert "full" in error.info.detail
     assert not room.agent.is_waiting
+    assert not room.executor.table.entries
     [delivery] = await room.executor.undelivered(Source.DEVICE)
-    assert delivery.outcome == outcome
+    assert delivery.outcome.error == error.info
 
 
-async def test_an_outcome_the_disk_does_not_take_is_delivered_from_memory_and_saved_later(
+async def test_an_outcome_the_disk_does_not_take_is_told_to_no_server_before_it_does(
     room: Room, disk: Disk, clock: JumpingClock
 ) -> None:
     await room.submit()
     performance = await room.agent.started()
     disk.is_full = True
     performance.finish("Done.")
-    assert (await room.door.outcome()).state is RunState.COMPLETED
-    [delivery] = await room.executor.undelivered(Source.DEVICE)
-    assert await story(room) == ["RunStarted", "AgentResult", "RunEnded"]
-    await room.executor.delivered(delivery)
+    await ended(room)
+    assert room.executor.waiting_for_disk == {"run_1"}
     assert await room.executor.undelivered(Source.DEVICE) == []
+    assert room.door.deliveries() == []
+    assert not room.executor.table.slots_used
+    assert await story(room) == ["RunStarted", "AgentResult", "RunEnded"]
     disk.is_full = False
     await saved_again(room, clock)
-    row = await room.executor.recorded("run_1")
-    assert row.outcome == delivery.outcome
-    assert not row.awaits_delivery
+    [delivery] = await room.executor.undelivered(Source.DEVICE)
+    assert delivery == await room.door.delivery()
+    assert (await room.executor.recorded("run_1")).outcome == delivery.outcome
+    assert not room.executor.waiting_for_disk
+
+
+async def test_what_a_server_was_told_of_a_run_is_what_the_next_start_tells_it(
+    tmp_path: Path, clock: JumpingClock, disk: Disk
+) -> None:
+    async with opened(tmp_path, clock) as room:
+        await room.submit()
+        performance = await room.agent.started()
+        disk.is_full = True
+        performance.finish("Done.")
+        await ended(room)
+        told = room.door.deliveries()
+    disk.is_full = False
+    async with opened(tmp_path, clock) as room:
+        [delivery] = await room.executor.undelivered(Source.DEVICE)
+        assert told == []
+        assert (delivery.outcome.state, delivery.outcome.text) == (RunState.COMPLETED, "Done.")
+
+
+async def test_the_same_request_is_a_duplicate_while_its_end_waits_for_the_disk(
+    room: Room, disk: Disk
+) -> None:
+    await room.submit()
+    performance = await room.agent.started()
+    disk.is_full = True
+    performance.finish("Done.")
+    await ended(room)
+    again = await room.executor.submit(request(run_id="run_2"))
+    assert again == Duplicate("run_1")
+
+
+@pytest.mark.parametrize("write", ["accept", "finish"])
+async def test_a_failure_nobody_foresaw_holds_no_slot(
+    room: Room, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("out of the blue")
+
+    monkeypatch.setattr(room.journal, write, fail)
+    answer = await room.executor.submit(request())
+    if write == "finish":
+        (await room.agent.started()).finish("Done.")
+        await ended(room)
+    else:
+        assert isinstance(answer, Refused)
+        assert answer.error.code == "internal"
+    assert not room.executor.table.slots_used
+    assert not room.door.deliveries()
+    monkeypatch.undo()
+
+
+async def test_a_run_that_is_cancelled_before_the_disk_refuses_it_gets_one_end(
+    room: Room, disk: Disk
+) -> None:
+    disk.is_full = True
+    submitting = asyncio.create_task(room.executor.submit(request()))  # noqa: TID251
+    await asyncio.sleep(0)
+    room.executor.cancel("run_1")
+    answer = await submitting
+    assert isinstance(answer, Refused)
+    await room.executor.refuse(request(run_id="run_2"), answer.error.info)
+    assert len(await room.executor.undelivered(Source.DEVICE)) == 1
+    assert not room.executor.table.entries
 
 
 async def test_what_was_delivered_before_it_was_saved_is_saved_as_delivered(
     room: Room, disk: Disk, clock: JumpingClock
 ) -> None:
     disk.is_full = True
-    await room.submit()
+    await refused(room)
     await room.deliver()
     disk.is_full = False
     await saved_again(room, clock)
@@ -107,8 +187,7 @@ async def test_an_outcome_that_is_saved_later_is_offered_once(
     room: Room, disk: Disk, clock: JumpingClock
 ) -> None:
     disk.is_full = True
-    await room.submit()
-    await room.door.outcome()
+    await refused(room)
     await clock.advance(TRY_AGAIN_S * 3)
     assert len(await room.executor.undelivered(Source.DEVICE)) == 1
     disk.is_full = False
@@ -122,7 +201,7 @@ async def test_a_stop_offers_the_disk_what_it_did_not_take(
 ) -> None:
     async with opened(tmp_path, clock) as room:
         disk.is_full = True
-        await room.submit()
+        await refused(room)
         outcome = await room.door.outcome()
         disk.is_full = False
     async with opened(tmp_path, clock) as room:
@@ -163,8 +242,7 @@ async def test_a_run_without_a_place_for_its_events_goes_on_to_its_outcome(room:
 async def test_a_follower_gets_the_end_of_a_run_that_no_disk_knows(room: Room, disk: Disk) -> None:
     (room.folder / "runs").write_text("a file stands where the folder should be")
     disk.is_full = True
-    await room.submit()
-    await room.door.outcome()
+    await refused(room)
     assert await story(room) == ["RunEnded"]
 
 
@@ -190,10 +268,7 @@ async def test_a_run_that_no_disk_took_is_known_until_one_does(
     room: Room, disk: Disk, clock: JumpingClock
 ) -> None:
     disk.is_full = True
-    room.executor.pause()
-    await room.submit()
-    assert (await room.executor.recorded("run_1")).outcome is None
-    room.executor.resume()
+    await refused(room)
     outcome = await room.door.outcome()
     row = await room.executor.recorded("run_1")
     assert (row.state, row.outcome) == (RunState.FAILED, outcome)
@@ -211,11 +286,12 @@ async def test_a_run_whose_end_finds_no_room_is_told_as_ended_with_its_own_times
     await room.agent.started()
     disk.is_full = True
     room.executor.cancel("run_1")
-    outcome = await room.door.outcome()
+    await ended(room)
     [row] = await room.executor.history(10)
-    assert (row.state, row.outcome) == (RunState.CANCELLED, outcome)
     disk.is_full = False
     await saved_again(room, clock)
+    outcome = await room.door.outcome()
+    assert (row.state, row.outcome) == (RunState.CANCELLED, outcome)
     row = await room.executor.recorded("run_1")
     assert (row.accepted_at, row.started_at) == (
         outcome.timings.accepted_at,

@@ -33,6 +33,7 @@ from executor_core.executor.machine import (
     UnexpectedEventError,
     Waiting,
     WaitReason,
+    Withdrawn,
     check_invariants,
     step,
 )
@@ -209,6 +210,15 @@ def test_an_undelivered_outcome_makes_the_same_request_a_duplicate_until_it_is_d
     again = Offered(entry("b", request_key="key a"))
     assert play(ended, again)[1] == [Announce("a")]
     assert play(ended, Delivered("key a"), again)[1] == [Start("b")]
+
+
+def test_a_run_that_could_not_be_recorded_leaves_its_place_and_makes_no_duplicate() -> None:
+    given, _ = play(table(slots=1), Offered(entry("a")), Offered(entry("b")))
+    given, said = play(given, Withdrawn("a"))
+    assert said == [Start("b")]
+    assert not given.undelivered
+    leaving, _ = play(given, DrainAsked())
+    assert play(leaving, Withdrawn("b"))[1] == [Leave()]
 
 
 def test_an_outcome_nobody_waits_for_makes_no_duplicate() -> None:

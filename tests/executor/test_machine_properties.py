@@ -37,6 +37,7 @@ from executor_core.executor.machine import (
     Start,
     StopAsked,
     Table,
+    Withdrawn,
     check_invariants,
     step,
 )
@@ -155,6 +156,15 @@ class Shell(RuleBasedStateMachine):
             self.alive.discard(run_id)
             self.concluded.add(run_id)
             self.apply(Ended(run_id))
+
+    @rule(data=st.data())
+    def it_cannot_be_recorded(self, data: st.DataObject) -> None:
+        if run_id := self.pick(data, *RunState):
+            owed = self.table.undelivered
+            self.alive.discard(run_id)
+            self.concluded.add(run_id)
+            self.apply(Withdrawn(run_id))
+            assert self.table.undelivered == owed
 
     @rule(data=st.data())
     def outcome_is_delivered(self, data: st.DataObject) -> None:

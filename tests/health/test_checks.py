@@ -12,7 +12,7 @@ from executor_core import texts
 from executor_core.control import Slots, Status
 from executor_core.control.desk import Check, Verdict
 from executor_core.health import Certificate, ServerLook, computer_checks, network_checks
-from executor_core.health.computer_checks import GIB, FolderFacts, PortFacts, TokenFacts
+from executor_core.health.computer_checks import GIB, FileFacts, FolderFacts, PortFacts, TokenFacts
 from executor_core.model import TWIN, Availability, ErrorInfo, LinkState, LinkStatus
 from executor_core.texts import LANGUAGES, catalogue
 from tests.support.clock import START
@@ -145,6 +145,11 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
     yield git("2.39.5", Path("/usr/bin/git")), ok, "2.39.5"
     yield computer_checks.path("/a:/b", "/a:/b"), ok, "/a:/b"
     yield computer_checks.path("/a", "/a:/b"), ok, "login shell"
+    files, one = computer_checks.files, HOME / "accounts.json"
+    yield files(FileFacts(home=HOME)), ok, "can be used"
+    yield files(FileFacts(home=HOME, unusable=((one, "truncated"),))), failed, "truncated"
+    yield files(FileFacts(home=HOME, newer=(HOME / "hub.db",))), failed, "hub.db"
+    yield files(FileFacts(home=HOME, aside=(one,))), warning, "accounts.json"
     folders = computer_checks.folders
     yield folders(FolderFacts(home=HOME, exists=True)), ok, "yours alone"
     yield folders(FolderFacts(home=HOME, exists=False)), ok, "first starts"

@@ -11,8 +11,8 @@ from executor_core.hub.store import Store
 
 
 async def test_a_place_that_takes_no_file_is_named(tmp_path: Path) -> None:
-    place = tmp_path / "hub.db"
-    place.mkdir()
+    (tmp_path / "home").write_text("a file stands where the folder should be")
+    place = tmp_path / "home" / "hub.db"
     with pytest.raises(ExecutorError) as caught:
         await Store(place).open()
     assert caught.value.code == "database_unusable"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from executor_core.aside import set_database_aside
 from executor_core.errors import ExecutorError
 from executor_core.journal import Journal
-from executor_core.journal.journal import _set_aside
 from executor_core.model import (
     ModelConfig,
     Outcome,
@@ -179,7 +179,8 @@ async def test_every_commit_is_on_disk_before_it_counts(journal: Journal) -> Non
 async def test_only_the_owner_can_read_the_files(journal: Journal, path: Path) -> None:
     await journal.accept(request())
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert files == {"journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600}
+    names = ("journal.db", "journal.db-wal", "journal.db-shm", "reserve")
+    assert files == dict.fromkeys(names, 0o600)
 
 
 async def test_prompts_keys_and_texts_of_people_are_not_in_the_file(
@@ -220,7 +221,7 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     await journal.open()
     await journal.accept(request())
     await journal.close()
-    kept = path.with_name("journal.db.damaged-20260129130822")
+    kept = path.with_name("journal.db.damaged-1")
     assert kept.read_bytes() == b"not a database " * 1000
     assert str(kept) in caplog.text
 
@@ -230,9 +231,9 @@ def test_what_belongs_to_a_damaged_file_goes_with_it(path: Path) -> None:
     names = [f"journal.db{companion}" for companion in ("", "-wal", "-shm")]
     for name in names:
         path.with_name(name).write_text(name)
-    _set_aside(path, "2026-01-29T13:08:22+00:00")
+    set_database_aside(path)
     assert {file.name: file.read_text() for file in path.parent.iterdir()} == {
-        f"{name}.damaged-20260129130822": name for name in names
+        f"{name}.damaged-1": name for name in names
     }
 
 

@@ -38,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
 # Modules that every room may use, and what they use of each other.
 LEAVES: dict[str, set[str]] = {
     "__init__": set(),
+    "aside": set(),
     "model": set(),
     "changes": set(),
     "clock": set(),

@@ -14,12 +14,13 @@ import msgspec
 
 from executor_core import api
 from executor_core.agents import Agents
-from executor_core.config.files import write_private
+from executor_core.config.kept import kept_json
 from executor_core.config.redaction import Redactor
 from executor_core.control import (
     Address,
     Control,
     LocalControl,
+    Pause,
     Presence,
     RemoteControl,
     Submission,
@@ -44,7 +45,7 @@ from executor_core.model import (
     Usage,
     UsageReported,
 )
-from executor_core.web import Listener, Users
+from executor_core.web import Listener, User, Users
 from executor_core.workspace import Workspaces
 from tests.support.clock import JumpingClock
 from tests.support.scripted_agent import Performance, ScriptedAgent
@@ -186,7 +187,7 @@ class Office:
             clock=clock,
         )
         self.listener = Listener(port=0, token=TOKEN, clock=clock)
-        self.users = Users(folder / "users.json", write_private, nullcontext, clock)
+        self.users = Users(kept_json(folder / "users.json", dict[str, User]), nullcontext, clock)
         self.desk = StillDesk()
         self.local = LocalControl(
             executor=self.executor,
@@ -199,6 +200,7 @@ class Office:
             measure=dict,
             ask_login_shell=self._ask_login_shell,
             clock=clock,
+            pauses=kept_json(folder / "pause.json", Pause),
         )
         self._undo = AsyncExitStack()
 

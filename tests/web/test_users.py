@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from executor_core.clock import Clock
-from executor_core.config.files import write_private
+from executor_core.config import kept
 from executor_core.config.home import locked
+from executor_core.config.kept import kept_json
 from executor_core.errors import ExecutorError
-from executor_core.web import OWNER, TOKEN_LIFE, Users
+from executor_core.web import OWNER, TOKEN_LIFE, User, Users
 from executor_core.web.users import _wait_after
 from tests.support.clock import JumpingClock
 
@@ -29,14 +29,15 @@ def users(tmp_path: Path, clock: JumpingClock) -> Users:
     return users
 
 
-def made(path: Path, clock: Clock, write: Callable[[Path, bytes], None] = write_private) -> Users:
+def made(path: Path, clock: Clock) -> Users:
     """Users as the program makes them."""
-    return Users(path, write, lambda: locked(path.with_suffix(".lock"), 10), clock)
+    file = kept_json(path, dict[str, User])
+    return Users(file, lambda: locked(path.with_suffix(".lock"), 10), clock)
 
 
 def another(users: Users) -> Users:
     """The same file, as another process has it."""
-    return made(users._path, users._clock)
+    return made(users._file.path, users._clock)
 
 
 async def refusal(users: Users, name: str, password: str) -> str:
@@ -148,9 +149,9 @@ def test_of_several_who_are_added_at_once_none_is_lost(users: Users) -> None:
 
 
 def test_the_file_holds_no_password_and_is_the_owners_alone(users: Users) -> None:
-    content = users._path.read_bytes()
+    content = users._file.path.read_bytes()
     assert PASSWORD.encode() not in content
-    assert stat.S_IMODE(users._path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(users._file.path.stat().st_mode) == 0o600
     assert content.count(b'"password"') == 1
 
 
@@ -184,18 +185,40 @@ def test_the_owner_stays_and_who_is_not_there_cannot_go(users: Users) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"owner": 1}', b"\xff", b"null"])
-async def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(
-    users: Users, content: bytes
+async def test_a_damaged_file_comes_back_from_its_copy(users: Users, content: bytes) -> None:
+    token = await users.login(OWNER, PASSWORD)
+    file = users._file.path
+    file.write_bytes(content)
+    assert users.verify(token) == OWNER
+    users.put("anna", PASSWORD)
+    assert another(users).names() == (OWNER, "anna")
+    assert file.with_name("users.json.damaged-1").read_bytes() == content
+
+
+def test_without_a_copy_the_next_start_makes_a_new_owner(
+    tmp_path: Path, clock: JumpingClock
+) -> None:
+    (tmp_path / "users.json").write_bytes(b"{")
+    users = made(tmp_path / "users.json", clock)
+    assert users.make_owner(lambda _password: None)
+    assert users.names() == (OWNER,)
+
+
+async def test_a_file_that_cannot_be_read_now_lets_nobody_in_and_stays(
+    users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = await users.login(OWNER, PASSWORD)
-    users._path.write_bytes(content)
-    assert users.verify(token) is None
-    assert await refusal(users, OWNER, PASSWORD) == "users_unreadable"
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    fresh = another(users)
+    monkeypatch.setattr(kept, "read_private", refuse)
+    assert fresh.verify(token) is None
+    assert await refusal(fresh, OWNER, PASSWORD) == "users_unreadable"
     with pytest.raises(ExecutorError):
-        users.put("anna", PASSWORD)
-    with pytest.raises(ExecutorError):
-        users.make_owner(lambda _password: None)
-    assert users._path.read_bytes() == content
+        fresh.put("anna", PASSWORD)
+    assert users._file.path.exists()
 
 
 def test_the_first_start_makes_an_owner_with_a_password_like_no_other(
@@ -224,11 +247,14 @@ async def test_whoever_waits_for_sign_ins_knows_the_user_before_the_token(users:
     assert seen == [OWNER]
 
 
-def test_a_disk_that_does_not_take_it_changes_nothing(tmp_path: Path, clock: JumpingClock) -> None:
+def test_a_disk_that_does_not_take_it_changes_nothing(
+    tmp_path: Path, clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_path: Path, _data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    users = made(tmp_path / "users.json", clock, full)
+    monkeypatch.setattr(kept, "write_private", full)
+    users = made(tmp_path / "users.json", clock)
     with pytest.raises(ExecutorError) as caught:
         users.put(OWNER, PASSWORD)
     assert caught.value.code == "users_not_written"

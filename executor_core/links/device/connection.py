@@ -24,6 +24,9 @@ from executor_core.texts import text
 
 _log = logging.getLogger("executor.links.device")
 
+MAX_NAME = 100
+"""Of the name of an event, which its sender chose, in the log."""
+
 NAMESPACE = "/local-executor"
 CONNECT_LIMIT_S = 30
 CALL_LIMIT_S = 10.0
@@ -135,6 +138,8 @@ class Connection:
         self._waiting.add(answer)
 
         def acknowledged(*args: Any) -> None:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("gets the answer to %s, %d bytes", event, _size_of(event, *args))
             if not answer.done():
                 answer.set_result(args[0] if args else None)
 
@@ -153,6 +158,7 @@ class Connection:
             raise ExecutorError("packet_too_large", event=frame.event, size=size)
         if self.lost.is_set():
             raise LinkLostError(self.lost_reason)
+        _log.debug("sends %s, %d bytes", frame.event, size)
         try:
             await self._client.emit(
                 frame.event, frame.data, namespace=self._namespace, callback=on_ack
@@ -206,7 +212,16 @@ class Connection:
                     answer.set_exception(LinkLostError(reason))
 
     async def _dispatch(self, event: str, *args: Any) -> Any:
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("gets %s, %d bytes", event[:MAX_NAME], _size_of(event, *args))
         return self._on_event(event, args[0] if args else None)
+
+
+def _size_of(event: str, *args: Any) -> int:
+    try:
+        return encoded_size(Frame(event, args[0])) if args else 0
+    except (TypeError, ValueError):  # half a letter, which no packet of ours could hold
+        return 0
 
 
 def _reason(error: BaseException) -> str:

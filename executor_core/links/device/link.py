@@ -382,6 +382,7 @@ class DeviceLink:
         self._code = code
         was_online = self._state is LinkState.ONLINE
         self._state, self._reason = state, reason
+        _log.debug("the link is %s", state)
         self._since = self._clock.now()
         self._executor.changes.tell()
         if was_online and state is LinkState.OFFLINE:

@@ -206,7 +206,7 @@ class DeviceWork(Door):
                     stream.announce()
                 self._outbox_changed.set()
             case Refused(error):
-                await self._executor.refuse(request, error)
+                await self._executor.refuse(request, error.info)
 
     async def _cancel(self, data: Any) -> None:
         ids = payload.task_ids(data)
