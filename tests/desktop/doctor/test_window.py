@@ -319,7 +319,7 @@ async def test_the_real_doctor_is_shown_whole_and_mends_a_folder(
     window.present()
     await until(window.again.isEnabled, 30)
     rows = {row.check.name: row for row in window.rows}
-    assert len(rows) == 19
+    assert len(rows) == 20
     assert shown(rows["tray"])[1] == "warning"
     rows["folders"].fix.click()
     await until(lambda: rows["folders"].check.verdict is Verdict.OK, 20)
