@@ -104,7 +104,10 @@ class Agents:
     async def availability(self) -> tuple[Availability, ...]:
         """Every agent, probed side by side."""
         listed = [agent for name, agent in self._agents.items() if name not in self._hidden]
-        found = await asyncio.gather(*map(_look, listed))
+        # Not gather: where it is cancelled it waits for the first of them only.
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(_look(agent)) for agent in listed]
+        found = [look.result() for look in looks]
         return tuple(one for one in found if one.path or one.name not in self._only_if_found)
 
 

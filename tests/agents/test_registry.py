@@ -164,3 +164,25 @@ async def test_a_probe_without_a_login_command_asks_for_no_login(computer: Compu
     found = await computer.host.availability(probe)
     assert (found.is_usable, found.login, found.minimum_version) == (True, None, None)
     assert computer.calls == 1
+
+
+async def test_who_cancels_the_look_waits_for_all_that_it_began() -> None:
+    ended: list[str] = []
+    begun = asyncio.Event()
+
+    class Slow(ScriptedAgent):
+        async def availability(self) -> Availability:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+                raise AssertionError("it was woken")
+            finally:
+                for _ in range(5 * len(self.name)):  # one has more to clean up than the other
+                    await asyncio.sleep(0)
+                ended.append(self.name)
+
+    looking = asyncio.Task(Agents((Slow("a"), Slow("much-longer"))).availability())
+    await begun.wait()
+    looking.cancel()
+    await asyncio.wait({looking})
+    assert sorted(ended) == ["a", "much-longer"]
