@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from executor_core.clock import SystemClock
+from executor_core.executor.gathering import FEW
 from executor_core.jobs import Jobs
 from executor_core.web.sse import WRITE_TIMEOUT_S
 from tests.support.office import TOKEN, Office
@@ -127,7 +128,7 @@ async def test_one_who_hardly_reads_is_cut_off_and_costs_the_others_nothing(
             await asyncio.sleep(0.01)
     for number in range(SMALL):
         office.playing.say(f"{number} ")
-        if number % 10 == 0:
+        if number % FEW == 0:  # more of them at once would be joined
             await asyncio.sleep(0)
     for _ in range(LARGE):
         office.playing.say("x" * LARGE_BYTES)

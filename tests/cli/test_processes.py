@@ -196,7 +196,7 @@ async def test_what_ran_is_shown_and_taken_back_where_no_executor_runs(
 async def test_an_exec_that_meets_another_one_names_it_and_the_ways_out(
     executor: ExecutorProcess, claude: StubClaude
 ) -> None:
-    async with begun(executor, "exec", turn(gate("here"))) as first:
+    async with begun(executor, "exec", turn(gate("here"), say("Done."))) as first:
         await claude.reached("here")
         done = await executor.command("exec", "x")
         assert done.code == 7

@@ -187,7 +187,7 @@ async def test_a_waiting_run_is_cancelled_and_never_starts(
     device.configure("[device]\nmax_concurrent_tasks = 1\n")
     device.start()
     await device.online()
-    first = await hub.dispatch(turn(gate("first")))
+    first = await hub.dispatch(turn(gate("first"), say("Done.")))
     await claude.reached("first")
     second = await hub.dispatch(turn(gate("second")))
     await device.until_status(lambda status: status.queued == 1, "queueing")

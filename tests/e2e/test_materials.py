@@ -90,11 +90,12 @@ async def test_the_agent_reads_a_picture_a_text_and_a_skill_of_the_task(
         assert answer["text"] == "I read it all."
         first, last = api.requests[0], api.requests[-1]
     prompt = first.prompts[-1]
-    assert f"See {folder / 'note.txt'}" in prompt
+    assert f"See [Attachment downloaded to: {folder / 'note.txt'}]" in prompt
     assert f"shot.png (image/png, {len(PIXEL)} bytes): {folder / 'shot.png'}" in prompt
     assert "The user picked these skills; use them first: fishing." in prompt
     assert "Catches fish." in json.dumps(first.body)
-    assert len(images_in(last)) == 1
+    # In the prompt, and once more where the agent read the file.
+    assert (len(images_in(first)), len(images_in(last))) == (1, 2)
     assert any("swordfish" in result for result in last.tool_results)
     assert "SKILL-OF-FISH" in json.dumps(last.body)
     assert not [path for path in real.home.rglob("SKILL.md")]

@@ -99,8 +99,9 @@ async def test_after_a_crash_no_prompt_and_no_key_is_on_disk(
 ) -> None:
     device.start_crashing("accepted")
     await hub.until_online()
+    # The first line of a prompt is its title, which lists show.
     await hub.dispatch(
-        PROMPT_MARK, model_config={"model": "m", "api_key": TASKS_KEY}, task_title=""
+        f"Do this:\n{PROMPT_MARK}", model_config={"model": "m", "api_key": TASKS_KEY}, task_title=""
     )
     await device.gone()
     assert files_with(device.home, TASKS_KEY) == []

@@ -71,10 +71,10 @@ async def test_the_folders_of_the_guides_are_there_after_the_start(
 
 
 @pytest.mark.slow
-async def test_without_a_signed_in_agent_the_demo_says_so_and_really_writes_a_file(
-    executor: ExecutorProcess, claude: StubClaude
+async def test_where_no_agent_is_installed_the_demo_says_so_and_really_writes_a_file(
+    executor: ExecutorProcess,
 ) -> None:
-    claude.sign_out()
+    executor.env["PATH"] = "/usr/bin:/bin"
     executor.start("--standalone", "--no-gui")
     console = await console_of(executor)
     assert await console.sign_in() == 200
@@ -97,9 +97,12 @@ async def test_without_a_signed_in_agent_the_demo_says_so_and_really_writes_a_fi
 
 
 @pytest.mark.slow
-async def test_with_a_signed_in_agent_it_is_the_agent_that_answers(
-    executor: ExecutorProcess,
+@pytest.mark.parametrize("is_signed_in", [True, False])
+async def test_where_an_agent_is_installed_it_answers_and_never_the_demo(
+    executor: ExecutorProcess, claude: StubClaude, is_signed_in: bool
 ) -> None:
+    if not is_signed_in:
+        claude.sign_out()
     executor.start("--standalone", "--no-gui")
     console = await console_of(executor)
     await console.sign_in()
@@ -155,7 +158,7 @@ async def test_hundreds_of_silent_connections_neither_stop_it_nor_fill_its_log(
             silent.enter_context(
                 await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
             )
-        refused = "refused so far: 256"
+        refused = "refused so far: 128"
         await until(lambda: refused in executor.output[said:] or None, 15, lambda: executor.output)
     await executor.online()
     assert await console.sign_in() == 200
