@@ -229,11 +229,16 @@ class ProcessTree:
 
         Steps stop once the program has exited; then, as after a normal exit, only the rest is
         killed. Takes 8 s, more only on a very busy machine. May be called again and concurrently:
-        all callers wait for the first call's work, and a cancelled caller does not stop it.
+        all callers wait for the first call's work. One that is cancelled meanwhile does not stop it
+        and waits as well, since whoever cancelled it waits for it.
         """
         if self._ending is None:
             self._ending = self._jobs.spawn(self._end(interrupt), "end")
-        await asyncio.shield(self._ending)
+        try:
+            await asyncio.shield(self._ending)
+        except asyncio.CancelledError:
+            await asyncio.wait({self._ending})
+            raise
 
     async def _end(self, interrupt: Callable[[], Awaitable[None]] | None) -> None:
         try:
