@@ -157,7 +157,7 @@ class Listener:
         self._runner: web.AppRunner | None = None
         self._socket: asyncio.Server | None = None
         self._refused = 0
-        self._idle: dict[web.RequestHandler, None] = {}
+        self._at_work: set[web.RequestHandler] = set()
         """Connections that nobody known uses now, in the order in which they began to wait."""
         self.statuses: dict[str, int] = dict(guard.STATUS)
         """HTTP status by error code; rooms add their own codes. What is missing is 400."""
@@ -290,25 +290,21 @@ class Listener:
 
     def _protocol(self, server: web.Server) -> asyncio.BaseProtocol:
         """For one more connection: those of others must not take the files that runs need."""
-        most, open_now = most_connections(open_files.limit()), set(server.connections)
-        if max(len(self._idle), len(open_now)) >= most:
-            self._idle = {one: None for one in self._idle if one in open_now}
-        if len(open_now) < most or self._made_room():
-            protocol = server()
-            self._idle[protocol] = None
-            return protocol
+        open_now = server.connections
+        if len(open_now) < most_connections(open_files.limit()) or self._made_room(open_now):
+            return server()
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:
             _log.warning("too many connections are open; refused so far: %d", self._refused)
         return _Refused()
 
-    def _made_room(self) -> bool:
-        """End the connection that has waited longest without the request of somebody known."""
-        if (oldest := next(iter(self._idle), None)) is None:
-            return False
-        del self._idle[oldest]
-        oldest.force_close()
-        return True
+    def _made_room(self, open_now: list[web.RequestHandler]) -> bool:
+        """End the oldest connection on which no request of somebody known is under way."""
+        for one in open_now:
+            if one.connected and one not in self._at_work:
+                one.force_close()
+                return True
+        return False
 
     def _bind(self) -> socket.socket:
         try:
@@ -337,7 +333,7 @@ class Listener:
         try:
             self._check(request)
             if _USER in request or self._access.get(request.match_info.route) is Access.OWN:
-                self._idle.pop(request.protocol, None)
+                self._at_work.add(request.protocol)
             if limit != BODY_LIMIT_BYTES:
                 request = request.clone(client_max_size=limit)
             return await handler(request)
@@ -355,7 +351,7 @@ class Listener:
             _failures.error("%s %s failed: %s", request.method, path, kind, exc_info=error)
             return _refusal(request, ExecutorError("internal"), 500)
         finally:
-            self._idle[request.protocol] = None
+            self._at_work.discard(request.protocol)
 
     def _check(self, request: web.Request) -> None:
         code = guard.refusal(
