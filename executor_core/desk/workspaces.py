@@ -36,7 +36,7 @@ from executor_core.workspace import (
     redo,
     undo,
 )
-from executor_core.workspace.records import STORE
+from executor_core.workspace.changes import STORE
 
 _log = logging.getLogger("executor.workspace")
 

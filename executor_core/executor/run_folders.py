@@ -11,8 +11,8 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from executor_core.workspace.records import STORE
-from executor_core.workspace.removal import remove_tree
+from executor_core.workspace.changes import STORE
+from executor_core.workspace.files import remove_tree
 
 _log = logging.getLogger("executor.executor")
 

@@ -3,9 +3,16 @@
 It knows folders and git, but neither runs nor servers.
 """
 
+from executor_core.workspace.changes import (
+    Beginning,
+    ChangedFile,
+    FileStatus,
+    Recorder,
+    RunChanges,
+    read_changes,
+)
 from executor_core.workspace.clone import Cloner, GitAccess
 from executor_core.workspace.git import GitHost
-from executor_core.workspace.git_token import decrypt_git_token
 from executor_core.workspace.inventory import (
     CleanReport,
     FoldersInUse,
@@ -13,15 +20,13 @@ from executor_core.workspace.inventory import (
     Kept,
     KeptBecause,
     WorkspaceInfo,
+    WorkState,
     overlaps,
 )
-from executor_core.workspace.keep import keep
-from executor_core.workspace.patches import Beginning, Recorder
-from executor_core.workspace.records import ChangedFile, FileStatus, RunChanges, read_changes
-from executor_core.workspace.repository_state import WorkState
+from executor_core.workspace.remote import decrypt_git_token
 from executor_core.workspace.skills import sweep_skills
 from executor_core.workspace.supplies import Site, Supplies
-from executor_core.workspace.undo import Restoration, redo, undo
+from executor_core.workspace.undo import Restoration, keep, redo, undo
 from executor_core.workspace.workspaces import Workspaces
 
 __all__ = [

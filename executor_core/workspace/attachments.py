@@ -14,9 +14,8 @@ from msgspec import Struct
 
 from executor_core.model import Attachment, Image
 from executor_core.texts import text
-from executor_core.workspace.fetch import Server
-from executor_core.workspace.names import folded, safe_file_name
-from executor_core.workspace.unusable import Unusable
+from executor_core.workspace.fetch import Server, Unusable
+from executor_core.workspace.files import folded, safe_file_name
 
 MAX_FILE_BYTES = 200 * 2**20
 MAX_TASK_BYTES = 500 * 2**20

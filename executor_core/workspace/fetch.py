@@ -20,7 +20,11 @@ from executor_core.jobs import is_first
 from executor_core.outbound import client_session
 from executor_core.texts import text
 from executor_core.unicode import decode_json
-from executor_core.workspace.unusable import Unusable
+
+
+class Unusable(Exception):
+    """The text is the reason, for a person. The task goes on without the thing."""
+
 
 FILE_LIMIT_S = 300.0
 CONNECT_LIMIT_S = 15.0

@@ -1,4 +1,4 @@
-"""What lies at a path of a repository: read and written without following a link."""
+"""Names, files and folders of others: read, written and deleted without following a link."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
+import shutil
 import stat
+import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
 
 LINK, PROGRAM, PLAIN = "120000", "100755", "100644"
 """What git calls the kinds of files."""
 _PIECE_BYTES = 2**20
+MAX_READ_BYTES = 64 * 2**20
+
+
+class NotUnderstood(Exception):
+    """Something is not as git makes it, or more than we look at."""
 
 
 class Entry(Struct, frozen=True):
@@ -144,3 +152,96 @@ def _permissions(place: Path, source: Path, mode: str) -> int:
 def _is_junction(status: os.stat_result) -> bool:
     point = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
     return bool(getattr(status, "st_file_attributes", 0) & point)
+
+
+def read_plain(path: Path, most: int = MAX_READ_BYTES) -> bytes:
+    """The bytes of an ordinary file; nothing is waited for, no link is followed.
+
+    Raises OSError, and NotUnderstood for anything else and for more than `most` bytes.
+    """
+    # O_NONBLOCK: opening a pipe would otherwise wait for its writer. Windows has neither.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink():
+        raise NotUnderstood
+    with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise NotUnderstood
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise NotUnderstood
+    return data
+
+
+# --- deleting -------------------------------------------------------------------------------------
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete `folder` with all in it, also what is write-protected. Links are not followed.
+
+    Raises OSError when something cannot be deleted, or if `folder` is itself a link.
+    """
+    if folder.is_symlink():
+        raise NotADirectoryError(f"{folder} is a link")
+    _unprotect(str(folder))
+    for place, folders, files in os.walk(folder):
+        # Folders keep what is in them when they are read-only; on Windows files do so themselves.
+        for name in (*folders, *(files if os.name == "nt" else ())):
+            _unprotect(os.path.join(place, name))
+    try:
+        shutil.rmtree(folder)
+    except RecursionError as error:
+        raise OSError(f"{folder} is nested too deeply") from error
+
+
+def _unprotect(path: str) -> None:
+    if not os.path.islink(path):
+        os.chmod(path, stat.S_IRWXU)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+MAX_NAME = 120
+"""Characters; every one of them may be four bytes, and file systems take 255 or 510."""
+_MAX_BYTES = 240
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)\s*(\..*)?", re.I)
+"""What Windows takes for a device, whatever follows the dot."""
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a file or folder may be called so on every system."""
+    return (
+        unicodedata.normalize("NFC", name) == _tidy(name)
+        and name.lower() not in ("", ".", "..", ".git")
+        and not _DEVICE.fullmatch(name)
+        and len(name) <= MAX_NAME
+        and len(name.encode()) <= _MAX_BYTES
+        and name.isprintable()
+    )
+
+
+def safe_file_name(raw: str, fallback: str) -> str:
+    """The last part of `raw` as a name that is safe; `fallback` where nothing of it is left."""
+    name = _tidy(re.split(r"[/\\]", raw)[-1]).lstrip(".")
+    name = "".join(character if character.isprintable() else "_" for character in name)
+    suffix = PurePosixPath(name).suffix
+    suffix = suffix if len(suffix.encode()) <= 20 else ""
+    stem = name.removesuffix(suffix)[: MAX_NAME - len(suffix)]
+    while len((stem + suffix).encode()) > _MAX_BYTES:
+        stem = stem[:-1]
+    name = _tidy(stem + suffix)
+    if _DEVICE.fullmatch(name):
+        name = f"_{name}"
+    return name if is_safe_name(name) else fallback
+
+
+def folded(name: str) -> str:
+    """Equal for two names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _tidy(name: str) -> str:
+    written = name.encode("utf-8", "replace").decode()
+    name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", written))
+    return name.strip(" ").rstrip(". ")

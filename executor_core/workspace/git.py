@@ -22,6 +22,8 @@ from executor_core.process import ProcessTree
 LOOK_EVERY_S = 1.0
 MAX_LINES = 200
 """Lines of output that are kept unless more are asked for."""
+MAX_TRACKED = 1_000_000
+"""Files of a repository that are listed."""
 SLOW_S = 120
 """A transfer without a byte for so long is given up by git itself."""
 

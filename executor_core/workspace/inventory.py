@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+import shutil
+import stat
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,10 +18,143 @@ from msgspec import Struct, field
 
 from executor_core.errors import ExecutorError
 from executor_core.workspace.clone import STAGING
-from executor_core.workspace.git import Git, GitHost
-from executor_core.workspace.removal import remove_tree
-from executor_core.workspace.repository_state import WorkState, repository_state
+from executor_core.workspace.files import NotUnderstood, read_plain, remove_tree
+from executor_core.workspace.git import Git, GitAnswer, GitHost
 from executor_core.workspace.workspaces import PROJECTS, STATE_FOLDER
+
+# --- what a repository holds that is nowhere else -----------------------------------------------
+
+LIMIT_S = 60.0
+MAX_REFS = 100_000
+
+_UNFINISHED = (
+    "BISECT_LOG",
+    "CHERRY_PICK_HEAD",
+    "MERGE_HEAD",
+    "REVERT_HEAD",
+    "rebase-apply",
+    "rebase-merge",
+)
+_BORROWED = ("HEAD", "packed-refs", "shallow", "info/exclude")
+
+
+class WorkState(StrEnum):
+    """What would be lost with a folder, from nothing to who knows."""
+
+    EMPTY = "empty"
+    CLEAN = "clean"
+    """All is committed and pushed."""
+    NO_REPOSITORY = "no_repository"
+    """Files that no repository keeps."""
+    UNPUSHED = "unpushed"
+    UNCOMMITTED = "uncommitted"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_expendable(self) -> bool:
+        """True if everything in it can be had again."""
+        return self in (WorkState.EMPTY, WorkState.CLEAN)
+
+
+async def repository_state(git: Git, folder: Path) -> WorkState:
+    """The state of the repository whose `.git` lies in `folder`. Raises ExecutorError `git_missing`
+    only; whatever else goes wrong makes it UNKNOWN.
+    """
+    mirror = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="wegent-git-"))
+    try:
+        if await asyncio.to_thread(_borrow, folder / ".git", mirror):
+            return WorkState.UNCOMMITTED
+        return await _ask(git, folder, mirror)
+    except (NotUnderstood, OSError, UnicodeDecodeError):
+        return WorkState.UNKNOWN
+    except ExecutorError as error:
+        if error.code == "git_missing":
+            raise
+        return WorkState.UNKNOWN
+    finally:
+        await asyncio.to_thread(shutil.rmtree, mirror, ignore_errors=True)
+
+
+async def _ask(git: Git, folder: Path, mirror: Path) -> WorkState:
+    async def says(*arguments: str, hidden_only: bool = False) -> bool:
+        answer = await git.run(
+            arguments,
+            cwd=folder,
+            run_id=mirror.name,  # a name of its own: with it everything of that name is ended
+            limit_s=LIMIT_S,
+            variables={
+                "GIT_ALLOW_PROTOCOL": "none",
+                "GIT_DIR": str(mirror),
+                "GIT_INDEX_FILE": str(folder / ".git" / "index"),
+                "GIT_OBJECT_DIRECTORY": str(folder / ".git" / "objects"),
+                "GIT_WORK_TREE": str(folder),
+            },
+            is_wanted=_is_hidden if hidden_only else lambda _: True,
+        )
+        return _has_output(answer)
+
+    # Submodules have settings of their own; whoever asked found them as folders with a .git.
+    if await says("status", "--porcelain", "--ignore-submodules=all", "--no-renames"):
+        return WorkState.UNCOMMITTED
+    if await says("ls-files", "-v", hidden_only=True):
+        return WorkState.UNCOMMITTED
+    # All that is ours, stashes and a detached HEAD as well, but not what was fetched.
+    ours = ["--exclude=refs/remotes/*", "--exclude=refs/tags/*", "--all"]
+    if not (mirror / "HEAD").read_bytes().startswith(b"ref:"):
+        ours.append("HEAD")
+    if await says("rev-list", "--max-count=1", *ours, "--not", "--remotes"):
+        return WorkState.UNPUSHED
+    return WorkState.CLEAN
+
+
+def _has_output(answer: GitAnswer) -> bool:
+    if answer.exit_code != 0:
+        raise NotUnderstood
+    return bool(answer.lines)
+
+
+def _is_hidden(line: bytes) -> bool:
+    """Files whose changes the index was told not to see: `assume-unchanged`, `skip-worktree`."""
+    return line[:1].islower() or line[:1] == b"S"
+
+
+def _borrow(git_dir: Path, mirror: Path) -> bool:
+    """Make `mirror` a repository with the references of `git_dir`. True if something is unfinished.
+
+    Raises NotUnderstood for linked worktrees, links and other oddities.
+    """
+    if not stat.S_ISDIR(git_dir.lstat().st_mode) or (git_dir / "commondir").exists():
+        raise NotUnderstood
+    if any((git_dir / "worktrees").glob("*")):
+        raise NotUnderstood
+    if any(os.path.lexists(git_dir / name) for name in _UNFINISHED):
+        return True
+    keeps_modes = "false" if os.name == "nt" else "true"
+    (mirror / "config").write_text(
+        f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tfilemode = {keeps_modes}\n"
+    )
+    (mirror / "objects").mkdir()
+    (mirror / "refs").mkdir()
+    for name in (*_BORROWED, *_references(git_dir)):
+        if os.path.lexists(git_dir / name):
+            (mirror / name).parent.mkdir(parents=True, exist_ok=True)
+            (mirror / name).write_bytes(read_plain(git_dir / name))
+    return False
+
+
+def _references(git_dir: Path) -> Iterator[str]:
+    count = 0
+    for place, folders, files in os.walk(git_dir / "refs"):
+        if any(os.path.islink(os.path.join(place, name)) for name in folders):
+            raise NotUnderstood
+        for name in files:
+            count += 1
+            if count > MAX_REFS:
+                raise NotUnderstood
+            yield os.path.relpath(os.path.join(place, name), git_dir)
+
+
+# --- workspaces ---------------------------------------------------------------------------------
 
 MAX_ENTRIES = 1_000_000
 """Past so many files and folders a workspace is not looked at further: its size is then a lower

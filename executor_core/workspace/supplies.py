@@ -24,16 +24,15 @@ from executor_core.workspace.attachments import (
     pictures,
     with_attachments,
 )
-from executor_core.workspace.fetch import Server, server_session
-from executor_core.workspace.skill_cache import SkillCache
+from executor_core.workspace.fetch import Server, Unusable, server_session
 from executor_core.workspace.skills import (
     LEDGER,
     Placed,
+    SkillCache,
     SkillPlace,
     place_skills,
     remove_skills,
 )
-from executor_core.workspace.unusable import Unusable
 
 MAX_SKILLS = 50
 

@@ -21,8 +21,8 @@ from executor_core.model import (
     new_run_id,
 )
 from executor_core.unicode import UNKNOWN
+from executor_core.workspace.changes import Recorder
 from executor_core.workspace.clone import Cloner
-from executor_core.workspace.patches import Recorder
 from executor_core.workspace.skills import PROJECT_FOLDERS, SkillPlace
 from executor_core.workspace.supplies import Places, Site, Supplies
 

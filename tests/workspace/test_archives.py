@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor_core.workspace import archives
-from executor_core.workspace.archives import unpack_skill
-from executor_core.workspace.names import is_safe_name, safe_file_name
-from executor_core.workspace.unusable import Unusable
+from executor_core.workspace import skills
+from executor_core.workspace.fetch import Unusable
+from executor_core.workspace.files import is_safe_name, safe_file_name
+from executor_core.workspace.skills import unpack_skill
 from tests.support.skill_archives import skill_md, skill_zip, zip_of
 
 MD = skill_md("s")
@@ -148,13 +148,13 @@ def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_said(target: Pat
 
 
 def test_too_many_files_are_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 10)
+    monkeypatch.setattr(skills, "MAX_ENTRIES", 10)
     with pytest.raises(Unusable, match="more than 10"):
         unpack(zip_of({f"s/{number}": "" for number in range(11)}), target)
 
 
 def test_too_much_in_all_is_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_TOTAL_BYTES", 1000)
+    monkeypatch.setattr(skills, "MAX_TOTAL_BYTES", 1000)
     with pytest.raises(Unusable, match="too big"):
         unpack(zip_of({"s/SKILL.md": MD, "s/a": "a" * 600, "s/b": "b" * 600}), target)
 

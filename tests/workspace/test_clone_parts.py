@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from executor_core.model import GitClone, GitCredential, Notice
-from executor_core.workspace import Workspaces, clone_parts
+from executor_core.workspace import Workspaces, clone
 from tests.support.git_server import GitServer, git
 
 CANARY = "canary-91aa4e7730"
@@ -95,7 +95,7 @@ async def test_a_path_without_a_submodule_is_none(
 async def test_of_endless_submodules_not_all_are_fetched(
     server: GitServer, workspaces: Workspaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clone_parts, "MAX_SUBMODULES", 1)
+    monkeypatch.setattr(clone, "MAX_SUBMODULES", 1)
     url = await server.add("app", token=CANARY)
     head = await git(server.folder / "app.git", "rev-parse", "main")
     for path in ("one", "two"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor_core.errors import ExecutorError
-from executor_core.workspace.git_address import (
+from executor_core.workspace.remote import (
     check_branch,
     folder_name,
     is_home_of,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executor_core.workspace.git_address import parse_remote
-from executor_core.workspace.git_failures import clone_failure, failure_code
+from executor_core.workspace.remote import clone_failure, failure_code, parse_remote
 
 SAID = {
     "fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output":

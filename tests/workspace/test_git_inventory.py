@@ -16,10 +16,9 @@ import pytest
 from executor_core.agents import AgentHost
 from executor_core.errors import ExecutorError
 from executor_core.workspace import Inventory, WorkState
+from executor_core.workspace.files import remove_tree
 from executor_core.workspace.git import Git
-from executor_core.workspace.inventory import Kept, KeptBecause, _Found, _scan
-from executor_core.workspace.removal import remove_tree
-from executor_core.workspace.repository_state import repository_state
+from executor_core.workspace.inventory import Kept, KeptBecause, _Found, _scan, repository_state
 from tests.support.git_server import GIT, git
 
 

@@ -9,8 +9,7 @@ import pytest
 from executor_core.errors import ExecutorError
 from executor_core.model import GitClone, GitCredential
 from executor_core.workspace import Workspaces
-from executor_core.workspace.git_address import parse_remote
-from executor_core.workspace.git_login import transports
+from executor_core.workspace.remote import parse_remote, transports
 from tests.support.git_server import GitServer, git
 
 CANARY = "canary-5d1c88e0aa"

@@ -16,10 +16,9 @@ from executor_core.workspace import (
     FileStatus,
     Recorder,
     RunChanges,
+    changes,
     keep,
-    patches,
     read_changes,
-    records,
     snapshots,
     undo,
 )
@@ -306,7 +305,7 @@ async def test_what_is_more_than_anybody_looks_at_is_left_out_in_whole_folders(
 async def test_a_patch_over_the_bound_is_not_kept_but_its_files_are_listed(
     recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patches, "MAX_PATCH_BYTES", 100)
+    monkeypatch.setattr(changes, "MAX_PATCH_BYTES", 100)
     assert await recorded(lambda: change_everything(app)) == ()
     assert len(recorded.changes.files) == 10
     assert recorded.changes.patch == ""
@@ -316,7 +315,7 @@ async def test_a_patch_over_the_bound_is_not_kept_but_its_files_are_listed(
 async def test_a_long_patch_is_shown_up_to_a_whole_line(
     recorded: Recorded, app: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "SHOWN_BYTES", 300)
+    monkeypatch.setattr(changes, "SHOWN_BYTES", 300)
     await recorded(lambda: change_everything(app))
     assert recorded.changes.is_cut
     assert 0 < len(recorded.changes.patch) <= 300
@@ -385,14 +384,14 @@ async def test_a_repository_that_disappears_costs_the_record_and_nothing_else(
 async def test_a_record_that_is_cut_off_leaves_the_reason_alone(
     recorded: Recorded, run_folder: Path, monkeypatch: pytest.MonkeyPatch, look: str
 ) -> None:
-    snapshot, looked = getattr(patches, look), asyncio.Event()
+    snapshot, looked = getattr(changes, look), asyncio.Event()
 
     async def endless(*arguments: object) -> object:
         await snapshot(*arguments)
         looked.set()
         return await asyncio.Event().wait()
 
-    monkeypatch.setattr(patches, look, endless)
+    monkeypatch.setattr(changes, look, endless)
     recording = asyncio.Task(recorded(lambda: None))
     await looked.wait()
     recording.cancel()

@@ -14,8 +14,8 @@ from executor_core.clock import SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.workspace import Recorder, redo, undo
 from executor_core.workspace.files import PLAIN, Files
-from executor_core.workspace.line_ends import filtered
 from executor_core.workspace.repository import Deadline
+from executor_core.workspace.snapshots import filtered
 from tests.support.git_server import git
 from tests.workspace.changes import FILES, Recorded, change_everything, tree_of, write
 
