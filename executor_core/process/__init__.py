@@ -10,13 +10,17 @@ from executor_core.process.environment import (
     owners_environment,
     worth_telling,
 )
-from executor_core.process.login_shell import Login, ask_login_shell, find_program
+from executor_core.process.login_shell import Login, ask_login_shell
 from executor_core.process.marker import MARKER, marker_of
-from executor_core.process.orphans import reap_orphans
-from executor_core.process.process_table import resources_by_run
-from executor_core.process.sweep import left_behind, sweep
+from executor_core.process.processes import (
+    last_will,
+    left_behind,
+    reap_orphans,
+    resources_by_run,
+    sweep,
+)
+from executor_core.process.programs import find_program
 from executor_core.process.tree import ProcessTree
-from executor_core.process.will import last_will
 
 __all__ = [
     "MARKER",

@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from executor_core.process.marker import MARKER, is_tag, tag_of
-from executor_core.process.row import Row, rows_by_psutil
+from executor_core.process.marker import MARKER, Row, is_tag, rows_by_psutil, tag_of
 
 if TYPE_CHECKING:
     import psutil
@@ -48,7 +47,7 @@ def tagging(marker: str) -> Iterator[None]:
             _prlimit(0, _RTTIME, limits)
 
 
-class Cage:
+class JobObject:
     """Nothing holds a tree together; it is known by its ancestry and its signs."""
 
     def __init__(self, pid: int) -> None:

@@ -13,7 +13,7 @@ from ctypes import wintypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from executor_core.process.row import rows_by_psutil
+from executor_core.process.marker import rows_by_psutil
 
 if TYPE_CHECKING:
     import psutil
@@ -85,7 +85,7 @@ def tagging(marker: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-class Cage:
+class JobObject:
     """A job with kill-on-close around a suspended process, which then runs.
 
     The system closes the job's only handle when we die, which ends everything inside.

@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,25 +69,6 @@ def merge_paths(*paths: str) -> str:
     """One PATH of all, first come first; without duplicates and without relative folders."""
     folders = (folder for path in paths for folder in path.split(os.pathsep))
     return os.pathsep.join(dict.fromkeys(folder for folder in folders if os.path.isabs(folder)))
-
-
-def find_program(name: str, path: str) -> Path | None:
-    """The absolute path of the first executable `name` on `path`, or of an absolute `name`.
-
-    On Windows also with the usual suffixes, real programs before batch files of one folder.
-    """
-    if os.path.dirname(name):
-        candidates: Iterable[Path] = _spellings(Path(name)) if os.path.isabs(name) else ()
-    else:
-        folders = (Path(folder) for folder in path.split(os.pathsep) if os.path.isabs(folder))
-        candidates = (spelling for folder in folders for spelling in _spellings(folder / name))
-    return next((file for file in candidates if file.is_file() and os.access(file, os.X_OK)), None)
-
-
-def _spellings(program: Path) -> list[Path]:
-    if program.suffix.lower() in system.EXECUTABLE_SUFFIXES:
-        return [program]
-    return [program.with_name(program.name + suffix) for suffix in system.EXECUTABLE_SUFFIXES]
 
 
 async def _ask(shell: str, started: Mapping[str, str], clock: Clock) -> dict[str, str]:

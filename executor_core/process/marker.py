@@ -16,7 +16,8 @@ took another user's rights and lost its parents. macOS and Windows have no tag.
 from __future__ import annotations
 
 import hashlib
-from typing import TypeAlias
+from collections.abc import Container
+from typing import NamedTuple, TypeAlias
 
 MARKER = "WEGENT_RUN_MARKER"
 """Inherited by every descendant; the value is `<owner>:<run_id>`, one owner per home."""
@@ -67,3 +68,40 @@ def _tags_of(owner: str) -> int:
 def _number(name: str, bits: int) -> int:
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest, "big") >> (len(digest) * 8 - bits)
+
+
+# --- the process table --------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    """A living process (no zombie), with the marker and the tag that it carries, if readable."""
+
+    pid: int
+    ppid: int
+    marker: str | None
+    tag: int | None = None
+
+    def carries(self, signs: Container[Sign]) -> bool:
+        """Whether one of `signs` is on it."""
+        return self.marker in signs or self.tag in signs
+
+
+def rows_by_psutil() -> list[Row]:
+    """The process table where the system has no cheaper way to it."""
+    import psutil
+
+    rows: list[Row] = []
+    for pid in psutil.pids():
+        try:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            ppid = process.ppid()
+        except psutil.Error:
+            continue  # gone meanwhile, or none of our business
+        try:
+            marker = process.environ().get(MARKER)
+        except (psutil.Error, OSError):
+            marker = None  # not readable: only its ancestors can tell whose it is
+        rows.append(Row(pid, ppid, marker))
+    return rows

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import cast
-
-from executor_core.process.lines import LineAssembler
-from executor_core.process.tail import Tail
 
 MAX_LINE = 16 * 1024 * 1024
 _MAX_STDERR_LINE = 64 * 1024
@@ -163,3 +161,97 @@ class Pipes(asyncio.SubprocessProtocol):
     def _stdin(self) -> asyncio.WriteTransport | None:
         pipe = self._transport.get_pipe_transport(_STDIN) if self._transport else None
         return pipe if isinstance(pipe, asyncio.WriteTransport) else None
+
+
+# --- lines --------------------------------------------------------------------------------------
+
+
+class LineAssembler:
+    """Collects chunks and returns whole lines, without their newline.
+
+    A line longer than `max_line` bytes is dropped up to its newline and counted in `skipped`; an
+    empty one stands in its place, so that the reader sees when it came.
+    Splitting at the byte `\\n` never cuts a UTF-8 character.
+    """
+
+    def __init__(self, max_line: int) -> None:
+        self._max_line = max_line
+        self._partial = bytearray()
+        self._skipping = False
+        self.skipped = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes."""
+        first, *others = data.split(b"\n")
+        self._extend(first)
+        if not others:
+            return []
+        lines = self._complete()
+        *whole, last = others
+        for line in whole:
+            if len(line) <= self._max_line:
+                lines.append(line)
+            else:
+                self.skipped += 1
+                lines.append(b"")
+        self._extend(last)
+        return lines
+
+    def finish(self) -> list[bytes]:
+        """The last line, if the stream ended without a newline behind it."""
+        return self._complete() if self._partial or self._skipping else []
+
+    def _extend(self, piece: bytes) -> None:
+        if self._skipping:
+            return
+        if len(self._partial) + len(piece) > self._max_line:
+            self._skipping = True
+            self._partial = bytearray()
+        else:
+            self._partial += piece
+
+    def _complete(self) -> list[bytes]:
+        if self._skipping:
+            self._skipping = False
+            self.skipped += 1
+            return [b""]
+        line = bytes(self._partial)
+        self._partial = bytearray()
+        return [line]
+
+
+# --- the end of stderr --------------------------------------------------------------------------
+
+TAIL_BYTES = 64 * 1024
+TAIL_LINES = 200
+
+_TERMINAL_CODES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles, links
+    r"|\x1b[@-Z\\-_]"
+)
+
+
+class Tail:
+    """Keeps the last 64 KiB of a stream."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._is_cut = False
+
+    def feed(self, data: bytes) -> None:
+        """Append `data` and forget what is too far back."""
+        self._kept += data[-TAIL_BYTES:]
+        surplus = len(self._kept) - TAIL_BYTES
+        if surplus > 0 or len(data) > TAIL_BYTES:
+            del self._kept[: max(surplus, 0)]
+            self._is_cut = True
+
+    @property
+    def text(self) -> str:
+        """The last 200 lines without terminal codes and NULs; what is no UTF-8 shows as U+FFFD."""
+        kept = bytes(self._kept)
+        if self._is_cut and b"\n" in kept:
+            kept = kept.split(b"\n", 1)[1]  # the first line lacks its beginning
+        plain = _TERMINAL_CODES.sub("", kept.decode("utf-8", "replace")).replace("\0", "")
+        return "\n".join(plain.splitlines()[-TAIL_LINES:])

@@ -25,12 +25,12 @@ from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import Resources
-from executor_core.process import process_table
+from executor_core.process import processes
 from executor_core.process._system import system
-from executor_core.process.batch import unwrapped
 from executor_core.process.marker import MARKER, signs_of
 from executor_core.process.pipes import Pipes
-from executor_core.process.sweep import until_clean
+from executor_core.process.processes import until_clean
+from executor_core.process.programs import unwrapped
 
 if TYPE_CHECKING:
     import psutil
@@ -94,7 +94,7 @@ class ProcessTree:
         self._known: set[psutil.Process] = {root} if root else set()
         self._signs = signs_of(marker)
         self._clock = clock
-        self._cage = system.Cage(self.pid)
+        self._job_object = system.JobObject(self.pid)
         self._looking = asyncio.Lock()
         self._ending: asyncio.Task[None] | None = None
         self._jobs = Jobs(f"process/{self.pid}")
@@ -208,12 +208,12 @@ class ProcessTree:
 
     async def resources(self) -> Resources:
         """What the living processes of the tree use together."""
-        return await asyncio.to_thread(process_table.measure, await self._look())
+        return await asyncio.to_thread(processes.measure, await self._look())
 
     async def _look(self) -> set[psutil.Process]:
         """Note who belongs to the tree now: later, ancestry may no longer tell."""
         async with self._looking:
-            self._known = await asyncio.to_thread(process_table.relatives, self._known, self._signs)
+            self._known = await asyncio.to_thread(processes.relatives, self._known, self._signs)
             return self._known
 
     async def _close_pipes_after_exit(self) -> None:
@@ -253,7 +253,7 @@ class ProcessTree:
                 _log.warning(
                     "process %d: %d lines over 16 MiB were left out", self.pid, self.skipped_lines
                 )
-            self._cage.close()
+            self._job_object.close()
             self._pipes.abandon()
             self._transport.close()
 
@@ -279,9 +279,9 @@ class ProcessTree:
 
     def _kill(self) -> set[psutil.Process]:
         """One pass: find what is alive and kill it."""
-        self._cage.kill()
-        self._known = process_table.relatives(self._known, self._signs)
-        process_table.kill(self._known)
+        self._job_object.kill()
+        self._known = processes.relatives(self._known, self._signs)
+        processes.kill(self._known)
         return self._known
 
 

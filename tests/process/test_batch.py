@@ -8,7 +8,7 @@ import pytest
 
 from executor_core.errors import ExecutorError
 from executor_core.process._system import system
-from executor_core.process.batch import unwrapped
+from executor_core.process.programs import unwrapped
 
 PAYLOAD = 'x" & calc.exe & "%PATH%'
 

@@ -7,8 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor_core.process.lines import LineAssembler
-from executor_core.process.tail import MAX_BYTES, MAX_LINES, Tail
+from executor_core.process.pipes import TAIL_BYTES, TAIL_LINES, LineAssembler, Tail
 
 
 def assemble(chunks: list[bytes], max_line: int = 1000) -> tuple[list[bytes], int]:
@@ -61,14 +60,14 @@ def test_tail_keeps_the_end_within_its_bounds() -> None:
         tail.feed(b"line %d\n" % number)
 
     kept = tail.text.split("\n")
-    assert len(kept) == MAX_LINES
+    assert len(kept) == TAIL_LINES
     assert kept[-1] == "line 99999"
 
 
 def test_tail_of_one_endless_line_is_bounded_too() -> None:
     tail = Tail()
     tail.feed(b"x" * 10_000_000)
-    assert len(tail.text) == MAX_BYTES
+    assert len(tail.text) == TAIL_BYTES
 
 
 def test_tail_shows_no_half_line_at_its_beginning() -> None:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from executor_core.process import marker_of, resources_by_run
-from executor_core.process.process_table import measure
+from executor_core.process.processes import measure
 from tests.process.children import first_line, python, spawn
 
 MIB = 2**20

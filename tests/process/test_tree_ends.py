@@ -12,7 +12,7 @@ import pytest
 
 from executor_core.clock import SystemClock
 from executor_core.process import ProcessTree
-from executor_core.process.process_table import kill, relatives
+from executor_core.process.processes import kill, relatives
 from tests.process.children import (
     ENV,
     HurriedClock,

@@ -66,7 +66,7 @@ def test_a_console_that_refuses_ctrl_break_is_passed_over(
 
 def test_a_process_runs_once_it_is_in_its_job(windows: types.ModuleType) -> None:
     windows._ntdll.NtResumeProcess.return_value = 0
-    windows.Cage(4242)
+    windows.JobObject(4242)
 
     windows._kernel32.AssignProcessToJobObject.assert_called_once()
     windows._ntdll.NtResumeProcess.assert_called_once()
@@ -80,7 +80,7 @@ def test_a_process_that_cannot_be_resumed_is_refused(
     windows._ntdll.NtResumeProcess.return_value = resumed
 
     with pytest.raises(OSError, match="cannot be resumed"):
-        windows.Cage(4242)
+        windows.JobObject(4242)
 
     handles = [call.args[0] for call in windows._kernel32.CloseHandle.call_args_list]
     assert windows._kernel32.CreateJobObjectW.return_value in handles
@@ -94,7 +94,7 @@ async def test_what_cannot_be_caged_is_ended(monkeypatch: pytest.MonkeyPatch) ->
         pids.append(pid)
         raise OSError(5, "process cannot be resumed")
 
-    monkeypatch.setattr(system, "Cage", refuse)
+    monkeypatch.setattr(system, "JobObject", refuse)
     with pytest.raises(ExecutorError, match="spawn_failed"):
         await spawn(shell("exec sleep 1000"))
 

@@ -1,5 +1,6 @@
-"""Windows: batch files are not programs. `cmd.exe` runs them, and reads their arguments again.
+"""Where programs lie, and what is started in place of batch files.
 
+Batch files of Windows are not programs: `cmd.exe` runs them, and reads their arguments again.
 However an argument is quoted, `%`, `&` or `"` in it may become commands. What a server says must
 not, so the program behind the usual batch files of package managers is started instead of them.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from executor_core.errors import ExecutorError
@@ -19,6 +20,25 @@ _BEHIND = re.compile(r'"(?:%~?dp0%?\\?)([^"%]+)"\s+%\*', re.IGNORECASE)
 _SCRIPTS = (".js", ".cjs", ".mjs")
 _HARMLESS = re.compile(r"[\w .,:;=@+/\\~-]*")
 _MOST_BYTES = 64 * 1024
+
+
+def find_program(name: str, path: str) -> Path | None:
+    """The absolute path of the first executable `name` on `path`, or of an absolute `name`.
+
+    On Windows also with the usual suffixes, real programs before batch files of one folder.
+    """
+    if os.path.dirname(name):
+        candidates: Iterable[Path] = _spellings(Path(name)) if os.path.isabs(name) else ()
+    else:
+        folders = (Path(folder) for folder in path.split(os.pathsep) if os.path.isabs(folder))
+        candidates = (spelling for folder in folders for spelling in _spellings(folder / name))
+    return next((file for file in candidates if file.is_file() and os.access(file, os.X_OK)), None)
+
+
+def _spellings(program: Path) -> list[Path]:
+    if program.suffix.lower() in system.EXECUTABLE_SUFFIXES:
+        return [program]
+    return [program.with_name(program.name + suffix) for suffix in system.EXECUTABLE_SUFFIXES]
 
 
 def unwrapped(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
