@@ -24,10 +24,9 @@ from executor_core.errors import ExecutorError
 from executor_core.model import Artifact, Notice
 from executor_core.texts import text
 from executor_core.unicode import encodable
-from executor_core.workspace.files import NotUnderstood
+from executor_core.workspace.files import NotUnderstood, listed
 from executor_core.workspace.git import GitHost
 from executor_core.workspace.repository import (
-    Deadline,
     Mirror,
     Repository,
     changes_between,
@@ -163,24 +162,6 @@ def read_changes(run_folder: Path) -> RunChanges:
     )
 
 
-async def found_record(host: GitHost, run_folder: Path) -> tuple[Record, Mirror]:
-    """What was recorded, and the objects of it.
-
-    Raises ExecutorError `no_changes`, `changes_unrecorded` or `changes_folder_gone`.
-    """
-    record = await asyncio.to_thread(read_record, run_folder)
-    if record is None and (
-        reason := (await asyncio.to_thread(read_changes, run_folder)).unrecorded
-    ):
-        raise ExecutorError("changes_unrecorded", run_id=run_folder.name, reason=reason)
-    if record is None or not (run_folder / STORE).is_dir():
-        raise ExecutorError("no_changes", run_id=run_folder.name)
-    repository = record.repository
-    if not repository.top.is_dir() or not repository.git_dir.is_dir():
-        raise ExecutorError("changes_folder_gone", path=repository.top)
-    return record, Mirror(host, repository, run_folder / STORE)
-
-
 def last_line(error: object) -> str:
     """The last of what git or the system said."""
     lines = str(error).strip().splitlines()
@@ -197,7 +178,6 @@ LIMIT_S = 30.0
 """For one snapshot. A repository that takes longer has no record of changes."""
 MAX_PATCH_BYTES = 20 * 2**20
 """A patch that would be longer is not kept; its files are listed all the same."""
-_SHOWN = 5
 
 _DIFF = (
     "diff-tree",
@@ -257,7 +237,7 @@ class Recorder:
         repository = await asyncio.to_thread(find_repository, folder, self._not_in)
         if repository is None:
             return None
-        mirror = Mirror(self._host, repository, run_folder / STORE)
+        mirror = Mirror(self._host, repository, run_folder / STORE, LIMIT_S)
         place = PurePosixPath(folder.relative_to(repository.top).as_posix())
         begun = Beginning(mirror, place, emit, set())
         for other in self._open:
@@ -265,30 +245,28 @@ class Recorder:
                 other.others.add(begun.place)
                 begun.others.add(other.place)
         self._open.add(begun)
-        until = Deadline(self._host.clock, LIMIT_S)
         async with self._or_nothing(begun):
-            begun.snapshot = await first_snapshot(mirror, self._holds_secret, until)
+            begun.snapshot = await first_snapshot(mirror, self._holds_secret)
         return begun
 
     async def finish(self, begun: Beginning) -> tuple[Artifact, ...]:
         """Look again and record the difference; the patch, if there is one."""
-        mirror, before = begun.mirror, begun.snapshot
+        mirror, before = begun.mirror.anew(), begun.snapshot
         if before is None:
             self._open.discard(begun)
             return ()
-        until = Deadline(self._host.clock, LIMIT_S)
         try:
             async with self._or_nothing(begun):
                 before, after = await next_snapshot(
-                    mirror, self._holds_secret, until, before, begun.is_others
+                    mirror, self._holds_secret, before, begun.is_others
                 )
                 _say_left_out(begun, after)
                 if (after.tree, after.raw) == (before.tree, before.raw):
                     await asyncio.to_thread(shutil.rmtree, mirror.store, ignore_errors=True)
                     return ()
-                record = await _compared(mirror, before, after, until)
+                record = await _compared(mirror, before, after)
                 await asyncio.to_thread(write_record, mirror.store.parent, record)
-                return await _patch(mirror, record, until)
+                return await _patch(mirror, record)
         finally:
             self._open.discard(begun)
         return ()
@@ -327,22 +305,18 @@ def _say_left_out(begun: Beginning, after: Snapshot) -> None:
     """One notice for all the files of which the record will know nothing."""
     if not after.left_out:
         return
-    shown = [f"{one.path} ({text(f'changes.{one.reason}')})" for one in after.left_out[:_SHOWN]]
-    more = [" …"] if len(after.left_out) > _SHOWN else []
-    words = text(
-        "notice.changes_left_out", count=len(after.left_out), names=", ".join(shown + more)
-    )
+    names = [f"{one.path} ({text(f'changes.{one.reason}')})" for one in after.left_out]
+    words = text("notice.changes_left_out", count=len(names), names=listed(names))
     begun.emit(Notice(code="changes_left_out", text=words))
 
 
-async def _compared(mirror: Mirror, before: Snapshot, after: Snapshot, until: Deadline) -> Record:
+async def _compared(mirror: Mirror, before: Snapshot, after: Snapshot) -> Record:
     lines = await mirror.ask(
         *_DIFF,
         "--raw",
         "--numstat",
         before.tree,
         after.tree,
-        limit_s=until.left_s,
         max_lines=4 * MAX_FILES,
     )
     repository = mirror.repository
@@ -351,7 +325,7 @@ async def _compared(mirror: Mirror, before: Snapshot, after: Snapshot, until: De
     files += [
         # To git it is the same file: only its line ends are others.
         ChangedFile(path=change.path, status=FileStatus.MODIFIED)
-        for change in await changes_between(mirror, before.raw, after.raw, until)
+        for change in await changes_between(mirror, before.raw, after.raw)
         if change.path not in shown
     ]
     return Record(
@@ -389,13 +363,11 @@ def _files(lines: Iterable[bytes]) -> Iterator[ChangedFile]:
         )
 
 
-async def _patch(mirror: Mirror, record: Record, until: Deadline) -> tuple[Artifact, ...]:
+async def _patch(mirror: Mirror, record: Record) -> tuple[Artifact, ...]:
     target = mirror.store.parent / PATCH
     await asyncio.to_thread(target.touch, 0o600)
     output = f"--output={target}"
-    await mirror.ask(
-        *_DIFF, *_PATCH_FORM, output, record.before, record.after, limit_s=until.left_s
-    )
+    await mirror.ask(*_DIFF, *_PATCH_FORM, output, record.before, record.after)
     size = await asyncio.to_thread(lambda: target.stat().st_size)
     if size > MAX_PATCH_BYTES:
         _log.warning("a patch of %d bytes is not kept", size)

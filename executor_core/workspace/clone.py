@@ -23,7 +23,7 @@ from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.model import GitAuthor, GitClone, GitCredential, Notice
 from executor_core.texts import text
-from executor_core.workspace.files import Files, remove_tree
+from executor_core.workspace.files import Files, listed, remove_tree
 from executor_core.workspace.git import MAX_TRACKED, Git, GitAnswer, GitHost
 from executor_core.workspace.remote import (
     Login,
@@ -322,7 +322,6 @@ MAX_DEPTH = 5
 MAX_SUBMODULES = 100
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_POINTER = 1024
-_SHOWN = 5
 
 
 async def fetch_submodules(git: _Asking, folder: Path, emit: Emit) -> None:
@@ -395,8 +394,7 @@ async def fetch_lfs(git: _Asking, folder: Path, remote: Remote, emit: Emit) -> N
             reason = f"{error.info.title}. {error.info.detail}"
         pointers = await _pointers(git, folder)
     if pointers:
-        more = [" …"] if len(pointers) > _SHOWN else []
-        names = ", ".join([*pointers[:_SHOWN], *more])
+        names = listed(pointers)
         words = text("notice.lfs_missing", count=len(pointers), names=names, reason=reason)
         emit(Notice(code="lfs_missing", text=words))
 

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
@@ -234,6 +234,12 @@ def safe_file_name(raw: str, fallback: str) -> str:
     if _DEVICE.fullmatch(name):
         name = f"_{name}"
     return name if is_safe_name(name) else fallback
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five of them, for a sentence."""
+    more = [" …"] if len(names) > 5 else []
+    return ", ".join([*names[:5], *more])
 
 
 def folded(name: str) -> str:

@@ -17,13 +17,12 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
-from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.workspace.files import Entry, NotUnderstood, read_plain, remove_tree
@@ -86,48 +85,63 @@ def _link(file: Path) -> str:
 
 
 class Mirror:
-    """Our own repository in the folder `store`. `make` it once; later ones find it again."""
+    """Our own repository in the folder `store`. `make` it once; later ones find it again.
 
-    def __init__(self, host: GitHost, repository: Repository, store: Path) -> None:
+    All its commands together may take `limit_s`; the one at its end raises `git_time_limit`.
+    """
+
+    def __init__(self, host: GitHost, repository: Repository, store: Path, limit_s: float) -> None:
         self.repository = repository
         self.store = store
+        self._host = host
         self._git = Git(host)
-        self._clock: Clock = host.clock
+        self._clock = host.clock
+        self._limit_s = limit_s
+        self._ends_at = host.clock.monotonic() + limit_s
 
-    async def settings(self, limit_s: float) -> dict[str, str]:
+    def anew(self) -> Mirror:
+        """The same, with its whole limit ahead."""
+        return Mirror(self._host, self.repository, self.store, self._limit_s)
+
+    async def settings(self) -> dict[str, str]:
         """What holds in the repository of the settings that we share; reading starts nothing."""
-        pattern = _SETTINGS.pattern
-        found = await self._real(["config", "--null", "--get-regexp", f"^({pattern})$"], limit_s)
-        pairs = (part.partition("\n") for part in _joined(found).split("\0"))
-        return {name: value for name, _, value in pairs if _SETTINGS.fullmatch(name) and value}
+        return await self._configured(_SETTINGS.pattern)
 
-    async def head(self, limit_s: float) -> str | None:
+    async def author(self) -> dict[str, str]:
+        """`user.name` and `user.email`, as far as they are set."""
+        return await self._configured(r"user\.(name|email)")
+
+    async def _configured(self, pattern: str) -> dict[str, str]:
+        found = await self._real("config", "--null", "--get-regexp", f"^({pattern})$")
+        told = b"\n".join(found.lines).decode("utf-8", "surrogateescape")
+        pairs = (part.partition("\n") for part in told.split("\0"))
+        return {name: value for name, _, value in pairs if re.fullmatch(pattern, name) and value}
+
+    async def head(self) -> str | None:
         """The commit that is checked out."""
-        answer = await self._real(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], limit_s)
+        answer = await self._real("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return answer.lines[0].decode() if answer.exit_code == 0 and answer.lines else None
 
-    async def author(self, limit_s: float) -> dict[str, str]:
-        """`user.name` and `user.email`, as far as they are set."""
-        found = await self._real(
-            ["config", "--null", "--get-regexp", r"^user\.(name|email)$"], limit_s
-        )
-        pairs = (part.partition("\n") for part in _joined(found).split("\0"))
-        return {name: value for name, _, value in pairs if value}
-
-    async def point(self, branch: str, commit: str, limit_s: float) -> GitAnswer:
+    async def point(self, branch: str, commit: str) -> GitAnswer:
         """Make a branch in the repository itself; it must not be there yet."""
         nothing = "0" * len(commit)
-        return await self._real(["update-ref", f"refs/heads/{branch}", commit, nothing], limit_s)
+        return await self._real("update-ref", f"refs/heads/{branch}", commit, nothing)
 
-    async def _real(self, arguments: Sequence[str], limit_s: float) -> GitAnswer:
+    async def _real(self, *arguments: str) -> GitAnswer:
         """Git on the repository itself: only commands that start no program of its settings."""
         return await self._git.run(
             arguments,
             cwd=self.repository.top,
             run_id=_mark(),
-            limit_s=limit_s,
+            limit_s=self._left_s(),
             variables={"GIT_DIR": str(self.repository.git_dir), "GIT_ALLOW_PROTOCOL": "none"},
         )
+
+    def _left_s(self) -> float:
+        left = self._ends_at - self._clock.monotonic()
+        if left <= 0:
+            raise ExecutorError("git_time_limit", minutes=f"{self._limit_s / 60:g}")
+        return left
 
     def make(self, settings: dict[str, str], head: str | None) -> None:
         """Blocks. Raises NotUnderstood or OSError."""
@@ -138,38 +152,40 @@ class Mirror:
         _make_face(self.repository, self.store / RAW, raw, head)
         (self.store / RAW / "info" / "attributes").write_text(_NO_FILTERS)
 
-    async def run(
+    async def ask(
         self,
         *arguments: str,
-        limit_s: float,
         data: bytes = b"",
         is_wanted: Callable[[bytes], bool] = lambda _: True,
         max_lines: int = 1,
         index: str = "index",
         is_raw: bool = False,
-        variables: dict[str, str] | None = None,
-    ) -> GitAnswer:
-        """Git on the files of the repository, with everything else our own; `is_raw` says by which
-        face they are seen.
+        variables: Mapping[str, str] = {},
+    ) -> list[bytes]:
+        """The lines that git answers on the files of the repository, with all else our own.
+
+        `is_raw` says by which face they are seen. Raises NotUnderstood when it fails.
         """
-        source = self.repository
         git_dir = self.store / RAW if is_raw else self.store
         jobs = Jobs("git")
         jobs.spawn(self._feed_pipes(), "feed pipes")
         try:
-            return await self._git.run(
+            answer = await self._git.run(
                 arguments,
-                cwd=source.top,
+                cwd=self.repository.top,
                 run_id=_mark(),
-                limit_s=limit_s,
+                limit_s=self._left_s(),
                 settings=(("core.quotePath", "false"), ("core.safecrlf", "false")),
-                variables=self._variables(git_dir, index) | (variables or {}),
+                variables={**self._variables(git_dir, index), **variables},
                 data=data,
                 is_wanted=is_wanted,
                 max_lines=max_lines,
             )
         finally:
             await jobs.close()
+        if answer.exit_code != 0:
+            raise NotUnderstood(answer.stderr)
+        return answer.lines
 
     def _variables(self, git_dir: Path, index: str) -> dict[str, str]:
         source = self.repository
@@ -190,47 +206,6 @@ class Mirror:
         while True:
             await self._clock.sleep(PIPES_AFTER_S)
             await asyncio.to_thread(_feed_pipes, self.repository.top)
-
-    async def ask(
-        self,
-        *arguments: str,
-        limit_s: float,
-        data: bytes = b"",
-        is_wanted: Callable[[bytes], bool] = lambda _: True,
-        max_lines: int = 1,
-        index: str = "index",
-        is_raw: bool = False,
-    ) -> list[bytes]:
-        """The lines that git answers. Raises NotUnderstood when it fails."""
-        answer = await self.run(
-            *arguments,
-            limit_s=limit_s,
-            data=data,
-            is_wanted=is_wanted,
-            max_lines=max_lines,
-            index=index,
-            is_raw=is_raw,
-        )
-        if answer.exit_code != 0:
-            raise NotUnderstood(answer.stderr)
-        return answer.lines
-
-
-class Deadline:
-    """What is left of a limit for several commands."""
-
-    def __init__(self, clock: Clock, limit_s: float) -> None:
-        self._clock = clock
-        self._limit_s = limit_s
-        self._ends_at = clock.monotonic() + limit_s
-
-    @property
-    def left_s(self) -> float:
-        """More than nothing. Raises ExecutorError `git_time_limit` at the end."""
-        left = self._ends_at - self._clock.monotonic()
-        if left <= 0:
-            raise ExecutorError("git_time_limit", minutes=f"{self._limit_s / 60:g}")
-        return left
 
 
 def _make_face(
@@ -280,10 +255,6 @@ def unquoted(name: bytes) -> bytes:
     return _ESCAPE.sub(plain, name[1:-1])
 
 
-def _joined(answer: GitAnswer) -> str:
-    return b"\n".join(answer.lines).decode("utf-8", "surrogateescape")
-
-
 def _config(settings: dict[str, str]) -> str:
     version = 1 if "extensions.objectformat" in settings else 0
     lines = [f"[core]\n\trepositoryformatversion = {version}\n\tbare = false\n"]
@@ -323,13 +294,10 @@ def terminated(names: Iterable[str]) -> bytes:
     return b"".join(os.fsencode(name) + b"\0" for name in names)
 
 
-async def changes_between(
-    mirror: Mirror, before: str, after: str, until: Deadline
-) -> tuple[Change, ...]:
+async def changes_between(mirror: Mirror, before: str, after: str) -> tuple[Change, ...]:
     """How the two trees differ, by path. Raises NotUnderstood."""
     lines = await mirror.ask(
         *("diff-tree", "-r", "--raw", "--no-renames", "--ignore-submodules=all", before, after),
-        limit_s=until.left_s,
         max_lines=MAX_CHANGES,
         is_raw=True,
     )
@@ -347,22 +315,19 @@ def _entry(mode: str, made: str) -> Entry | None:
     return None if mode == _NOTHING else Entry(mode, made)
 
 
-async def tree_of(
-    mirror: Mirror, entries: Mapping[str, Entry], until: Deadline, base: str | None = None
-) -> str:
+async def tree_of(mirror: Mirror, entries: Mapping[str, Entry], base: str | None = None) -> str:
     """The tree with these entries, and else what is in `base`. Raises NotUnderstood."""
-    async with _index(mirror, entries, until, base) as index:
-        (tree,) = await mirror.ask("write-tree", limit_s=until.left_s, index=index, is_raw=True)
+    async with _index(mirror, entries, base) as index:
+        (tree,) = await mirror.ask("write-tree", index=index, is_raw=True)
         return tree.decode()
 
 
-async def stored(mirror: Mirror, paths: Iterable[str], until: Deadline) -> None:
+async def stored(mirror: Mirror, paths: Iterable[str]) -> None:
     """Keep the bytes of these files, as they are now, among our objects. Raises NotUnderstood."""
     if data := terminated(paths):
-        async with _index(mirror, {}, until) as index:
+        async with _index(mirror, {}) as index:
             await mirror.ask(
                 *("update-index", "-z", "--add", "--remove", "--replace", "--stdin"),
-                limit_s=until.left_s,
                 data=data,
                 index=index,
                 is_raw=True,
@@ -370,17 +335,14 @@ async def stored(mirror: Mirror, paths: Iterable[str], until: Deadline) -> None:
 
 
 @asynccontextmanager
-async def laid_out(
-    mirror: Mirror, entries: Mapping[str, Entry], until: Deadline
-) -> AsyncIterator[Path]:
+async def laid_out(mirror: Mirror, entries: Mapping[str, Entry]) -> AsyncIterator[Path]:
     """A folder of ours that has these files, byte for byte, inside the block."""
     folder = mirror.store / f"out-{secrets.token_hex(8)}"
     await asyncio.to_thread(folder.mkdir, 0o700)
     try:
-        async with _index(mirror, entries, until) as index:
+        async with _index(mirror, entries) as index:
             await mirror.ask(
                 *("checkout-index", "-f", "-z", "--stdin", f"--prefix={folder}/"),
-                limit_s=until.left_s,
                 data=terminated(entries),
                 index=index,
                 is_raw=True,
@@ -392,7 +354,7 @@ async def laid_out(
 
 @asynccontextmanager
 async def _index(
-    mirror: Mirror, entries: Mapping[str, Entry], until: Deadline, base: str | None = None
+    mirror: Mirror, entries: Mapping[str, Entry], base: str | None = None
 ) -> AsyncIterator[str]:
     index = f"index-{secrets.token_hex(8)}"
     lines = (
@@ -401,11 +363,10 @@ async def _index(
     )
     try:
         start = ("read-tree", base) if base else ("read-tree", "--empty")
-        await mirror.ask(*start, limit_s=until.left_s, index=index, is_raw=True)
+        await mirror.ask(*start, index=index, is_raw=True)
         if entries:
             await mirror.ask(
                 *("update-index", "-z", "--replace", "--index-info"),
-                limit_s=until.left_s,
                 data=b"".join(lines),
                 index=index,
                 is_raw=True,

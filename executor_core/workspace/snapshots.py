@@ -22,7 +22,6 @@ from executor_core.texts import text
 from executor_core.workspace.files import Entry, Files, NotUnderstood, above, read_plain
 from executor_core.workspace.git import MAX_TRACKED
 from executor_core.workspace.repository import (
-    Deadline,
     Mirror,
     laid_out,
     terminated,
@@ -82,13 +81,13 @@ class Snapshot(Struct, kw_only=True, frozen=True):
     """Whether the file system tells programs from other files."""
 
 
-async def first_snapshot(mirror: Mirror, holds_secret: HoldsSecret, until: Deadline) -> Snapshot:
+async def first_snapshot(mirror: Mirror, holds_secret: HoldsSecret) -> Snapshot:
     """How it is now. Raises ExecutorError, OSError, or NotUnderstood."""
-    settings, head = await mirror.settings(until.left_s), await mirror.head(until.left_s)
+    settings, head = await mirror.settings(), await mirror.head()
     await asyncio.to_thread(mirror.make, settings, head)
-    looked = await _looked(mirror, until, "--ignored=matching")
-    anew = await filtered(mirror, until)
-    tree, raw, rest = await _take(mirror, looked.changed, holds_secret, until, anew)
+    looked = await _looked(mirror, "--ignored=matching")
+    anew = await filtered(mirror)
+    tree, raw, rest = await _take(mirror, looked.changed, holds_secret, anew)
     left_out = (*looked.left_out, *rest)
     return Snapshot(
         tree=tree,
@@ -104,7 +103,6 @@ async def first_snapshot(mirror: Mirror, holds_secret: HoldsSecret, until: Deadl
 async def next_snapshot(
     mirror: Mirror,
     holds_secret: HoldsSecret,
-    until: Deadline,
     before: Snapshot,
     is_others: Callable[[str], bool] = lambda _: False,
 ) -> tuple[Snapshot, Snapshot]:
@@ -114,7 +112,7 @@ async def next_snapshot(
     there before nobody can say that it is new. The same holds for what `is_others`.
     """
     files = {one.path for one in before.left_out} | set(before.ignored)
-    looked = await _looked(mirror, until, "--ignored=no")
+    looked = await _looked(mirror, "--ignored=no")
     known = [
         path
         for path in looked.changed
@@ -123,12 +121,12 @@ async def next_snapshot(
     left_out = list(looked.left_out)
     left_out += [LeftOut(path, LeftOutBecause.OTHER_RUN) for path in known if is_others(path)]
     known = [path for path in known if not is_others(path)]
-    raw, unsure = await mended(mirror, before.raw, known, until)
+    raw, unsure = await mended(mirror, before.raw, known)
     left_out += [LeftOut(path, LeftOutBecause.CONVERTED) for path in unsure]
     known = [path for path in known if path not in unsure]
     tree_now, raw_now, rest = before.tree, before.raw, list[LeftOut]()
     if known:
-        tree_now, raw_now, rest = await _take(mirror, known, holds_secret, until)
+        tree_now, raw_now, rest = await _take(mirror, known, holds_secret)
     stamps = await asyncio.to_thread(_stamps, mirror.repository.top, before.left_out)
     left_out += [one for one in before.left_out if _may_differ(one.path, before.stamps, stamps)]
     return replace(before, raw=raw), Snapshot(
@@ -161,13 +159,13 @@ class _Looked(Struct, frozen=True):
     ignored: tuple[str, ...]
 
 
-async def _looked(mirror: Mirror, until: Deadline, ignored: str) -> _Looked:
-    lines = await _status(mirror, until, "--untracked-files=all", ignored)
+async def _looked(mirror: Mirror, ignored: str) -> _Looked:
+    lines = await _status(mirror, "--untracked-files=all", ignored)
     changed, new, left = _sorted(lines)
     if len(changed) + len(new) <= MAX_FILES and len(lines) <= MAX_SEEN:
         return _Looked(sorted([*changed, *new]), (), tuple(left))
     # New folders as a whole: the fullest of them are named instead of recorded.
-    fewer = await _status(mirror, until, "--untracked-files=normal", ignored)
+    fewer = await _status(mirror, "--untracked-files=normal", ignored)
     if len(fewer) > MAX_SEEN:
         raise NotUnderstood(text("changes.endless", most=MAX_SEEN))
     changed, entries, left_now = _sorted(fewer)
@@ -202,14 +200,13 @@ def crowded_folders(new: Sequence[str], folders: Iterable[str], room: int) -> se
     return crowded
 
 
-async def _status(mirror: Mirror, until: Deadline, *arguments: str) -> list[bytes]:
+async def _status(mirror: Mirror, *arguments: str) -> list[bytes]:
     return await mirror.ask(
         "status",
         "--porcelain",
         "--no-renames",
         "--ignore-submodules=all",
         *arguments,
-        limit_s=until.left_s,
         is_wanted=lambda line: line[1:2] != b" ",
         max_lines=MAX_SEEN + 1,
         is_raw=True,
@@ -234,7 +231,6 @@ async def _take(
     mirror: Mirror,
     names: Sequence[str],
     holds_secret: HoldsSecret,
-    until: Deadline,
     anew: Sequence[str] = (),
 ) -> tuple[str, str, list[LeftOut]]:
     """Both trees. The files `anew` have their bytes read even where git takes them for known."""
@@ -251,8 +247,8 @@ async def _take(
             if paths:
                 arguments = ("update-index", "-z", *flags, "--stdin")
                 data = terminated(paths)
-                await mirror.ask(*arguments, limit_s=until.left_s, data=data, is_raw=is_raw)
-        (tree,) = await mirror.ask("write-tree", limit_s=until.left_s, is_raw=is_raw)
+                await mirror.ask(*arguments, data=data, is_raw=is_raw)
+        (tree,) = await mirror.ask("write-tree", is_raw=is_raw)
         trees.append(tree.decode())
     return trees[0], trees[1], left_out
 
@@ -313,26 +309,23 @@ class _Tracked(Struct, frozen=True):
     size: int
 
 
-async def filtered(mirror: Mirror, until: Deadline) -> list[str]:
+async def filtered(mirror: Mirror) -> list[str]:
     """The tracked files that a filter makes of what the repository has. Raises NotUnderstood."""
     # All that have none of the attributes are excluded; git has no simpler question for it.
     lines = await mirror.ask(
         *("ls-files", "--", ":(exclude,attr:!filter !ident !working-tree-encoding)"),
-        limit_s=until.left_s,
         max_lines=MAX_TRACKED,
     )
     return [os.fsdecode(unquoted(line)) for line in lines]
 
 
-async def mended(
-    mirror: Mirror, tree: str, changed: Sequence[str], until: Deadline
-) -> tuple[str, set[str]]:
+async def mended(mirror: Mirror, tree: str, changed: Sequence[str]) -> tuple[str, set[str]]:
     """`tree` with the line ends that these files had on the disk, and those where nobody knows.
 
     To be asked before their new bytes are taken. Raises NotUnderstood or OSError.
     """
-    tracked = await _tracked(mirror, changed, until)
-    sizes = await _object_sizes(mirror, [one.entry.object for one in tracked.values()], until)
+    tracked = await _tracked(mirror, changed)
+    sizes = await _object_sizes(mirror, [one.entry.object for one in tracked.values()])
     converted = {
         path: one
         for path, one in tracked.items()
@@ -343,11 +336,10 @@ async def mended(
     if not converted:
         return tree, set()
     entries = {path: one.entry for path, one in converted.items()}
-    async with laid_out(mirror, entries, until) as folder:
+    async with laid_out(mirror, entries) as folder:
         made = await asyncio.to_thread(_as_on_disk, folder, converted)
         objects = await mirror.ask(
             *("hash-object", "-w", "--no-filters", "--stdin-paths"),
-            limit_s=until.left_s,
             data=b"".join(os.fsencode(file) + b"\n" for file in made.values()),
             max_lines=len(made),
             is_raw=True,
@@ -356,17 +348,16 @@ async def mended(
         path: Entry(entries[path].mode, name.decode())
         for path, name in zip(made, objects, strict=True)
     }
-    return await tree_of(mirror, known, until, tree), converted.keys() - known.keys()
+    return await tree_of(mirror, known, tree), converted.keys() - known.keys()
 
 
-async def _tracked(mirror: Mirror, paths: Sequence[str], until: Deadline) -> dict[str, _Tracked]:
+async def _tracked(mirror: Mirror, paths: Sequence[str]) -> dict[str, _Tracked]:
     is_short = sum(len(path) + 12 for path in paths) < _MAX_ARGUMENTS
     wanted = [f":(literal){path}" for path in paths] if is_short else []
     if not paths:
         return {}
     lines = await mirror.ask(
         *("ls-files", "--stage", "--debug", "--", *wanted),
-        limit_s=until.left_s,
         max_lines=_LINES_OF_A_FILE * MAX_TRACKED,
         is_raw=True,
     )
@@ -382,12 +373,11 @@ async def _tracked(mirror: Mirror, paths: Sequence[str], until: Deadline) -> dic
     return {path: found[path] for path in paths if path in found}
 
 
-async def _object_sizes(mirror: Mirror, names: Sequence[str], until: Deadline) -> dict[str, int]:
+async def _object_sizes(mirror: Mirror, names: Sequence[str]) -> dict[str, int]:
     if not names:
         return {}
     lines = await mirror.ask(
         *("cat-file", "--batch-check=%(objectname) %(objectsize)"),
-        limit_s=until.left_s,
         data="".join(f"{name}\n" for name in names).encode(),
         max_lines=len(names),
         is_raw=True,

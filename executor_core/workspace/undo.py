@@ -10,7 +10,7 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,18 +18,28 @@ from msgspec.structs import replace
 
 from executor_core.errors import ExecutorError
 from executor_core.workspace.changes import (
+    STORE,
     Record,
     Undone,
-    found_record,
     last_line,
+    read_changes,
+    read_record,
     write_record,
 )
-from executor_core.workspace.files import PLAIN, PROGRAM, Entry, Files, Found, NotUnderstood, above
+from executor_core.workspace.files import (
+    PLAIN,
+    PROGRAM,
+    Entry,
+    Files,
+    Found,
+    NotUnderstood,
+    above,
+    listed,
+)
 from executor_core.workspace.git import GitHost
 from executor_core.workspace.remote import MAX_NAME, can_be_branch
 from executor_core.workspace.repository import (
     Change,
-    Deadline,
     Mirror,
     changes_between,
     laid_out,
@@ -41,7 +51,6 @@ from executor_core.workspace.snapshots import LeftOut
 _log = logging.getLogger("executor.workspace")
 
 LIMIT_S = 120.0
-_SHOWN = 5
 
 
 class Failed(Struct, frozen=True):
@@ -74,18 +83,12 @@ async def undo(
     changed if `is_trial`. Raises ExecutorError `no_changes`, `changes_undone`,
     `changes_folder_gone`, `changes_touched` where nothing else is left, or `undo_failed`.
     """
-    record, mirror = await found_record(host, run_folder)
+    work = _Work(run_folder, *await _found(host, run_folder))
+    record = work.record
     if record.undone is not None:
         raise ExecutorError("changes_undone", run_id=run_folder.name)
-    until = Deadline(host.clock, LIMIT_S)
-    try:
-        changes = await changes_between(
-            mirror, record.raw_before or record.before, record.raw_after or record.after, until
-        )
-        work = _Work(mirror, run_folder, record, until)
-        return await work.take_back(changes, is_forced=is_forced, is_trial=is_trial, is_undo=True)
-    except (NotUnderstood, OSError) as error:
-        raise ExecutorError("undo_failed", reason=last_line(error)) from error
+    before, after = record.raw_before or record.before, record.raw_after or record.after
+    return await work.take_back(before, after, is_forced=is_forced, is_trial=is_trial)
 
 
 async def redo(
@@ -95,86 +98,102 @@ async def redo(
 
     Raises as `undo`, and `changes_not_undone`.
     """
-    record, mirror = await found_record(host, run_folder)
-    if record.undone is None:
+    work = _Work(run_folder, *await _found(host, run_folder))
+    if (undone := work.record.undone) is None:
         raise ExecutorError("changes_not_undone", run_id=run_folder.name)
-    until = Deadline(host.clock, LIMIT_S)
-    try:
-        undone = record.undone
-        changes = await changes_between(mirror, undone.found, undone.put, until)
-        work = _Work(mirror, run_folder, record, until)
-        return await work.take_back(changes, is_forced=is_forced, is_trial=is_trial, is_undo=False)
-    except (NotUnderstood, OSError) as error:
-        raise ExecutorError("undo_failed", reason=last_line(error)) from error
+    return await work.take_back(undone.found, undone.put, is_forced=is_forced, is_trial=is_trial)
+
+
+async def _found(host: GitHost, run_folder: Path) -> tuple[Record, Mirror]:
+    """What was recorded, and the objects of it.
+
+    Raises ExecutorError `no_changes`, `changes_unrecorded` or `changes_folder_gone`.
+    """
+    record = await asyncio.to_thread(read_record, run_folder)
+    if record is None and (
+        reason := (await asyncio.to_thread(read_changes, run_folder)).unrecorded
+    ):
+        raise ExecutorError("changes_unrecorded", run_id=run_folder.name, reason=reason)
+    if record is None or not (run_folder / STORE).is_dir():
+        raise ExecutorError("no_changes", run_id=run_folder.name)
+    repository = record.repository
+    if not repository.top.is_dir() or not repository.git_dir.is_dir():
+        raise ExecutorError("changes_folder_gone", path=repository.top)
+    return record, Mirror(host, repository, run_folder / STORE, LIMIT_S)
 
 
 class _Work:
     """One undo or redo."""
 
-    def __init__(self, mirror: Mirror, run_folder: Path, record: Record, until: Deadline) -> None:
+    def __init__(self, run_folder: Path, record: Record, mirror: Mirror) -> None:
+        self.record = record
         self._mirror = mirror
         self._run_folder = run_folder
-        self._record = record
-        self._until = until
 
     async def take_back(
-        self, changes: tuple[Change, ...], *, is_forced: bool, is_trial: bool, is_undo: bool
+        self, before: str, after: str, *, is_forced: bool, is_trial: bool
     ) -> Restoration:
-        """Make of what is `after` what was `before`, of all these changes."""
-        record, top = self._record, self._mirror.repository.top
-        algorithm = "sha256" if len(record.after) == 64 else "sha1"
-        files = Files(top, algorithm)
+        """Make of what is as in the tree `after` what is in the tree `before`."""
+        try:
+            changes = await changes_between(self._mirror, before, after)
+            return await self._restored(changes, is_forced=is_forced, is_trial=is_trial)
+        except (NotUnderstood, OSError) as error:
+            raise ExecutorError("undo_failed", reason=last_line(error)) from error
+
+    async def _restored(
+        self, changes: tuple[Change, ...], *, is_forced: bool, is_trial: bool
+    ) -> Restoration:
+        record = self.record
+        files = Files(self._mirror.repository.top, "sha256" if len(record.after) == 64 else "sha1")
         plan = await asyncio.to_thread(
             plan_of, files, changes, keeps_modes=record.keeps_modes, is_forced=is_forced
         )
-        left_out = record.left_out if is_undo else ()
         planned = Restoration(
             folder=record.top,
             files=tuple(one.path for one in plan.ready),
             touched=plan.touched,
-            left_out=left_out,
+            left_out=() if record.undone else record.left_out,
         )
         if plan.touched and not plan.ready:
-            names = ", ".join(plan.touched[:_SHOWN]) + (" …" if len(plan.touched) > _SHOWN else "")
+            names = listed(plan.touched)
             raise ExecutorError("changes_touched", files=names, run_id=self._run_folder.name)
         if is_trial:
             return planned
-        failed = await self._carry_out(plan, is_undo=is_undo)
+        failed = await self._carry_out(plan)
         if failed and len(failed) == len(plan.ready):
             raise ExecutorError("undo_failed", reason=f"{failed[0].path}: {failed[0].reason}")
         names_failed = {one.path for one in failed}
         done = tuple(path for path in planned.files if path not in names_failed)
         return replace(planned, files=done, failed=failed)
 
-    async def _carry_out(self, plan: Plan, *, is_undo: bool) -> tuple[Failed, ...]:
-        mirror, until = self._mirror, self._until
-        await stored(mirror, [one.path for one in plan.ready if one.path in plan.unknown], until)
-        await self._write(plan.ready, is_undo=is_undo)
+    async def _carry_out(self, plan: Plan) -> tuple[Failed, ...]:
+        mirror = self._mirror
+        await stored(mirror, [one.path for one in plan.ready if one.path in plan.unknown])
+        await self._write(plan.ready)
         wanted = {one.path: one.before for one in plan.ready if one.before is not None}
-        async with laid_out(mirror, wanted, until) as folder:
+        async with laid_out(mirror, wanted) as folder:
             files = Files(mirror.repository.top)
             failed = await asyncio.to_thread(_put, files, plan.ready, folder)
         if failed:
             _log.warning("%d files could not be put back: %s", len(failed), failed[0])
             names = {one.path for one in failed}
-            done = [one for one in plan.ready if one.path not in names]
-            await self._write(done, is_undo=is_undo)
+            await self._write([one for one in plan.ready if one.path not in names])
         return failed
 
-    async def _write(self, done: Iterable[Change], *, is_undo: bool) -> None:
+    async def _write(self, done: Sequence[Change]) -> None:
         """Before it is done, so that nothing is ever done that cannot be taken back."""
         undone = None
-        if is_undo and (done := tuple(done)):
+        if self.record.undone is None and done:
             undone = Undone(
                 found=await self._tree({one.path: one.after for one in done}),
                 put=await self._tree({one.path: one.before for one in done}),
             )
-        record = replace(self._record, undone=undone)
+        record = replace(self.record, undone=undone)
         await asyncio.to_thread(write_record, self._run_folder, record)
 
     async def _tree(self, entries: Mapping[str, Entry | None]) -> str:
         known = {path: entry for path, entry in entries.items() if entry is not None}
-        return await tree_of(self._mirror, known, self._until)
+        return await tree_of(self._mirror, known)
 
 
 class Plan(Struct, frozen=True):
@@ -271,12 +290,11 @@ async def keep(host: GitHost, run_folder: Path, branch: str) -> str:
     """
     if not can_be_branch(branch):
         raise ExecutorError("branch_name_refused", branch=repr(branch[:MAX_NAME]))
-    record, mirror = await found_record(host, run_folder)
-    until = Deadline(host.clock, LIMIT_S)
+    record, mirror = await _found(host, run_folder)
     try:
-        commit = await _commit(mirror, record, f"Changes of {run_folder.name}", until)
+        commit = await _commit(mirror, record, f"Changes of {run_folder.name}")
         await asyncio.to_thread(_hand_over, mirror.store, mirror.repository.common_dir)
-        answer = await mirror.point(branch, commit, until.left_s)
+        answer = await mirror.point(branch, commit)
     except (NotUnderstood, OSError) as error:
         raise ExecutorError("keep_failed", reason=last_line(error)) from error
     if "already exists" in answer.stderr:
@@ -286,13 +304,12 @@ async def keep(host: GitHost, run_folder: Path, branch: str) -> str:
     return commit
 
 
-async def _commit(mirror: Mirror, record: Record, words: str, until: Deadline) -> str:
-    author = {**_NOBODY, **await mirror.author(until.left_s)}
+async def _commit(mirror: Mirror, record: Record, words: str) -> str:
+    author = {**_NOBODY, **await mirror.author()}
     name, email = author["user.name"], author["user.email"]
     parent = ("-p", record.head) if record.head else ()
-    answer = await mirror.run(
+    (commit,) = await mirror.ask(
         *("commit-tree", *parent, "-m", words, record.after),
-        limit_s=until.left_s,
         variables={
             "GIT_AUTHOR_NAME": name,
             "GIT_AUTHOR_EMAIL": email,
@@ -300,9 +317,7 @@ async def _commit(mirror: Mirror, record: Record, words: str, until: Deadline) -
             "GIT_COMMITTER_EMAIL": email,
         },
     )
-    if answer.exit_code != 0 or not answer.lines:
-        raise NotUnderstood(answer.stderr)
-    return answer.lines[0].decode()
+    return commit.decode()
 
 
 def _hand_over(store: Path, common_dir: Path) -> None:
