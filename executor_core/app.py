@@ -52,10 +52,10 @@ from executor_core.process import reap_orphans, resources_by_run, sweep
 from executor_core.web import OWNER, Listener, User, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
+    FileFetcher,
     GitAccess,
     Inventory,
     Recorder,
-    Supplies,
     Workspaces,
     sweep_skills,
 )
@@ -114,7 +114,7 @@ class Application:
                 config[options.WORKSPACE_ROOT],
                 trusted,
                 Cloner(self._host, _git_access(config)),
-                Supplies(
+                FileFetcher(
                     self._home.skills_cache,
                     clears_cache=config[options.SKILLS_CLEAR_CACHE],
                     clock=self._clock,

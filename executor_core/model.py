@@ -197,7 +197,7 @@ class SkillRef(Value, kw_only=True, frozen=True):
     version: str = ""
 
 
-class Materials(Value, kw_only=True, frozen=True):
+class TaskFiles(Value, kw_only=True, frozen=True):
     """What a task brings besides words, to be fetched from `server` before the agent starts.
 
     `token` opens it: a secret that is never printed, logged or kept on disk, and that no other host
@@ -213,7 +213,7 @@ class Materials(Value, kw_only=True, frozen=True):
     def __repr__(self) -> str:
         ids = [attachment.id for attachment in self.attachments]
         names = [skill.name for skill in self.skills]
-        return f"Materials({self.server!r}, attachments={ids}, skills={names})"
+        return f"TaskFiles({self.server!r}, attachments={ids}, skills={names})"
 
 
 class Member(Value, kw_only=True, frozen=True):
@@ -281,7 +281,7 @@ class RunRequest(Value, kw_only=True, frozen=True):
     system_prompt: str = ""
     new_session: bool = False
     mcp_servers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    materials: Materials = Materials()
+    task_files: TaskFiles = TaskFiles()
     remarks: tuple[Notice, ...] = ()
     permission: Permission = Permission.UNATTENDED
     limits: Limits = Limits()
@@ -294,7 +294,7 @@ class RunRequest(Value, kw_only=True, frozen=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be seen of this request: keys, tokens, and what servers of tools want."""
-        found = [self.model.api_key or "", self.materials.token, *self.other_secrets]
+        found = [self.model.api_key or "", self.task_files.token, *self.other_secrets]
         for name, value in self.model.headers.items():
             # Gateways take keys under any name but those that say how to speak.
             if name.lower() not in _PLAIN_HEADERS:

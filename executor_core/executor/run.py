@@ -196,10 +196,10 @@ class Run:
             private_home=assignment.private_home,
         )
         is_follow_up = session_id is not None
-        supplied = workspaces.supplied(
+        fetched = workspaces.with_files(
             request, site, is_follow_up=is_follow_up, emit=self.emit, stop=self._stop
         )
-        async with supplied as told, self._recording(workspaces.recorder, folder):
+        async with fetched as told, self._recording(workspaces.recorder, folder):
             if self._stop.is_set():
                 return AgentResult()
             self.emit(RunStarted(agent=agent.name, folder=str(folder)))

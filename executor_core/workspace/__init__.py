@@ -25,7 +25,7 @@ from executor_core.workspace.inventory import (
 )
 from executor_core.workspace.remote import decrypt_git_token
 from executor_core.workspace.skills import sweep_skills
-from executor_core.workspace.supplies import Site, Supplies
+from executor_core.workspace.task_files import FileFetcher, Site
 from executor_core.workspace.undo import Restoration, keep, redo, undo
 from executor_core.workspace.workspaces import Workspaces
 
@@ -34,6 +34,7 @@ __all__ = [
     "ChangedFile",
     "CleanReport",
     "Cloner",
+    "FileFetcher",
     "FileStatus",
     "FoldersInUse",
     "GitAccess",
@@ -45,7 +46,6 @@ __all__ = [
     "Restoration",
     "RunChanges",
     "Site",
-    "Supplies",
     "WorkState",
     "WorkspaceInfo",
     "Workspaces",

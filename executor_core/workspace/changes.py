@@ -24,7 +24,7 @@ from executor_core.errors import ExecutorError
 from executor_core.model import Artifact, Notice
 from executor_core.texts import text
 from executor_core.unicode import encodable
-from executor_core.workspace.files import NotUnderstood, listed
+from executor_core.workspace.files import NotUnderstood, listed, new_file
 from executor_core.workspace.git import GitHost
 from executor_core.workspace.repository import (
     Mirror,
@@ -123,8 +123,8 @@ class Record(Struct, kw_only=True, frozen=True):
 def write_record(run_folder: Path, record: Record) -> None:
     """Replace `changes.json`. Blocks; raises OSError."""
     made = run_folder / f"{RECORD}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    with open(os.open(made, flags, 0o600), "wb") as file:
+    made.unlink(missing_ok=True)  # of a crash
+    with new_file(made) as file:
         file.write(msgspec.json.encode(encodable(record)))
     made.replace(run_folder / RECORD)
 

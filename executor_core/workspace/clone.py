@@ -33,7 +33,7 @@ from executor_core.workspace.remote import (
     decrypt_git_token,
     folder_name,
     is_home_of,
-    lent,
+    login_settings,
     login_trouble,
     parse_remote,
     transports,
@@ -49,6 +49,9 @@ STAGING = ".clone-"
 
 _PERCENT = re.compile(r"Receiving objects:\s+(\d+)%")
 _TOLD = ".told"
+
+_FATAL = ("git_stopped", "git_time_limit", "git_missing")
+"""After these nothing else is tried; whatever else is missed, the task goes on without it."""
 
 Emit = Callable[[Notice], None]
 
@@ -106,9 +109,18 @@ class Cloner:
         staging = await asyncio.to_thread(_make_staging, task_folder)
         try:
             emit(Notice(code="git_cloning", text=text("notice.git_cloning", name=target.name)))
-            telling = _Telling(target.name, emit, self._clock)
-            git = _Asking(self._git, self._access, staging, wanted, login)
-            git.run_id, git.stop, git.trusted, git.look = run_id, stop, roots, telling.look
+            progress = _Progress(target.name, emit, self._clock)
+            git = _CloneGit(
+                git=self._git,
+                access=self._access,
+                staging=staging,
+                wanted=wanted,
+                login=login,
+                run_id=run_id,
+                trusted=roots,
+                stop=stop,
+                on_look=progress.read,
+            )
             await git.fetch(_arguments(wanted, remote, target.name), staging, remote)
             made = staging / target.name
             await fetch_submodules(git, made, emit)
@@ -140,35 +152,23 @@ class Cloner:
         return login
 
 
-class _Asking:
+class _CloneGit(Struct, kw_only=True):
     """Git for one clone: which server hears which login, and what its failures mean."""
 
-    def __init__(
-        self,
-        git: Git,
-        access: GitAccess,
-        staging: Path,
-        wanted: GitClone,
-        login: Login | None,
-    ) -> None:
-        self._git = git
-        self._access = access
-        self._staging = staging
-        self._wanted = wanted
-        self._login = login
-        self.run_id = ""
-        self.stop: asyncio.Event | None = None
-        self.trusted: tuple[Path, ...] = ()
-        self.look: Callable[[str], None] = lambda _: None
-
-    def check(self, remote: Remote) -> None:
-        """Raises ExecutorError `git_not_trusted`."""
-        _check_trust(remote, self.trusted)
+    git: Git
+    access: GitAccess
+    staging: Path
+    wanted: GitClone
+    login: Login | None
+    run_id: str
+    trusted: tuple[Path, ...]
+    stop: asyncio.Event | None
+    on_look: Callable[[str], None]
 
     async def fetch(self, arguments: Iterable[str], cwd: Path, remote: Remote) -> None:
         """Raises ExecutorError `git_…`."""
-        told = self._staging / _TOLD
-        settings, variables = lent(self._login, told)
+        told = self.staging / _TOLD
+        settings, variables = login_settings(self.login, told)
         variables |= await self._as_in_the_terminal(remote)
         answer = await self._run(
             list(arguments), cwd, settings=settings, asks_helpers=True, variables=variables
@@ -177,19 +177,19 @@ class _Asking:
         await asyncio.to_thread(told.unlink, missing_ok=True)
         if answer.exit_code == 0:
             return
-        words = self._access.redact(answer.stderr).replace(str(self._staging), "…")
-        failure = clone_failure(words, remote, self._wanted.branch, trouble)
-        given = self._wanted.credential
+        words = self.access.redact(answer.stderr).replace(str(self.staging), "…")
+        failure = clone_failure(words, remote, self.wanted.branch, trouble)
+        given = self.wanted.credential
         if failure.code == "git_login_missing" and given and not is_home_of(given.host, remote):
             raise ExecutorError("git_login_elsewhere", host=remote.shown_host, home=given.host)
         raise failure
 
     async def _as_in_the_terminal(self, remote: Remote) -> dict[str, str]:
         """The way to a server that the user's own settings name."""
-        rewritten = await self._run(["ls-remote", "--get-url", "--", remote.url], self._staging)
+        rewritten = await self._run(["ls-remote", "--get-url", "--", remote.url], self.staging)
         url = rewritten.lines[0].decode(errors="replace") if rewritten.lines else remote.url
         variables = {"GIT_ALLOW_PROTOCOL": transports(remote, url)}
-        own = await self._run(["config", "--get", "core.sshCommand"], self._staging)
+        own = await self._run(["config", "--get", "core.sshCommand"], self.staging)
         if own.exit_code == 0 and own.lines:
             variables["GIT_SSH_COMMAND"] = os.fsdecode(own.lines[0])
         return variables
@@ -206,14 +206,14 @@ class _Asking:
 
     async def _run(self, arguments: Sequence[str], cwd: Path, **more: Any) -> GitAnswer:
         # Above the staging folder, an earlier agent may have left a .git with settings.
-        ceiling = {"GIT_CEILING_DIRECTORIES": str(self._staging.parent)}
+        ceiling = {"GIT_CEILING_DIRECTORIES": str(self.staging.parent)}
         more["variables"] = ceiling | more.get("variables", {})
-        return await self._git.run(
+        return await self.git.run(
             arguments,
             cwd=cwd,
             run_id=self.run_id,
             limit_s=CLONE_LIMIT_S,
-            on_look=self.look,
+            on_look=self.on_look,
             stop=self.stop,
             **more,
         )
@@ -243,7 +243,7 @@ def _author(author: GitAuthor) -> list[tuple[str, str]]:
     return [(key, value) for key, value in kept if value]
 
 
-class _Telling:
+class _Progress:
     """Tells the chat how far a clone is: every ten percent, at most every two seconds."""
 
     def __init__(self, name: str, emit: Emit, clock: Clock) -> None:
@@ -253,8 +253,8 @@ class _Telling:
         self._told = 0
         self._told_at = clock.monotonic()
 
-    def look(self, stderr: str) -> None:
-        """Read what git has said so far."""
+    def read(self, stderr: str) -> None:
+        """Notice what git has said so far."""
         if not (found := _PERCENT.findall(stderr)):
             return
         percent, now = int(found[-1]), self._clock.monotonic()
@@ -324,7 +324,7 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_POINTER = 1024
 
 
-async def fetch_submodules(git: _Asking, folder: Path, emit: Emit) -> None:
+async def fetch_submodules(git: _CloneGit, folder: Path, emit: Emit) -> None:
     """All of them, and theirs; one notice for each that is missing."""
     waiting, count = [(folder, 0)], 0
     while waiting:
@@ -341,7 +341,7 @@ async def fetch_submodules(git: _Asking, folder: Path, emit: Emit) -> None:
             try:
                 await _fetch_one(git, place, name, path)
             except ExecutorError as error:
-                if error.code in ("git_stopped", "git_time_limit", "git_missing"):
+                if error.code in _FATAL:
                     raise
                 _miss(emit, shown, f"{error.info.title}. {error.info.detail}")
             else:
@@ -353,7 +353,7 @@ def _miss(emit: Emit, path: str, reason: str) -> None:
     emit(Notice(code="submodule_missing", text=words))
 
 
-async def _submodules(git: _Asking, place: Path) -> list[tuple[str, str]]:
+async def _submodules(git: _CloneGit, place: Path) -> list[tuple[str, str]]:
     """Names and paths of those that the commit has."""
     found = await git.local(
         *("config", "--null", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$"),
@@ -370,16 +370,16 @@ async def _submodules(git: _Asking, place: Path) -> list[tuple[str, str]]:
     ]
 
 
-async def _fetch_one(git: _Asking, place: Path, name: str, path: str) -> None:
+async def _fetch_one(git: _CloneGit, place: Path, name: str, path: str) -> None:
     await git.local("submodule", "init", "--", path, cwd=place)
     # Git has made an absolute address of one that is relative to the repository's.
     address = await git.local("config", "--null", "--get", f"submodule.{name}.url", cwd=place)
     remote = parse_remote(address[0] if address else "")
-    git.check(remote)
+    _check_trust(remote, git.trusted)
     await git.fetch(("submodule", "update", "--checkout", "--", path), place, remote)
 
 
-async def fetch_lfs(git: _Asking, folder: Path, remote: Remote, emit: Emit) -> None:
+async def fetch_lfs(git: _CloneGit, folder: Path, remote: Remote, emit: Emit) -> None:
     """The files that git-lfs keeps, where it is there; a notice names those that are missing."""
     if not (pointers := await _pointers(git, folder)):
         return
@@ -389,7 +389,7 @@ async def fetch_lfs(git: _Asking, folder: Path, remote: Remote, emit: Emit) -> N
             await git.fetch(("lfs", "pull"), folder, remote)
             reason = text("lfs.not_delivered")
         except ExecutorError as error:
-            if error.code in ("git_stopped", "git_time_limit", "git_missing"):
+            if error.code in _FATAL:
                 raise
             reason = f"{error.info.title}. {error.info.detail}"
         pointers = await _pointers(git, folder)
@@ -399,7 +399,7 @@ async def fetch_lfs(git: _Asking, folder: Path, remote: Remote, emit: Emit) -> N
         emit(Notice(code="lfs_missing", text=words))
 
 
-async def _pointers(git: _Asking, folder: Path) -> list[str]:
+async def _pointers(git: _CloneGit, folder: Path) -> list[str]:
     names = await git.local("ls-files", "-z", "--", ":(exclude,attr:!filter)", cwd=folder)
     return await asyncio.to_thread(lambda: [name for name in names if _is_pointer(folder, name)])
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -20,6 +19,7 @@ from executor_core.jobs import is_first
 from executor_core.outbound import client_session
 from executor_core.texts import text
 from executor_core.unicode import decode_json
+from executor_core.workspace.files import new_file
 
 
 class Unusable(Exception):
@@ -57,7 +57,8 @@ class Server:
 
         async def save(answer: aiohttp.ClientResponse) -> None:
             nonlocal size
-            file = await asyncio.to_thread(_create, target)
+            await asyncio.to_thread(target.parent.mkdir, 0o700, True, True)
+            file = await asyncio.to_thread(new_file, target)
             try:
                 await asyncio.to_thread(_check_space, target, answer.content_length or 0)
                 async for piece in answer.content.iter_chunked(_PIECE_BYTES):
@@ -158,12 +159,6 @@ def _refusal(status: int) -> str:
     if status in (401, 403):
         return text("fetch.refused", status=status)
     return text("fetch.missing") if status == 404 else text("fetch.status", status=status)
-
-
-def _create(target: Path) -> BinaryIO:
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    return os.fdopen(os.open(target, flags | getattr(os, "O_BINARY", 0), 0o600), "wb")
 
 
 def _check_space(target: Path, size_bytes: int) -> None:

@@ -13,6 +13,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from msgspec import Struct
 
@@ -172,6 +173,12 @@ def read_plain(path: Path, most: int = MAX_READ_BYTES) -> bytes:
     return data
 
 
+def new_file(path: Path, mode: int = 0o600) -> BinaryIO:
+    """A file that was not there, for its owner alone. Blocks; raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0), mode), "wb")
+
+
 # --- deleting -------------------------------------------------------------------------------------
 
 
@@ -205,7 +212,9 @@ MAX_NAME = 120
 _MAX_BYTES = 240
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)\s*(\..*)?", re.I)
+DEVICE_NAME = re.compile(
+    r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)\s*(\..*)?", re.I
+)
 """What Windows takes for a device, whatever follows the dot."""
 
 
@@ -214,7 +223,7 @@ def is_safe_name(name: str) -> bool:
     return (
         unicodedata.normalize("NFC", name) == _tidy(name)
         and name.lower() not in ("", ".", "..", ".git")
-        and not _DEVICE.fullmatch(name)
+        and not DEVICE_NAME.fullmatch(name)
         and len(name) <= MAX_NAME
         and len(name.encode()) <= _MAX_BYTES
         and name.isprintable()
@@ -231,7 +240,7 @@ def safe_file_name(raw: str, fallback: str) -> str:
     while len((stem + suffix).encode()) > _MAX_BYTES:
         stem = stem[:-1]
     name = _tidy(stem + suffix)
-    if _DEVICE.fullmatch(name):
+    if DEVICE_NAME.fullmatch(name):
         name = f"_{name}"
     return name if is_safe_name(name) else fallback
 

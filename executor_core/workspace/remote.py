@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from executor_core.errors import ExecutorError
 from executor_core.loopback import is_loopback
+from executor_core.workspace.files import DEVICE_NAME
 
 MAX_URL = 2_000
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
@@ -27,7 +28,6 @@ _WITH_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://.+")
 
 _BAD_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
 _BAD_IN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_RESERVED_NAME = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
 MAX_NAME = 100
 
 
@@ -176,7 +176,7 @@ def folder_name(name: str) -> str:
     safe = _BAD_IN_NAME.sub("-", last.removesuffix(".git"))[:MAX_NAME].strip(".-")
     if not safe:
         return "repository"
-    return f"repository-{safe}"[:MAX_NAME] if _RESERVED_NAME.fullmatch(safe) else safe
+    return f"repository-{safe}"[:MAX_NAME] if DEVICE_NAME.fullmatch(safe) else safe
 
 
 # --- tokens ---------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Login(Struct, frozen=True):
         return f"Login({self.name!r})"
 
 
-def lent(login: Login | None, told: Path) -> tuple[list[tuple[str, str]], dict[str, str]]:
+def login_settings(login: Login | None, told: Path) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Settings and variables by which git asks us for a login, and only for that server.
 
     The user's helpers are neither asked there nor do they hear of the login. `told` is the file

@@ -28,7 +28,7 @@ from msgspec import Struct
 from executor_core.model import SkillRef
 from executor_core.texts import text
 from executor_core.workspace.fetch import Server, Unusable
-from executor_core.workspace.files import folded, is_safe_name, remove_tree
+from executor_core.workspace.files import folded, is_safe_name, new_file, remove_tree
 
 _log = logging.getLogger("executor.workspace")
 
@@ -357,9 +357,8 @@ def _check_collisions(paths: Mapping[PurePosixPath, object], names: Sequence[str
 def _write(zipped: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_program = (entry.external_attr >> 16) & stat.S_IXUSR
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(target, flags | getattr(os, "O_BINARY", 0), 0o700 if is_program else 0o600)
-    with os.fdopen(descriptor, "wb") as file, zipped.open(entry) as packed:
+    mode = 0o700 if is_program else 0o600
+    with new_file(target, mode) as file, zipped.open(entry) as packed:
         shutil.copyfileobj(packed, file, _PIECE_BYTES)  # never more than the entry's stated size
 
 

@@ -24,7 +24,7 @@ from executor_core.unicode import UNKNOWN
 from executor_core.workspace.changes import Recorder
 from executor_core.workspace.clone import Cloner
 from executor_core.workspace.skills import PROJECT_FOLDERS, SkillPlace
-from executor_core.workspace.supplies import Places, Site, Supplies
+from executor_core.workspace.task_files import FileFetcher, Places, Site
 
 _SAFE_NAME = re.compile(r"(projects/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 PROJECTS = "projects"
@@ -36,8 +36,8 @@ STATE_FOLDER = ".wegent"
 class Workspaces:
     """Folders below `root` belong to tasks; folders of the user must lie in a trusted root.
 
-    Without a `cloner` there is no git here, and tasks with a repository are refused. Without
-    `supplies` tasks bring nothing but words.
+    Without a `cloner` there is no git here, and tasks with a repository are refused. Without a
+    `fetcher` attachments and skills stay where they are.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Workspaces:
         root: Path,
         trusted: Iterable[Path],
         cloner: Cloner | None = None,
-        supplies: Supplies | None = None,
+        fetcher: FileFetcher | None = None,
         recorder: Recorder | None = None,
         is_trusted: Callable[[Path], bool] = lambda _: False,
     ) -> None:
         self._root = root
         self._trusted = (root, *trusted)
         self._cloner = cloner
-        self._supplies = supplies
+        self._fetcher = fetcher
         self.recorder = recorder
         """Records what runs change; None where nothing is recorded."""
         self.is_trusted = is_trusted
@@ -118,7 +118,7 @@ class Workspaces:
                 assert_never(workspace)
 
     @asynccontextmanager
-    async def supplied(
+    async def with_files(
         self,
         request: RunRequest,
         site: Site,
@@ -131,11 +131,11 @@ class Workspaces:
 
         Raises ExecutorError where our own folders cannot be made.
         """
-        if self._supplies is None or not request.materials.server:
+        if self._fetcher is None or not request.task_files.server:
             yield request
             return
         places = await asyncio.to_thread(self._places, request, site)
-        async with self._supplies.brought(
+        async with self._fetcher.fetched(
             request, places, is_follow_up=is_follow_up, emit=emit, stop=stop
         ) as told:
             yield told
@@ -143,7 +143,7 @@ class Workspaces:
     def _places(self, request: RunRequest, site: Site) -> Places:
         ours = self._root / site.task_folder / STATE_FOLDER
         attachments = ours / "attachments" / str(request.subtask_id or request.run_id)
-        if request.materials.attachments:
+        if request.task_files.attachments:
             self._own_folder(attachments)
         if site.private_home is not None and site.agent in PROJECT_FOLDERS:
             skills = SkillPlace(site.private_home, ("skills",), is_known_to_agent=True)
@@ -151,7 +151,7 @@ class Workspaces:
             parts = PROJECT_FOLDERS[site.agent]
             skills = SkillPlace(site.folder, parts, is_known_to_agent=True)
         else:
-            own = self._own_folder(ours) if request.materials.skills else ours
+            own = self._own_folder(ours) if request.task_files.skills else ours
             skills = SkillPlace(own, ("skills",), is_known_to_agent=False)
         return Places(scratch=site.scratch, attachments=attachments, skills=skills)
 

@@ -19,12 +19,12 @@ from executor_core.model import (
     GitClone,
     GitCredential,
     Image,
-    Materials,
     Member,
     ModelConfig,
     RunRequest,
     SkillRef,
     Source,
+    TaskFiles,
     TaskFolder,
 )
 from tests.links.story import PATIENT
@@ -73,7 +73,7 @@ def test_the_recorded_task_of_a_five_slot_server() -> None:
         ),
         system_prompt="You are a test bot.",
         workspace=TaskFolder(name="1"),
-        materials=Materials(server=SERVER, token="eyJ<redacted>"),
+        task_files=TaskFiles(server=SERVER, token="eyJ<redacted>"),
     )
 
 
@@ -104,7 +104,7 @@ def test_the_recorded_task_of_a_v2_server() -> None:
         ),
         system_prompt="<base_prompt>\nYou are a test bot.\n</base… <941 characters in all>",
         workspace=TaskFolder(name="1"),
-        materials=Materials(
+        task_files=TaskFiles(
             server=SERVER,
             token="eyJ<redacted>",
             skills=(
@@ -528,7 +528,7 @@ def test_no_json_at_all_raises_anything_but_missing_ids(
             continue
         assert problem is None or problem.info.sentence
         # What an agent is handed must have the shape that is promised to it.
-        msgspec.json.decode(msgspec.json.encode(request.materials), type=Materials)
+        msgspec.json.decode(msgspec.json.encode(request.task_files), type=TaskFiles)
         for server in request.mcp_servers.values():
             assert set(server) in ({"type", "command", "args", "env"}, {"type", "url", "headers"})
         assert all(isinstance(secret, str) for secret in request.secrets)

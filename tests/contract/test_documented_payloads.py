@@ -15,12 +15,12 @@ from executor_core.model import (
     GitAuthor,
     GitClone,
     GitCredential,
-    Materials,
     ModelConfig,
     Notice,
     RunRequest,
     SkillRef,
     Source,
+    TaskFiles,
 )
 
 ORIGIN = "https://wegent.example.com"
@@ -77,7 +77,7 @@ ERA_1 = RunRequest(
     ),
     system_prompt="You are a careful engineer.\nTeam note.",
     workspace=clone("alice-gh of era 1"),
-    materials=Materials(
+    task_files=TaskFiles(
         server=ORIGIN,
         token="eyJ...user JWT valid 24 h...",
         attachments=(TRACE,),
@@ -94,7 +94,7 @@ ERA_1 = RunRequest(
     variables=VARIABLES,
 )
 EXPECTED = {
-    "era 0": replace(ERA_1, materials=replace(ERA_1.materials, preferred_skills=())),
+    "era 0": replace(ERA_1, task_files=replace(ERA_1.task_files, preferred_skills=())),
     "era 1": ERA_1,
     "era 2": replace(
         ERA_1,
@@ -108,7 +108,7 @@ EXPECTED = {
         ),
         system_prompt="You are a careful engineer.",
         workspace=clone("alice-gh"),
-        materials=Materials(
+        task_files=TaskFiles(
             server=ORIGIN,
             token="eyJ...task token...",
             attachments=(TRACE,),
@@ -150,7 +150,7 @@ EXPECTED = {
             author=GitAuthor(name="alice-gh", email="alice@example.com"),
         ),
         variables={name: VARIABLES[name] for name in ("GIT_DOMAIN", "BRANCH_NAME", "GIT_URL")},
-        materials=Materials(server=ORIGIN, token="eyJ...task token..."),
+        task_files=TaskFiles(server=ORIGIN, token="eyJ...task token..."),
     ),
 }
 
@@ -173,19 +173,19 @@ def test_a_documented_payload_becomes_exactly_this_request(era: str) -> None:
 @pytest.mark.parametrize("era", PAYLOADS)
 def test_the_internal_address_of_the_server_is_never_used(era: str) -> None:
     request = read(PAYLOADS[era] | {"backend_url": "http://backend:8000"})
-    assert request.materials.server == ORIGIN
+    assert request.task_files.server == ORIGIN
     assert "backend:8000" not in str(request.mcp_servers)
 
 
 def test_the_token_of_the_task_is_a_secret_of_the_request() -> None:
     request = read(PAYLOADS["era 2"])
     assert "eyJ...task token..." in request.secrets
-    assert "eyJ" not in repr(request) + repr(request.materials)
+    assert "eyJ" not in repr(request) + repr(request.task_files)
 
 
 def test_without_a_token_of_the_task_the_one_of_the_connection_opens_what_it_brings() -> None:
     request = read(PAYLOADS["era 1"] | {"auth_token": None})
-    assert request.materials.token == "wg-of-the-connection"
+    assert request.task_files.token == "wg-of-the-connection"
 
 
 # --- what is wrong -----------------------------------------------------------------------------

@@ -176,10 +176,10 @@ def test_progress_is_told_every_ten_percent_and_not_too_often() -> None:
         def monotonic(self) -> float:
             return now[0]
 
-    telling = clone._Telling("big", told.append, Clock())
+    telling = clone._Progress("big", told.append, Clock())
     for percent in (3, 9, 12, 15, 30, 31, 100):
         now[0] += 1.0
-        telling.look(f"Receiving objects:   1% (1/99)\nReceiving objects:  {percent}% (")
+        telling.read(f"Receiving objects:   1% (1/99)\nReceiving objects:  {percent}% (")
     assert [notice.text for notice in told] == [
         "Cloning big: 12 %", "Cloning big: 30 %", "Cloning big: 100 %",
     ]  # fmt: skip

@@ -13,19 +13,19 @@ from executor_core.links.device.shapes import (
     positive,
     text_of,
 )
-from executor_core.model import Attachment, Materials, SkillRef
+from executor_core.model import Attachment, SkillRef, TaskFiles
 from executor_core.texts import text
 
 MAX_NAME = 1_000
 
 
-def read_materials(body: Json, *, server: str, token: str) -> Materials:
+def read_materials(body: Json, *, server: str, token: str) -> TaskFiles:
     """Attachments and skills. The task's own token goes before `token`, that of the connection.
 
     Raises ExecutorError("task_field_wrong") for an entry that names nothing.
     """
     preferred = tuple(_names(body, "user_selected_skills"))
-    return Materials(
+    return TaskFiles(
         server=server,
         token=text_of(body.get("auth_token")) or token,
         attachments=tuple(_attachments(items_of(body.get("attachments")))),

@@ -27,10 +27,10 @@ from executor_core.links.device.shapes import (
 from executor_core.links.device.team import inherited_session, read_members
 from executor_core.model import (
     Image,
-    Materials,
     ModelConfig,
     RunRequest,
     Source,
+    TaskFiles,
 )
 
 SHELLS = {"claudecode": "claude_code", "codex": "codex", "opencode": "opencode", "demo": "demo"}
@@ -144,7 +144,7 @@ def parse_execute(
         new_session=body.get("new_session") is True,
         permission=claude_mode(body, asked),
         workspace=read_workspace(body, ids.task_id),
-        materials=materials,
+        task_files=materials,
         mcp_servers=mcp.servers,
         remarks=mcp.notices,
         other_secrets=mcp.secrets,
@@ -155,12 +155,12 @@ def parse_execute(
     return request, problem
 
 
-def _materials(body: Json, server: str, token: str) -> tuple[Materials, ExecutorError | None]:
+def _materials(body: Json, server: str, token: str) -> tuple[TaskFiles, ExecutorError | None]:
     """What the task brings, and the first of its fields that is wrong, if one is."""
     try:
         return read_materials(body, server=server, token=token), check_shapes(body)
     except ExecutorError as error:
-        return Materials(), error
+        return TaskFiles(), error
 
 
 def _prompt(prompt: object) -> tuple[str, tuple[Image, ...]]:

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from executor_core.model import (
     Attachment,
     Image,
-    Materials,
     Notice,
     RunRequest,
     SkillRef,
     Source,
+    TaskFiles,
     TaskFolder,
 )
-from executor_core.workspace import Site, Supplies, Workspaces, attachments, fetch, sweep_skills
+from executor_core.workspace import FileFetcher, Site, Workspaces, attachments, fetch, sweep_skills
 from executor_core.workspace.skills import LEDGER
 from tests.support.clock import JumpingClock
 from tests.support.material_server import TOKEN, MaterialServer, material_server
@@ -55,7 +55,7 @@ class Bench:
     def make(self, *, clears_cache: bool) -> Workspaces:
         cache = self.root.parent / "cache" / "skills"
         return Workspaces(
-            self.root, (), None, Supplies(cache, clears_cache=clears_cache, clock=self.clock)
+            self.root, (), None, FileFetcher(cache, clears_cache=clears_cache, clock=self.clock)
         )
 
     def request(
@@ -72,7 +72,7 @@ class Bench:
             address="server#1",
             task_id=7,
             subtask_id=9,
-            materials=Materials(server=self.shop.url, token=TOKEN, **brought),
+            task_files=TaskFiles(server=self.shop.url, token=TOKEN, **brought),
         )
 
     def site(
@@ -90,7 +90,7 @@ class Bench:
         )
 
     @asynccontextmanager
-    async def supplied(
+    async def with_files(
         self,
         request: RunRequest,
         site: Site | None = None,
@@ -98,7 +98,7 @@ class Bench:
         is_follow_up: bool = False,
         workspaces: Workspaces | None = None,
     ) -> AsyncIterator[str]:
-        async with (workspaces or self.workspaces).supplied(
+        async with (workspaces or self.workspaces).with_files(
             request,
             site or self.site(),
             is_follow_up=is_follow_up,
@@ -138,7 +138,7 @@ async def test_an_attachment_lies_beside_the_work_and_the_prompt_names_it(bench:
         prompt="See [attachment:301].",
         attachments=(file(301, "trace.png", media_type="image/png", size_bytes=5),),
     )
-    async with bench.supplied(request) as prompt:
+    async with bench.with_files(request) as prompt:
         path = bench.attachments / "trace.png"
         assert path.read_bytes() == b"trace"
         assert prompt == f"See [Attachment downloaded to: {path}]."
@@ -154,7 +154,7 @@ async def test_a_failed_attachment_is_said_to_the_agent_and_the_person(bench: Be
         prompt="[attachment:2] [attachment:77]",
         attachments=(file(1), file(2, "b.txt"), file(3, "c.txt")),
     )
-    async with bench.supplied(request) as prompt:
+    async with bench.with_files(request) as prompt:
         assert "[Attachment b.txt is unavailable: the server does not have it]" in prompt
         assert "[Attachment 77 is unavailable]" in prompt
         listed = prompt.partition("<attachment>")[2].split()
@@ -182,7 +182,7 @@ async def test_the_paths_of_a_container_become_those_of_this_computer(bench: Ben
         f"{header(3, names[2])}\nCompare /home/user/7:executor:attachments/8/{names[0]}.",
         attachments=tuple(file(number, name) for number, name in enumerate(names, start=1)),
     )
-    async with bench.supplied(request) as prompt:
+    async with bench.with_files(request) as prompt:
         first, second = bench.attachments / names[0], bench.attachments / f"2-{names[1]}"
         assert f"ID: 1 | Type: text/plain | Size: 1 B | Local File Path: {first}]" in prompt
         assert f"ID: 2 | Type: text/plain | Size: 1 B | Local File Path: {second}]" in prompt
@@ -199,7 +199,7 @@ async def test_a_file_of_another_turn_is_not_taken_for_one_of_this(bench: Bench)
         prompt=f"{there.format(5)} and {there.format(8)}",
         attachments=(replace(file(1), subtask_id=8),),
     )
-    async with bench.supplied(request) as prompt:
+    async with bench.with_files(request) as prompt:
         assert prompt == f"{there.format(5)} and {bench.attachments / 'a.txt'}"
 
 
@@ -214,7 +214,7 @@ async def test_pictures_are_shown_to_the_agent_by_what_is_in_them(bench: Bench) 
         file(number, name, media_type=kind)
         for number, (name, kind) in enumerate(zip(names, kinds, strict=True), start=1)
     )
-    async with bench.supplied(bench.request(attachments=brought)) as prompt:
+    async with bench.with_files(bench.request(attachments=brought)) as prompt:
         shown = [(image.media_type, Path(image.path).name) for image in bench.images]
         assert shown == [("image/png", "a.png"), ("image/jpeg", "d.png")]
         assert all(str(bench.attachments / name) in prompt for name in names)
@@ -226,7 +226,7 @@ async def test_pictures_that_the_server_put_into_the_prompt_are_not_shown_twice(
     bench.shop.files[1] = PNG
     inline = (Image(media_type="image/png", data="AAAA"),)
     request = replace(bench.request(attachments=(file(1, "a.png"),)), images=inline)
-    async with bench.supplied(request):
+    async with bench.with_files(request):
         assert bench.images == inline
 
 
@@ -236,7 +236,7 @@ async def test_names_of_others_stay_in_the_folder_and_apart(bench: Bench) -> Non
     request = bench.request(
         attachments=tuple(file(number, name) for number, name in enumerate(names, start=1))
     )
-    async with bench.supplied(request):
+    async with bench.with_files(request):
         found = sorted(path.name for path in bench.attachments.iterdir())
     assert found == ["3-a.TXT", "A.txt", "attachment-4", "evil", "passwd"]
 
@@ -245,7 +245,7 @@ async def test_a_retry_fetches_again_in_the_same_place(bench: Bench) -> None:
     request = bench.request(attachments=(file(1),))
     for content in (b"first", b"second"):
         bench.shop.files[1] = content
-        async with bench.supplied(request):
+        async with bench.with_files(request):
             assert (bench.attachments / "a.txt").read_bytes() == content
     assert [path.name for path in bench.attachments.iterdir()] == ["a.txt"]
 
@@ -257,7 +257,7 @@ async def test_what_is_too_large_is_not_kept(
     monkeypatch.setattr(attachments, "MAX_FILE_BYTES", 2**20)
     bench.shop.files[1] = bytes(2**20 + 1)
     bench.shop.is_chunked = not is_announced
-    async with bench.supplied(bench.request(attachments=(file(1),))) as prompt:
+    async with bench.with_files(bench.request(attachments=(file(1),))) as prompt:
         assert "it is larger than 1 MB" in prompt
     assert list(bench.attachments.glob("*")) == []
 
@@ -268,14 +268,14 @@ async def test_all_attachments_of_a_message_share_one_limit(
     monkeypatch.setattr(attachments, "MAX_TASK_BYTES", 100)
     bench.shop.files = {1: bytes(60), 2: bytes(60), 3: bytes(30)}
     request = bench.request(attachments=(file(1, "1"), file(2, "2"), file(3, "3")))
-    async with bench.supplied(request):
+    async with bench.with_files(request):
         assert sorted(path.name for path in bench.attachments.iterdir()) == ["1", "3"]
 
 
 async def test_the_disk_is_never_filled(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "KEEP_FREE_BYTES", 2**60)
     bench.shop.files[1] = b"x"
-    async with bench.supplied(bench.request(attachments=(file(1),))) as prompt:
+    async with bench.with_files(bench.request(attachments=(file(1),))) as prompt:
         assert "the disk is almost full" in prompt
     assert list(bench.attachments.glob("*")) == []
 
@@ -288,7 +288,7 @@ async def test_a_redirect_to_another_host_does_not_get_the_token(bench: Bench) -
         ):
             bench.shop.files[number] = target
         request = bench.request(attachments=(file(1), file(2, "b")))
-        async with bench.supplied(request) as prompt:
+        async with bench.with_files(request) as prompt:
             assert prompt.count("must not get the task's token") >= 1
         assert other.asked == []
     assert len(bench.problems()) == 2
@@ -297,7 +297,7 @@ async def test_a_redirect_to_another_host_does_not_get_the_token(bench: Bench) -
 async def test_a_redirect_on_the_same_server_is_followed_but_not_for_ever(bench: Bench) -> None:
     place = "/base/api/attachments/{}/executor-download"
     bench.shop.files = {1: place.format(2), 2: b"here", 3: place.format(3)}
-    async with bench.supplied(bench.request(attachments=(file(1), file(3, "b")))) as prompt:
+    async with bench.with_files(bench.request(attachments=(file(1), file(3, "b")))) as prompt:
         assert (bench.attachments / "a.txt").read_bytes() == b"here"
         assert "in circles" in prompt
 
@@ -311,7 +311,7 @@ async def test_a_server_that_never_answers_costs_five_minutes_and_not_the_task(
 
     bench.shop.files[1] = b"x"
     passing = asyncio.Task(let_time_pass())
-    async with bench.supplied(bench.request(attachments=(file(999, "b"), file(1)))) as prompt:
+    async with bench.with_files(bench.request(attachments=(file(999, "b"), file(1)))) as prompt:
         assert "it took more than 5 minutes" in prompt
         assert (bench.attachments / "a.txt").exists()
     await passing
@@ -324,7 +324,7 @@ async def test_a_cancel_does_not_wait_for_a_download(bench: Bench) -> None:
 
     cancelling = asyncio.Task(cancel())
     async with asyncio.timeout(5):
-        async with bench.supplied(bench.request(attachments=(file(999),))):
+        async with bench.with_files(bench.request(attachments=(file(999),))):
             pass
     await cancelling
     assert list(bench.attachments.glob("*")) == []
@@ -333,8 +333,8 @@ async def test_a_cancel_does_not_wait_for_a_download(bench: Bench) -> None:
 @pytest.mark.parametrize("token", ["abc\r\ndef", "abc\0def"])
 async def test_a_token_that_no_header_can_carry_costs_a_sentence(bench: Bench, token: str) -> None:
     request = bench.request(attachments=(file(1),), skills=(SkillRef(name="s", skill_id=1),))
-    request = replace(request, materials=replace(request.materials, token=token))
-    async with bench.supplied(request) as prompt:
+    request = replace(request, task_files=replace(request.task_files, token=token))
+    async with bench.with_files(request) as prompt:
         assert "a.txt (unknown type) is unavailable" in prompt
     assert len(bench.problems()) == 2
 
@@ -344,14 +344,14 @@ async def test_what_is_in_the_way_of_an_attachment_costs_a_sentence(bench: Bench
     for name in (".1.part", "b.txt"):
         (bench.attachments / name).mkdir(parents=True)
     asked = bench.request(attachments=(file(1), file(2, "b.txt"), file(3, "c.txt")))
-    async with bench.supplied(asked) as prompt:
+    async with bench.with_files(asked) as prompt:
         assert prompt.count("could not be written to disk") == 2
         assert (bench.attachments / "c.txt").read_bytes() == b"three"
 
 
 async def test_a_server_that_is_not_there_costs_a_sentence(bench: Bench) -> None:
     bench.shop.url = "http://127.0.0.1:1"
-    async with bench.supplied(bench.request(attachments=(file(1),))) as prompt:
+    async with bench.with_files(bench.request(attachments=(file(1),))) as prompt:
         assert "could not be reached" in prompt
     assert TOKEN not in " ".join(bench.problems())
 
@@ -366,13 +366,13 @@ async def test_a_link_in_the_way_of_our_folder_is_not_followed(
     link.parent.mkdir(parents=True)
     link.symlink_to(elsewhere)
     with pytest.raises(Exception, match="link"):
-        async with bench.supplied(bench.request(attachments=(file(1),))):
+        async with bench.with_files(bench.request(attachments=(file(1),))):
             pass
     assert list(elsewhere.iterdir()) == []
 
 
 async def test_a_task_that_brings_nothing_asks_nobody(bench: Bench) -> None:
-    async with bench.supplied(bench.request(prompt="Hi")) as prompt:
+    async with bench.with_files(bench.request(prompt="Hi")) as prompt:
         assert prompt == "Hi"
     assert (bench.shop.asked, bench.notices) == ([], [])
     assert not bench.root.exists()
@@ -386,7 +386,7 @@ async def test_a_skill_is_in_the_project_for_the_time_of_the_run(bench: Bench) -
     request = bench.request(
         skills=(SkillRef(name="fishing", skill_id=41),), preferred_skills=("fishing", "other")
     )
-    async with bench.supplied(request) as prompt:
+    async with bench.with_files(request) as prompt:
         assert (bench.skills / "fishing" / "SKILL.md").exists()
         assert (bench.skills / "fishing" / ".gitignore").read_text().splitlines()[-1] == "*"
         assert prompt == "The user picked these skills; use them first: fishing.\n\nDo it."
@@ -399,7 +399,7 @@ async def test_a_skill_without_a_number_is_looked_up_by_name(bench: Bench) -> No
     bench.shop.names["fishing"] = 5
     missing = SkillRef(name="missing", namespace="team")
     request = bench.request(skills=(SkillRef(name="fishing", namespace="mine"), missing))
-    async with bench.supplied(request):
+    async with bench.with_files(request):
         assert [path.name for path in bench.skills.iterdir()] == ["fishing"]
     assert bench.shop.asked[:2] == [
         "/base/api/v1/kinds/skills?name=fishing&namespace=mine&task_id=7",
@@ -414,7 +414,7 @@ async def test_a_private_home_gets_the_skills_and_the_project_none(bench: Bench)
     request = bench.request(skills=(SkillRef(name="fishing", skill_id=41),))
     site = bench.site(home=True)
     assert site.private_home is not None
-    async with bench.supplied(request, site):
+    async with bench.with_files(request, site):
         assert (site.private_home / "skills" / "fishing" / "SKILL.md").exists()
         assert list(bench.project.iterdir()) == []
     assert list(site.private_home.iterdir()) == []
@@ -423,7 +423,7 @@ async def test_a_private_home_gets_the_skills_and_the_project_none(bench: Bench)
 async def test_an_agent_that_looks_nowhere_is_told_where_the_skills_are(bench: Bench) -> None:
     bench.shop.skills[41] = skill_zip("fishing")
     request = bench.request(skills=(SkillRef(name="fishing", skill_id=41),))
-    async with bench.supplied(request, bench.site("codex")) as prompt:
+    async with bench.with_files(request, bench.site("codex")) as prompt:
         folder = bench.root / "7" / ".wegent" / "skills" / "fishing"
         assert (folder / "SKILL.md").exists()
         assert f"- fishing: {folder}" in prompt
@@ -436,7 +436,7 @@ async def test_a_skill_of_the_users_own_is_never_touched(bench: Bench) -> None:
     (own / "SKILL.md").write_text(OWN)
     bench.shop.skills[41] = skill_zip("fishing")
     request = bench.request(skills=(SkillRef(name="fishing", skill_id=41),))
-    async with bench.supplied(request):
+    async with bench.with_files(request):
         assert (own / "SKILL.md").read_text() == OWN
     assert (own / "SKILL.md").read_text() == OWN
     [problem] = bench.problems()
@@ -448,7 +448,7 @@ async def test_what_a_crash_left_is_removed_at_the_next_start(bench: Bench) -> N
     own = bench.skills / "own"
     own.mkdir(parents=True)
     request = bench.request(skills=(SkillRef(name="fishing", skill_id=41),))
-    async with bench.supplied(request):
+    async with bench.with_files(request):
         ledger = bench.runs / "run_1" / LEDGER
         assert (bench.skills / "fishing").exists()
         # The process ends here: the next one finds the ledger and the skill.
@@ -461,10 +461,10 @@ async def test_the_skill_of_another_run_is_not_swept(bench: Bench) -> None:
     """A new run put the same skill there before the ledger of the old one was read."""
     bench.shop.skills[41] = skill_zip("fishing")
     skills = (SkillRef(name="fishing", skill_id=41),)
-    async with bench.supplied(bench.request(skills=skills)):
+    async with bench.with_files(bench.request(skills=skills)):
         noted = (bench.runs / "run_1" / LEDGER).read_bytes()
     second = bench.request(run_id="run_2", skills=skills)
-    async with bench.supplied(second, bench.site(run_id="run_2")):
+    async with bench.with_files(second, bench.site(run_id="run_2")):
         (bench.runs / "run_1" / LEDGER).write_bytes(noted)
         (bench.runs / "run_2" / LEDGER).rename(bench.runs / "kept")
         await asyncio.to_thread(sweep_skills, bench.runs)
@@ -478,7 +478,7 @@ async def test_skills_are_not_put_behind_a_link(bench: Bench, tmp_path: Path) ->
     elsewhere.mkdir()
     (bench.project / ".claude").symlink_to(elsewhere)
     bench.shop.skills[41] = skill_zip("fishing")
-    async with bench.supplied(bench.request(skills=(SkillRef(name="fishing", skill_id=41),))):
+    async with bench.with_files(bench.request(skills=(SkillRef(name="fishing", skill_id=41),))):
         assert list(elsewhere.iterdir()) == []
     [problem] = bench.problems()
     assert "is a link" in problem
@@ -487,7 +487,7 @@ async def test_skills_are_not_put_behind_a_link(bench: Bench, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["..", "a/b", "../../evil", ".git", "con", "x" * 500])
 async def test_the_name_of_a_skill_is_no_path(name: str, bench: Bench) -> None:
     bench.shop.skills[41] = skill_zip("fishing")
-    async with bench.supplied(bench.request(skills=(SkillRef(name=name, skill_id=41),))):
+    async with bench.with_files(bench.request(skills=(SkillRef(name=name, skill_id=41),))):
         assert [path for path in bench.project.rglob("SKILL.md")] == []
     [problem] = bench.problems()
     assert "cannot be the name of a folder" in problem
@@ -496,7 +496,7 @@ async def test_the_name_of_a_skill_is_no_path(name: str, bench: Bench) -> None:
 async def test_a_bad_archive_leaves_no_half_a_skill(bench: Bench) -> None:
     bench.shop.skills = {1: zip_of({"s/SKILL.md": "x", "s/../../evil": "x"}), 2: skill_zip("good")}
     skills = (SkillRef(name="bad", skill_id=1), SkillRef(name="good", skill_id=2))
-    async with bench.supplied(bench.request(skills=skills)):
+    async with bench.with_files(bench.request(skills=skills)):
         assert [path.name for path in bench.skills.iterdir()] == ["good"]
     [problem] = bench.problems()
     assert "bad" in problem
@@ -513,7 +513,7 @@ async def test_a_skill_is_fetched_anew_only_where_the_option_says_so(
     request = bench.request(skills=(SkillRef(name="fishing", skill_id=41),))
     workspaces = bench.make(clears_cache=clears_cache)
     for _ in range(2):
-        async with bench.supplied(request, is_follow_up=is_follow_up, workspaces=workspaces):
+        async with bench.with_files(request, is_follow_up=is_follow_up, workspaces=workspaces):
             assert (bench.skills / "fishing" / "SKILL.md").exists()
     assert len(bench.shop.asked) == count
 
@@ -522,7 +522,7 @@ async def test_one_account_does_not_get_what_another_cached(bench: Bench) -> Non
     bench.shop.skills[41] = skill_zip("fishing")
     request = bench.request(skills=(SkillRef(name="fishing", skill_id=41),))
     for address in ("server#1", "server#2"):
-        async with bench.supplied(replace(request, address=address)):
+        async with bench.with_files(replace(request, address=address)):
             pass
     assert len(bench.shop.asked) == 2
 
@@ -530,6 +530,6 @@ async def test_one_account_does_not_get_what_another_cached(bench: Bench) -> Non
 async def test_a_folder_of_the_users_keeps_attachments_out_of_it(bench: Bench) -> None:
     bench.shop.files[1] = b"x"
     request = bench.request(attachments=(file(1),))
-    async with bench.supplied(request):
+    async with bench.with_files(request):
         assert list(bench.project.iterdir()) == []
         assert (bench.attachments / "a.txt").exists()

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from executor_core.clock import Clock
 from executor_core.jobs import is_first
-from executor_core.model import Materials, Notice, RunRequest, SkillRef
+from executor_core.model import Notice, RunRequest, SkillRef, TaskFiles
 from executor_core.texts import text
 from executor_core.workspace.attachments import (
     Fetched,
@@ -55,15 +55,18 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 class Places(Struct, frozen=True, kw_only=True):
-    """Where the materials of one run go. `scratch` is the run's own folder."""
+    """Where the files of one run's task go. `scratch` is the run's own folder."""
 
     scratch: Path
     attachments: Path
     skills: SkillPlace
 
 
-class Supplies:
-    """The materials of tasks. `clears_cache`: a new conversation gets its skills fetched anew."""
+class FileFetcher:
+    """Fetches the attachments and skills of tasks.
+
+    `clears_cache`: a new conversation gets its skills fetched anew.
+    """
 
     def __init__(self, skills_cache: Path, *, clears_cache: bool, clock: Clock) -> None:
         self._cache = SkillCache(skills_cache)
@@ -71,7 +74,7 @@ class Supplies:
         self._clock = clock
 
     @asynccontextmanager
-    async def brought(
+    async def fetched(
         self,
         request: RunRequest,
         places: Places,
@@ -84,30 +87,30 @@ class Supplies:
 
         When `stop` is set meanwhile, the block begins at once with less. Skills go with its end.
         """
-        materials = request.materials
+        wanted = request.task_files
         fetched: list[Fetched] = []
         packed: list[Packed] = []
 
         async def fetch() -> None:
-            async with server_session(materials.server, materials.token, self._clock) as server:
-                emit(_announcement(materials))
+            async with server_session(wanted.server, wanted.token, self._clock) as server:
+                emit(_announcement(wanted))
                 fetched.extend(
-                    await fetch_attachments(server, materials.attachments, places.attachments)
+                    await fetch_attachments(server, wanted.attachments, places.attachments)
                 )
                 packed.extend(
                     [
                         await self._archive(server, request, skill, is_fresh=is_fresh)
-                        for skill in materials.skills[:MAX_SKILLS]
+                        for skill in wanted.skills[:MAX_SKILLS]
                     ]
                 )
 
         is_fresh = self._clears_cache and not is_follow_up
-        if materials.attachments or materials.skills:
+        if wanted.attachments or wanted.skills:
             await is_first(fetch(), stop.wait())
         async with self._placed(packed, places, request.run_id) as placed:
             placed += [
                 Placed(name=skill.name, problem=text("skill.too_many", limit=MAX_SKILLS))
-                for skill in materials.skills[MAX_SKILLS:]
+                for skill in wanted.skills[MAX_SKILLS:]
             ]
             for problem in _problems(fetched, placed):
                 emit(problem)
@@ -119,7 +122,7 @@ class Supplies:
     async def _archive(
         self, server: Server, request: RunRequest, skill: SkillRef, *, is_fresh: bool
     ) -> Packed:
-        address = request.address or request.materials.server
+        address = request.address or request.task_files.server
         try:
             archive = await self._cache.archive(
                 server, skill, address=address, task_id=request.task_id, is_fresh=is_fresh
@@ -149,11 +152,11 @@ class Supplies:
             await asyncio.to_thread(remove_skills, ledger, run_id)
 
 
-def _announcement(materials: Materials) -> Notice:
+def _announcement(wanted: TaskFiles) -> Notice:
     words = text(
         "notice.fetching",
-        attachments=len(materials.attachments),
-        skills=len(materials.skills),
+        attachments=len(wanted.attachments),
+        skills=len(wanted.skills),
     )
     return Notice(code="fetching", text=words)
 
@@ -183,7 +186,7 @@ def _prompt(
     """What the agent is told. These words are for the model, so they are English."""
     prompt = with_attachments(request.prompt, fetched)
     usable = {one.name: one.path for one in placed if one.path is not None}
-    preferred = [name for name in request.materials.preferred_skills if name in usable]
+    preferred = [name for name in request.task_files.preferred_skills if name in usable]
     parts: list[str] = []
     if preferred:
         parts.append(f"The user picked these skills; use them first: {', '.join(preferred)}.")
