@@ -23,21 +23,21 @@ from executor_core.process.marker import Row, Sign, is_tag_of, run_id_of
 if TYPE_CHECKING:
     import psutil
 
-_MOST_LOOKS = 10  # at a tree whose members keep replacing each other
+_MOST_SCANS = 10  # at a tree whose members keep replacing each other
 
 
 def relatives(known: Iterable[psutil.Process], signs: Container[Sign]) -> set[psutil.Process]:
     """All that is alive of trees: `known` members, carriers of the signs, their descendants."""
     members = {process.pid: process for process in known if process.is_running()}
 
-    def look() -> set[int]:
+    def scan() -> set[int]:
         rows = {row.pid: row for row in system.rows()}
         pids = {pid for pid in members if pid in rows}
         pids |= {row.pid for row in rows.values() if row.carries(signs)}
         pids -= _lineage(rows)
         return pids | _descendants(rows, pids)
 
-    return _opened(look, members)
+    return _opened(scan, members)
 
 
 def signs_before_us(is_wanted: Callable[[Sign], bool]) -> set[Sign]:
@@ -50,7 +50,7 @@ def signs_before_us(is_wanted: Callable[[Sign], bool]) -> set[Sign]:
         carried = {sign for sign in (row.marker, row.tag) if sign is not None and is_wanted(sign)}
         if carried <= found:
             continue
-        with suppress(psutil.Error):  # gone since the look
+        with suppress(psutil.Error):  # gone meanwhile
             process = psutil.Process(row.pid)
             if process.create_time() <= our_start and system.is_of_this_user(process):
                 found |= carried
@@ -62,7 +62,7 @@ def kill(processes: Iterable[psutil.Process]) -> None:
     import psutil
 
     for process in processes:
-        # What could not be killed is found, and named, by the next look.
+        # What could not be killed is found, and named, by the next scan.
         with suppress(psutil.Error, OSError):
             if process.is_running():
                 system.kill_group_of(process.pid)
@@ -85,7 +85,7 @@ def measure(processes: Iterable[psutil.Process]) -> Resources:
 
 
 def resources_by_run(owner: str) -> dict[str, Resources]:
-    """What each run of `owner` uses now, by run id; found in one look at the process table.
+    """What each run of `owner` uses now, by run id; found in one scan of the process table.
 
     A descendant whose environment cannot be read counts with its ancestors.
     """
@@ -101,24 +101,24 @@ def resources_by_run(owner: str) -> dict[str, Resources]:
     for run_id, pids in roots.items():
         members: list[psutil.Process] = []
         for pid in (pids | _descendants(rows, pids)) - lineage:
-            with suppress(psutil.Error):  # gone since the look
+            with suppress(psutil.Error):  # gone meanwhile
                 members.append(psutil.Process(pid))
         found[run_id] = measure(members)
     return found
 
 
 def _opened(
-    look: Callable[[], set[int]], known: Mapping[int, psutil.Process]
+    scan: Callable[[], set[int]], known: Mapping[int, psutil.Process]
 ) -> set[psutil.Process]:
-    """What `look` finds, with start times.
+    """What `scan` finds, with start times.
 
-    If one has ended meanwhile, looks again: it may have started another.
+    If one has ended meanwhile, scans again: it may have started another.
     """
     import psutil
 
     opened: set[psutil.Process] = set()
-    for _ in range(_MOST_LOOKS):
-        pids = look()
+    for _ in range(_MOST_SCANS):
+        pids = scan()
         opened = set()
         for pid in pids:
             with suppress(psutil.Error):
@@ -155,27 +155,27 @@ def _lineage(rows: Mapping[int, Row]) -> set[int]:
 _log = logging.getLogger("executor.process")
 
 START_UP_LIMIT_S = 5.0
-_BETWEEN_LOOKS_S = 0.01
-# While a process executes another program its environment is empty for a moment, so that one look
+_BETWEEN_SCANS_S = 0.01
+# While a process executes another program its environment is empty for a moment, so that one scan
 # may miss it.
-_CLEAN_LOOKS = 2
+_CLEAN_SCANS = 2
 
 
 async def sweep(owner: str, *, alive: Container[str], clock: Clock) -> list[int]:
     """Kill what an earlier executor of the same home left behind; returns the pids, sorted.
 
-    Looks until nothing is found, for 5 s at most. A run in `alive` is left alone.
+    Scans until nothing is found, for 5 s at most. A run in `alive` is left alone.
     """
     leftovers = _Leftovers(owner, alive)
     killed: set[int] = set()
 
-    def look() -> set[psutil.Process]:
-        found = leftovers.look()
+    def scan() -> set[psutil.Process]:
+        found = leftovers.scan()
         kill(found)
         killed.update(process.pid for process in found)
         return found
 
-    await until_clean(look, clock, START_UP_LIMIT_S)
+    await until_clean(scan, clock, START_UP_LIMIT_S)
     if killed:
         _log.info("ended %d processes that an earlier executor had left behind", len(killed))
     return sorted(killed)
@@ -183,23 +183,23 @@ async def sweep(owner: str, *, alive: Container[str], clock: Clock) -> list[int]
 
 def left_behind(owner: str, *, alive: Container[str]) -> list[int]:
     """What `sweep` would kill now, by pid. Blocks for some milliseconds: call it in a thread."""
-    return sorted(process.pid for process in _Leftovers(owner, alive).look())
+    return sorted(process.pid for process in _Leftovers(owner, alive).scan())
 
 
 async def until_clean(
-    look: Callable[[], set[psutil.Process]], clock: Clock, limit_s: float
+    scan: Callable[[], set[psutil.Process]], clock: Clock, limit_s: float
 ) -> bool:
-    """Repeat `look`, in a thread, until it finds nothing more to kill. False after `limit_s`."""
+    """Repeat `scan`, in a thread, until it finds nothing more to kill. False after `limit_s`."""
     deadline = clock.monotonic() + limit_s
     clean = 0
-    while clean < _CLEAN_LOOKS:
-        found = await asyncio.to_thread(look)
+    while clean < _CLEAN_SCANS:
+        found = await asyncio.to_thread(scan)
         clean = 0 if found else clean + 1
         if found and clock.monotonic() >= deadline:
             pids = sorted(process.pid for process in found)
             _log.error("processes %s are still alive after SIGKILL", pids)
             return False
-        await clock.sleep(_BETWEEN_LOOKS_S)
+        await clock.sleep(_BETWEEN_SCANS_S)
     return True
 
 
@@ -216,7 +216,7 @@ class _Leftovers:
         self._signs: set[Sign] = set()
         self._known: set[psutil.Process] = set()
 
-    def look(self) -> set[psutil.Process]:
+    def scan(self) -> set[psutil.Process]:
         import psutil
 
         self._signs |= signs_before_us(self._is_wanted)
@@ -241,19 +241,19 @@ def _is_of_this_user(process: psutil.Process) -> bool:
     try:
         return system.is_of_this_user(process)
     except psutil.Error:
-        return False  # gone since the look
+        return False  # gone meanwhile
 
 
 # --- as process 1 of a container ----------------------------------------------------------------
 
-_LOOK_EVERY_S = 0.5
+_SCAN_EVERY_S = 0.5
 
 
 async def reap_orphans(clock: Clock, *, is_first: bool | None = None) -> None:
     """Wait for dead children whom nobody else waits for, as long as this is process 1.
 
     A child that we started has somebody who waits for it, at once and by its pid. Who is found dead
-    by two looks, between which the loop went on, is an orphan: nobody's exit code is taken away.
+    by two scans, between which the loop went on, is an orphan: nobody's exit code is taken away.
     """
     if sys.platform == "win32" or not (os.getpid() == 1 if is_first is None else is_first):
         return
@@ -262,7 +262,7 @@ async def reap_orphans(clock: Clock, *, is_first: bool | None = None) -> None:
         dead = await asyncio.to_thread(_dead_children)
         _bury(dead & seen)
         seen = dead
-        await clock.sleep(_LOOK_EVERY_S)
+        await clock.sleep(_SCAN_EVERY_S)
 
 
 def _bury(dead: set[psutil.Process]) -> None:

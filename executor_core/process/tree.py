@@ -48,8 +48,8 @@ for that, leaving processes would be worse."""
 
 _starts = Jobs("process")
 
-_STEP_LOOKS = 4
-_LOOK_EVERY_S = 0.5  # four looks make the two seconds of a step
+_STEP_SCANS = 4
+_SCAN_EVERY_S = 0.5  # four scans make the two seconds of a step
 _FORCE_S = 1.2
 
 
@@ -95,7 +95,7 @@ class ProcessTree:
         self._signs = signs_of(marker)
         self._clock = clock
         self._job_object = system.JobObject(self.pid)
-        self._looking = asyncio.Lock()
+        self._scanning = asyncio.Lock()
         self._ending: asyncio.Task[None] | None = None
         self._jobs = Jobs(f"process/{self.pid}")
 
@@ -208,11 +208,11 @@ class ProcessTree:
 
     async def resources(self) -> Resources:
         """What the living processes of the tree use together."""
-        return await asyncio.to_thread(processes.measure, await self._look())
+        return await asyncio.to_thread(processes.measure, await self._members())
 
-    async def _look(self) -> set[psutil.Process]:
-        """Note who belongs to the tree now: later, ancestry may no longer tell."""
-        async with self._looking:
+    async def _members(self) -> set[psutil.Process]:
+        """Who belongs to the tree now; noted, since later ancestry may no longer tell."""
+        async with self._scanning:
             self._known = await asyncio.to_thread(processes.relatives, self._known, self._signs)
             return self._known
 
@@ -259,23 +259,23 @@ class ProcessTree:
 
     async def _ask_to_end(self, interrupt: Callable[[], Awaitable[None]] | None) -> None:
         if interrupt is not None and not self._pipes.exited.is_set():
-            await self._look()
+            await self._members()
             asking = self._jobs.spawn(_awaited(interrupt), "interrupt")
             await self._wait_for_exit()
             asking.cancel()
         for number in system.GENTLE_SIGNALS:
             if self._pipes.exited.is_set():
                 return
-            await self._look()
+            await self._members()
             if self._root is not None and self._root.is_running():
                 system.signal_group(self.pid, number)
             await self._wait_for_exit()
 
     async def _wait_for_exit(self) -> None:
-        for _ in range(_STEP_LOOKS):
-            if await wait_or(self._pipes.exited, self._clock, _LOOK_EVERY_S):
+        for _ in range(_STEP_SCANS):
+            if await wait_or(self._pipes.exited, self._clock, _SCAN_EVERY_S):
                 return
-            await self._look()
+            await self._members()
 
     def _kill(self) -> set[psutil.Process]:
         """One pass: find what is alive and kill it."""

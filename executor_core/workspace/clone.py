@@ -119,7 +119,7 @@ class Cloner:
                 run_id=run_id,
                 trusted=roots,
                 stop=stop,
-                on_look=progress.read,
+                on_progress=progress.read,
             )
             await git.fetch(_arguments(wanted, remote, target.name), staging, remote)
             made = staging / target.name
@@ -163,7 +163,7 @@ class _CloneGit(Struct, kw_only=True):
     run_id: str
     trusted: tuple[Path, ...]
     stop: asyncio.Event | None
-    on_look: Callable[[str], None]
+    on_progress: Callable[[str], None]
 
     async def fetch(self, arguments: Iterable[str], cwd: Path, remote: Remote) -> None:
         """Raises ExecutorError `git_…`."""
@@ -213,7 +213,7 @@ class _CloneGit(Struct, kw_only=True):
             cwd=cwd,
             run_id=self.run_id,
             limit_s=CLONE_LIMIT_S,
-            on_look=self.on_look,
+            on_progress=self.on_progress,
             stop=self.stop,
             **more,
         )

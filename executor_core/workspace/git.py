@@ -19,7 +19,7 @@ from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.process import ProcessTree
 
-LOOK_EVERY_S = 1.0
+PROGRESS_EVERY_S = 1.0
 MAX_LINES = 200
 """Lines of output that are kept unless more are asked for."""
 MAX_TRACKED = 1_000_000
@@ -113,7 +113,7 @@ class Git:
         data: bytes = b"",
         is_wanted: Callable[[bytes], bool] = lambda _: True,
         max_lines: int = MAX_LINES,
-        on_look: Callable[[str], None] = lambda _: None,
+        on_progress: Callable[[str], None] = lambda _: None,
         stop: asyncio.Event | None = None,
     ) -> GitAnswer:
         """Run one command; `settings` and `variables` are added to ours, `data` is its input.
@@ -125,7 +125,7 @@ class Git:
         At its end every process that carries the mark of `run_id` is ended: no two at a time may
         have the same.
 
-        `on_look` is handed what git has written to stderr so far, once a second. Raises
+        `on_progress` is handed what git has written to stderr so far, once a second. Raises
         ExecutorError `git_missing`, `git_time_limit`, `git_stopped` (by `stop`) or `spawn_failed`.
         When this returns, raises or is cancelled, no process of the command is left.
         """
@@ -172,8 +172,8 @@ class Git:
             if stop is not None:
                 jobs.spawn(watch(stop), "watch stop")
             ends_at = clock.monotonic() + limit_s
-            while not await wait_or(over, clock, min(LOOK_EVERY_S, limit_s)):
-                on_look(tree.stderr_tail)
+            while not await wait_or(over, clock, min(PROGRESS_EVERY_S, limit_s)):
+                on_progress(tree.stderr_tail)
                 if clock.monotonic() >= ends_at:
                     raise ExecutorError("git_time_limit", minutes=f"{limit_s / 60:g}")
         finally:

@@ -232,7 +232,7 @@ class Inventory:
         a root that cannot be read.
         """
         names = await asyncio.to_thread(_folders, self._root)
-        found = [await self._look(name) for name in names]
+        found = [await self._inspected(name) for name in names]
         return tuple(info for info in found if info is not None)
 
     async def remove(self, names: Iterable[str], *, in_use: FoldersInUse) -> CleanReport:
@@ -243,7 +243,7 @@ class Inventory:
         report = CleanReport()
         known = await asyncio.to_thread(_folders, self._root)
         for name in dict.fromkeys(names):
-            if name in known and (info := await self._look(name)) is not None:
+            if name in known and (info := await self._inspected(name)) is not None:
                 await self._delete(info, in_use, report)
             else:
                 report.kept.append(Kept(name, KeptBecause.MISSING))
@@ -257,7 +257,7 @@ class Inventory:
         report = CleanReport()
         # One after the other: among many, what is known of the last would be minutes old.
         for name in await asyncio.to_thread(_folders, self._root):
-            if (info := await self._look(name)) is None:
+            if (info := await self._inspected(name)) is None:
                 continue
             reason = _objection(info, self._clock.now(), unused_for_s)
             if reason is None and await self._is_touched(info):
@@ -293,7 +293,7 @@ class Inventory:
         else:
             report.removed.append(info)
 
-    async def _look(self, name: str) -> WorkspaceInfo | None:
+    async def _inspected(self, name: str) -> WorkspaceInfo | None:
         """None for one that has disappeared meanwhile."""
         folder = self._root / name
         if (found := await asyncio.to_thread(_scan, folder)) is None:

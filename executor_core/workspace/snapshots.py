@@ -32,7 +32,7 @@ from executor_core.workspace.repository import (
 MAX_FILES = 20_000
 """New and changed files that one snapshot keeps; of more, the fullest new folders stay out."""
 MAX_SEEN = 100_000
-"""New, changed and ignored files that are looked at one by one."""
+"""New, changed and ignored files that are seen at one by one."""
 MAX_FILE_BYTES = 10 * 2**20
 MAX_BYTES = 100 * 2**20
 """New and changed files that one snapshot keeps, together."""
@@ -85,17 +85,17 @@ async def first_snapshot(mirror: Mirror, holds_secret: HoldsSecret) -> Snapshot:
     """How it is now. Raises ExecutorError, OSError, or NotUnderstood."""
     settings, head = await mirror.settings(), await mirror.head()
     await asyncio.to_thread(mirror.make, settings, head)
-    looked = await _looked(mirror, "--ignored=matching")
+    seen = await _differences(mirror, "--ignored=matching")
     anew = await filtered(mirror)
-    tree, raw, rest = await _take(mirror, looked.changed, holds_secret, anew)
-    left_out = (*looked.left_out, *rest)
+    tree, raw, rest = await _take(mirror, seen.changed, holds_secret, anew)
+    left_out = (*seen.left_out, *rest)
     return Snapshot(
         tree=tree,
         raw=raw,
         head=head,
         left_out=left_out,
         stamps=await asyncio.to_thread(_stamps, mirror.repository.top, left_out),
-        ignored=looked.ignored,
+        ignored=seen.ignored,
         keeps_modes=os.name != "nt" and settings.get("core.filemode") != "false",
     )
 
@@ -112,13 +112,13 @@ async def next_snapshot(
     there before nobody can say that it is new. The same holds for what `is_others`.
     """
     files = {one.path for one in before.left_out} | set(before.ignored)
-    looked = await _looked(mirror, "--ignored=no")
+    seen = await _differences(mirror, "--ignored=no")
     known = [
         path
-        for path in looked.changed
+        for path in seen.changed
         if path not in files and not any(f"{folder}/" in files for folder in above(path))
     ]
-    left_out = list(looked.left_out)
+    left_out = list(seen.left_out)
     left_out += [LeftOut(path, LeftOutBecause.OTHER_RUN) for path in known if is_others(path)]
     known = [path for path in known if not is_others(path)]
     raw, unsure = await mended(mirror, before.raw, known)
@@ -148,10 +148,10 @@ def _may_differ(path: str, before: dict[str, Stamp], now: dict[str, Stamp]) -> b
     return path.endswith("/") or before.get(path) != now.get(path)
 
 
-# --- looking ------------------------------------------------------------------------------------
+# --- what differs --------------------------------------------------------------------------------
 
 
-class _Looked(Struct, frozen=True):
+class _Differences(Struct, frozen=True):
     """What differs from the raw index and is not too much, what is too much, what is ignored."""
 
     changed: list[str]
@@ -159,11 +159,11 @@ class _Looked(Struct, frozen=True):
     ignored: tuple[str, ...]
 
 
-async def _looked(mirror: Mirror, ignored: str) -> _Looked:
+async def _differences(mirror: Mirror, ignored: str) -> _Differences:
     lines = await _status(mirror, "--untracked-files=all", ignored)
     changed, new, left = _sorted(lines)
     if len(changed) + len(new) <= MAX_FILES and len(lines) <= MAX_SEEN:
-        return _Looked(sorted([*changed, *new]), (), tuple(left))
+        return _Differences(sorted([*changed, *new]), (), tuple(left))
     # New folders as a whole: the fullest of them are named instead of recorded.
     fewer = await _status(mirror, "--untracked-files=normal", ignored)
     if len(fewer) > MAX_SEEN:
@@ -176,7 +176,7 @@ async def _looked(mirror: Mirror, ignored: str) -> _Looked:
     rest = [name for name in new if not any(f"{folder}/" in crowded for folder in above(name))]
     rest = [name for name in rest if name not in crowded]
     over = [*sorted(crowded), *rest[room:], *changed[MAX_FILES:]]
-    return _Looked(
+    return _Differences(
         sorted([*changed[:MAX_FILES], *rest[:room]]),
         tuple(LeftOut(name, LeftOutBecause.TOO_MANY) for name in over),
         tuple(dict.fromkeys([*left, *left_now])),

@@ -9,14 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from executor_core.clock import Clock
 from executor_core.jobs import is_first
-from executor_core.model import Notice, RunRequest, SkillRef, TaskFiles
+from executor_core.model import Notice, RunRequest, TaskFiles
 from executor_core.texts import text
 from executor_core.workspace.attachments import (
     Fetched,
@@ -24,7 +23,7 @@ from executor_core.workspace.attachments import (
     pictures,
     with_attachments,
 )
-from executor_core.workspace.fetch import Server, Unusable, server_session
+from executor_core.workspace.fetch import Unusable, server_session
 from executor_core.workspace.skills import (
     LEDGER,
     Placed,
@@ -37,8 +36,6 @@ from executor_core.workspace.skills import (
 MAX_SKILLS = 50
 
 Emit = Callable[[Notice], None]
-Packed: TypeAlias = tuple[str, Path | Placed]
-"""The name of a skill, and its archive or why there is none."""
 
 
 class Site(Struct, frozen=True, kw_only=True):
@@ -88,68 +85,66 @@ class FileFetcher:
         When `stop` is set meanwhile, the block begins at once with less. Skills go with its end.
         """
         wanted = request.task_files
-        fetched: list[Fetched] = []
-        packed: list[Packed] = []
-
-        async def fetch() -> None:
-            async with server_session(wanted.server, wanted.token, self._clock) as server:
-                emit(_announcement(wanted))
-                fetched.extend(
-                    await fetch_attachments(server, wanted.attachments, places.attachments)
-                )
-                packed.extend(
-                    [
-                        await self._archive(server, request, skill, is_fresh=is_fresh)
-                        for skill in wanted.skills[:MAX_SKILLS]
-                    ]
-                )
-
-        is_fresh = self._clears_cache and not is_follow_up
+        got = _Fetched()
         if wanted.attachments or wanted.skills:
-            await is_first(fetch(), stop.wait())
-        async with self._placed(packed, places, request.run_id) as placed:
-            placed += [
-                Placed(name=skill.name, problem=text("skill.too_many", limit=MAX_SKILLS))
-                for skill in wanted.skills[MAX_SKILLS:]
-            ]
-            for problem in _problems(fetched, placed):
+            is_fresh = self._clears_cache and not is_follow_up
+            emit(_announcement(wanted))
+            await is_first(self._fetch(request, places.attachments, is_fresh, got), stop.wait())
+        async with _placed(got.archives, places, request.run_id) as placed:
+            too_many = text("skill.too_many", limit=MAX_SKILLS)
+            over = [Placed(name=one.name, problem=too_many) for one in wanted.skills[MAX_SKILLS:]]
+            skills = [*got.missing, *placed, *over]
+            for problem in _problems(got.attachments, skills):
                 emit(problem)
-            prompt = _prompt(request, fetched, placed, places.skills)
+            prompt = _prompt(request, got.attachments, skills, places.skills)
             # Newer servers put the pictures among their attachments into the prompt themselves.
-            images = request.images or await asyncio.to_thread(pictures, fetched)
+            images = request.images or await asyncio.to_thread(pictures, got.attachments)
             yield replace(request, prompt=prompt, images=images)
 
-    async def _archive(
-        self, server: Server, request: RunRequest, skill: SkillRef, *, is_fresh: bool
-    ) -> Packed:
-        address = request.address or request.task_files.server
-        try:
-            archive = await self._cache.archive(
-                server, skill, address=address, task_id=request.task_id, is_fresh=is_fresh
-            )
-        except Unusable as error:
-            return skill.name, Placed(name=skill.name, problem=str(error))
-        return skill.name, archive
+    async def _fetch(
+        self, request: RunRequest, folder: Path, is_fresh: bool, got: _Fetched
+    ) -> None:
+        wanted, task_id = request.task_files, request.task_id
+        address = request.address or wanted.server
+        async with server_session(wanted.server, wanted.token, self._clock) as server:
+            got.attachments += await fetch_attachments(server, wanted.attachments, folder)
+            for skill in wanted.skills[:MAX_SKILLS]:
+                try:
+                    archive = await self._cache.archive(
+                        server, skill, address=address, task_id=task_id, is_fresh=is_fresh
+                    )
+                except Unusable as error:
+                    got.missing.append(Placed(name=skill.name, problem=str(error)))
+                else:
+                    got.archives.append((skill.name, archive))
 
-    @asynccontextmanager
-    async def _placed(
-        self, packed: Sequence[Packed], places: Places, run_id: str
-    ) -> AsyncIterator[list[Placed]]:
-        failed = [archive for _, archive in packed if isinstance(archive, Placed)]
-        archives = [(name, archive) for name, archive in packed if isinstance(archive, Path)]
-        if not archives:
-            yield failed
-            return
-        ledger = places.scratch / LEDGER
-        placing = asyncio.get_running_loop().run_in_executor(
-            None, place_skills, archives, places.skills, run_id, ledger
-        )
-        try:
-            # A thread cannot be cancelled: what it puts down must be there to be removed.
-            yield failed + await asyncio.shield(placing)
-        finally:
-            await asyncio.wait({placing})
-            await asyncio.to_thread(remove_skills, ledger, run_id)
+
+class _Fetched(Struct):
+    """What has come so far: skills are archives by name, `missing` those that cannot be had."""
+
+    attachments: list[Fetched] = field(default_factory=list)
+    archives: list[tuple[str, Path]] = field(default_factory=list)
+    missing: list[Placed] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def _placed(
+    archives: Sequence[tuple[str, Path]], places: Places, run_id: str
+) -> AsyncIterator[list[Placed]]:
+    """The skills are there inside the block."""
+    if not archives:
+        yield []
+        return
+    ledger = places.scratch / LEDGER
+    placing = asyncio.get_running_loop().run_in_executor(
+        None, place_skills, archives, places.skills, run_id, ledger
+    )
+    try:
+        # A thread cannot be cancelled: what it puts down must be there to be removed.
+        yield await asyncio.shield(placing)
+    finally:
+        await asyncio.wait({placing})
+        await asyncio.to_thread(remove_skills, ledger, run_id)
 
 
 def _announcement(wanted: TaskFiles) -> Notice:

@@ -150,7 +150,7 @@ async def test_a_repository_name_of_the_task_names_the_folder(
 async def test_the_chat_hears_that_a_clone_begins_and_how_far_it_is(
     server: GitServer, workspaces: Workspaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor_core.workspace.git.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("executor_core.workspace.git.PROGRESS_EVERY_S", 0.01)
     monkeypatch.setattr(clone, "TOLD_EVERY_S", 0.0)
     url = await server.add("big", files={f"{n}.bin": os.urandom(2_000) for n in range(100)})
     go_on = server.halve("big")
