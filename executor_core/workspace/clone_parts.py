@@ -59,7 +59,7 @@ async def fetch_submodules(git: Asking, folder: Path, emit: Emit) -> None:
             except ExecutorError as error:
                 if error.code in ("git_stopped", "git_time_limit", "git_missing"):
                     raise
-                _miss(emit, shown, f"{error.info.title}. {error.info.detail}")
+                _miss(emit, shown, f"{error.message.title}. {error.message.detail}")
             else:
                 waiting.append((inner, depth + 1))
 
@@ -107,7 +107,7 @@ async def fetch_lfs(git: Asking, folder: Path, remote: Remote, emit: Emit) -> No
         except ExecutorError as error:
             if error.code in ("git_stopped", "git_time_limit", "git_missing"):
                 raise
-            reason = f"{error.info.title}. {error.info.detail}"
+            reason = f"{error.message.title}. {error.message.detail}"
         pointers = await _pointers(git, folder)
     if pointers:
         more = [" …"] if len(pointers) > _SHOWN else []
