@@ -264,7 +264,7 @@ class FirstRunWindow(DeskWindow):
         try:
             self._say_ending(await self._watch(await self.control.submit(submission)))
         except ExecutorError as error:
-            self.ending.say(error.info.sentence, Tone.BAD)
+            self.ending.say(error.message.sentence, Tone.BAD)
         finally:
             self._enable()
 

@@ -293,7 +293,7 @@ def _show_last_error(application: QApplication, error: ExecutorError) -> None:
 
     from desktop.parts.commands import rich
 
-    box = QMessageBox(QMessageBox.Icon.Critical, error.info.title, rich(error.info.sentence))
+    box = QMessageBox(QMessageBox.Icon.Critical, error.message.title, rich(error.message.sentence))
     box.exec()
 
 

@@ -1,39 +1,38 @@
-"""The one error type: a stable code, and words for a person in the language of the process."""
+"""The one error type: a stable code, and values for the words that a person reads."""
 
 from __future__ import annotations
 
-from executor_core.model import ErrorInfo, paragraph
-from executor_core.texts import text
+from executor_core.texts import PARTS, Message, paragraph, placeholders
 
 
 class ExecutorError(Exception):
-    """Something a person should know about.
+    """Something a person should know about: raised as a code and values, kept as a `Message`.
 
-    `code` never changes and selects three texts of the catalogue: `error.<code>.title` (fits a
-    notification), `.detail` (what happened, with the value that mattered) and `.hint` (what to do).
-    `values` fill their placeholders. `str()` is English, for the log.
+    `str()` is English, for the log.
     """
 
-    def __init__(self, code: str, /, *, retryable: bool = False, **values: object) -> None:
+    def __init__(self, code: str, /, **values: object) -> None:
         super().__init__(code)
         self.code = code
-        self.retryable = retryable
         self.values = values
 
     @property
-    def info(self) -> ErrorInfo:
-        """The error in the words of the process's language."""
-        return self.in_language(None)
-
-    def in_language(self, language: str | None) -> ErrorInfo:
-        """The error in the words of one language; None is that of the process."""
-        title, detail, hint = (
-            text(f"error.{self.code}.{part}", language=language, **self.values).strip()
-            for part in ("title", "detail", "hint")
-        )
-        return ErrorInfo(code=self.code, title=title, detail=detail, hint=hint)
+    def message(self) -> Message:
+        """What is kept and sent of it: the values that its words name, as text or numbers."""
+        named = placeholders(f"error.{self.code}.{part}" for part in PARTS)
+        values = {name: _plain(self.values[name]) for name in self.values if name in named}
+        return Message(self.code, values)
 
     def __str__(self) -> str:
-        info = self.in_language("en")
-        words = (f"{info.title}:", paragraph(info.detail, info.hint), f"[{self.code}]")
-        return " ".join(filter(None, words))
+        title, detail, hint = self.message.words("en")
+        return " ".join(filter(None, (f"{title}:", paragraph(detail, hint), f"[{self.code}]")))
+
+
+def _plain(value: object) -> str | int | float | Message | list[str] | None:
+    match value:
+        case None | int() | float() | Message():
+            return value
+        case list() | tuple():
+            return [str(part) for part in value]
+        case _:
+            return str(value)

@@ -1,6 +1,6 @@
 """The nouns every room shares: a request, the events of its run, its one outcome.
 
-Frozen values only; nothing here does anything, and nothing of ours is imported.
+Frozen values only; nothing here does anything, and of ours only `Message` is imported.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
+
+from executor_core.texts import Message
 
 _SECRET_NAME = re.compile(
     "AUTH(?!OR(?!I[SZ]))|COOKIE|CREDENTIAL|KEY|PASSWORD|SECRET|TOKEN",  # authors are no secret
@@ -26,9 +28,6 @@ _PLAIN_HEADERS = frozenset(
     }.items()
     for name in names
 )
-_HAN = re.compile("[\u4e00-\u9fff]")
-_ENDS = tuple(".!?:…。！？：")
-_CLOSING = "\"')”’）"
 
 
 class Value(Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -338,40 +337,6 @@ def is_secret_name(name: str) -> bool:
 # --- what is answered --------------------------------------------------------------------------
 
 
-def paragraph(*parts: str) -> str:
-    """The parts that are not empty as sentences: each that another follows ends like one.
-
-    A title is a heading, and the detail may be the words of somebody else.
-    """
-    *before, last = [part.strip() for part in parts if part.strip()] or [""]
-    return "".join(_ended(part) for part in before) + last
-
-
-def _ended(part: str) -> str:
-    is_chinese = _HAN.search(part) is not None
-    if part.rstrip(_CLOSING)[-1:] not in _ENDS:
-        part += "。" if is_chinese else "."
-    return part if part[-1] in "。！？" else f"{part} "
-
-
-class ErrorInfo(Value, kw_only=True, frozen=True):
-    """An error in words. `code` is stable; the rest is in the user's language.
-
-    `retry_at` is when a limit that was reached is reset, if that is known; the words say it too.
-    """
-
-    code: str
-    title: str
-    detail: str = ""
-    hint: str = ""
-    retry_at: datetime | None = None
-
-    @property
-    def sentence(self) -> str:
-        """Everything a person needs, in one paragraph."""
-        return paragraph(self.title, self.detail, self.hint)
-
-
 class Usage(Value, kw_only=True, frozen=True):
     """What the model was charged for. `cost_usd` only where the agent knows real prices."""
 
@@ -403,7 +368,7 @@ class Outcome(Value, kw_only=True, frozen=True):
 
     state: RunState
     text: str = ""
-    error: ErrorInfo | None = None
+    error: Message | None = None
     usage: Usage | None = None
     session_id: str | None = None
     artifacts: tuple[Artifact, ...] = ()
@@ -428,7 +393,7 @@ class Availability(Value, kw_only=True, frozen=True):
     version: str | None = None
     login: str | None = None
     minimum_version: str | None = None
-    problem: ErrorInfo | None = None
+    problem: Message | None = None
     remark: str | None = None
     variables: tuple[str, ...] = ()
 
@@ -588,7 +553,7 @@ class AgentResult(Event, kw_only=True, frozen=True, tag="result"):
 
     final_text: str = ""
     replaces_text: bool = False
-    error: ErrorInfo | None = None
+    error: Message | None = None
     usage: Usage | None = None
 
     def answer(self, streamed: str) -> str:

@@ -31,8 +31,7 @@ from executor_core.control import Control
 from executor_core.control.desk import Desk, Setting
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import ErrorInfo
-from executor_core.texts import text, use_language
+from executor_core.texts import Message, text, use_language
 
 _PLACES = ("wegent-executor", "windows")
 
@@ -116,9 +115,9 @@ class Window(QWidget):
             # Qt lets sentences that wrap be cut off in a window that is too low.
             self.resize(self.width(), max(self.height(), layout.heightForWidth(self.width())))
 
-    def say_error(self, error: ExecutorError | ErrorInfo) -> None:
+    def say_error(self, error: ExecutorError | Message) -> None:
         """Tell what went wrong and what to do about it."""
-        info = error.info if isinstance(error, ExecutorError) else error
+        info = error.message if isinstance(error, ExecutorError) else error
         self.say(info.sentence, Tone.BAD)
 
     def show_folder(self, folder: Path) -> None:

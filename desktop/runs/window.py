@@ -215,7 +215,7 @@ class RunsWindow(Window):
         if not self._is_lost:
             self._is_lost = True
             now = self.clock.now()
-            since = text("runs.lost", title=error.info.title, time=clock_time(now, now))
+            since = text("runs.lost", title=error.message.title, time=clock_time(now, now))
             self.say(since, Tone.WARNING)
 
     def _is_here(self) -> None:

@@ -20,8 +20,8 @@ from desktop.parts.window import DeskWindow
 from desktop.settings.plain import FieldsPage
 from executor_core.control.desk import InstallPlan
 from executor_core.errors import ExecutorError
-from executor_core.model import Availability, paragraph
-from executor_core.texts import text
+from executor_core.model import Availability
+from executor_core.texts import paragraph, text
 
 MAX_LINES = 500
 """Of what an installation says; the last ones stay."""
@@ -135,7 +135,7 @@ class AgentList(QWidget):
             try:
                 found = await self._window.rooms.install.plan(name)
             except ExecutorError as error:
-                self.note.say(error.info.sentence, Tone.BAD)
+                self.note.say(error.message.sentence, Tone.BAD)
                 return
             self._window.question(
                 text("settings.install_title", title=found.title),
@@ -159,7 +159,7 @@ class AgentList(QWidget):
                 plan.name, self.progress.appendPlainText
             )
         except ExecutorError as error:
-            self.note.say(error.info.sentence, Tone.BAD)
+            self.note.say(error.message.sentence, Tone.BAD)
         else:
             self.progress.hide()
             self.note.say(

@@ -69,7 +69,7 @@ class DevicesPage(Page):
             found = await self.host.rooms.devices.devices()
         except ExecutorError as error:
             self._show(())
-            self.problem.say(error.info.sentence, Tone.WARNING)
+            self.problem.say(error.message.sentence, Tone.WARNING)
         else:
             self.problem.say("" if found else text("cli.devices.none"))
             self._show(found)

@@ -145,7 +145,7 @@ class Field(QWidget):
             # What was typed stays, so that it can be mended; a switch has nothing typed.
             if not isinstance(self.editor, QLineEdit):
                 self._show_value(self.setting, label_of(self.setting))
-            self.problem.say(error.info.sentence, Tone.BAD)
+            self.problem.say(error.message.sentence, Tone.BAD)
         else:
             self.show_setting(setting)
 

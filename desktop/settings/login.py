@@ -50,5 +50,5 @@ class LoginPage(Page):
 
     def _say(self, error: OSError) -> None:
         place, reason = self.place.text(), error.strerror or str(error)
-        info = ExecutorError("autostart_failed", place=place, reason=reason).info
+        info = ExecutorError("autostart_failed", place=place, reason=reason).message
         self.host.say_error(info)

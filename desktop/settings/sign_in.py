@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from msgspec.structs import replace
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -22,7 +21,7 @@ from desktop.parts.switches import RadioButton
 from desktop.parts.window import DeskWindow
 from executor_core.control.desk import Account, ServerCheck
 from executor_core.errors import ExecutorError
-from executor_core.texts import text
+from executor_core.texts import paragraph, text
 
 TYPING_S = 0.6
 """After so long without a key the address is looked at."""
@@ -187,11 +186,11 @@ class SignIn(QWidget):
     def _say_problem(self, error: ExecutorError) -> None:
         is_keychain = error.code in NO_KEYCHAIN
         self.to_file.setVisible(is_keychain)
-        info = error.info
+        title, detail, hint = error.message.words()
         if is_keychain:
             # The hint of the command line names a verb; here the button beside it does that.
-            info = replace(info, hint=text(f"settings.sign_in.{error.code}"))
-        self.problem.say(info.sentence, Tone.BAD)
+            hint = text(f"settings.sign_in.{error.code}")
+        self.problem.say(paragraph(title, detail, hint), Tone.BAD)
 
     def show_account(self, account: Account) -> None:
         """Begin with the address that is used now."""

@@ -102,7 +102,7 @@ class WorkspacesPage(Page):
         try:
             self._found = await self.host.rooms.workspaces.workspaces()
         except ExecutorError as error:
-            self.problem.say(error.info.sentence, Tone.BAD)
+            self.problem.say(error.message.sentence, Tone.BAD)
             self.total.say("")
             return
         self.list.clear()

@@ -20,7 +20,7 @@ from executor_core.clock import Clock
 from executor_core.control import Control
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import paragraph
+from executor_core.texts import paragraph
 
 LOOK_S = 2.0
 NO_TRAY_S = 30.0
@@ -119,7 +119,7 @@ class Tray(QObject):
 
     def say_error(self, error: ExecutorError) -> None:
         """Tell what went wrong where no window asked for it."""
-        info = error.info
+        info = error.message
         self.window.say_error(info)
         words = plain(paragraph(info.detail, info.hint))
         self.notify(Notice(kind=NoticeKind.ATTENTION, title=info.title, text=words))

@@ -77,7 +77,7 @@ class AcpAgent(Agent):
         """Whether its program is there. Whether it is signed in only a run can tell."""
         wanted = self._definition
         program = await self._host.find(wanted.command[0])
-        problem = None if program else missing(wanted).info
+        problem = None if program else missing(wanted).message
         return Availability(
             name=wanted.name,
             title=wanted.title,

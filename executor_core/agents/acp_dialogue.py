@@ -26,13 +26,12 @@ from executor_core.agents.mcp import mcp_servers
 from executor_core.model import (
     AgentEvent,
     AgentResult,
-    ErrorInfo,
     Notice,
     ReasoningDelta,
     SessionStarted,
     Usage,
 )
-from executor_core.texts import text
+from executor_core.texts import Message, text
 from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
@@ -44,7 +43,7 @@ behind the answer to the prompt."""
 _METHOD_NOT_FOUND = -32601
 _INVISIBLE = "\u200b"
 
-ModelCheck = Callable[[str | None, frozenset[str]], ErrorInfo | None]
+ModelCheck = Callable[[str | None, frozenset[str]], Message | None]
 """Judges the model of a session, before anything is sent to it: its name and all that are offered;
 None and nothing where the agent does not say."""
 

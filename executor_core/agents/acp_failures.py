@@ -11,8 +11,7 @@ from datetime import datetime
 
 from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure, moment
 from executor_core.agents.loose_json import Json, as_str
-from executor_core.model import ErrorInfo
-from executor_core.texts import text
+from executor_core.texts import Message, text
 
 AUTH_REQUIRED = -32000
 _DEPTH = 3
@@ -27,7 +26,7 @@ _EARLY_STOPS = {
 }
 
 
-def early_stop(reason: str, agent: str) -> ErrorInfo | None:
+def early_stop(reason: str, agent: str) -> Message | None:
     """Why a turn ended before it was done; None if it was. `reason` may be any word, or none."""
     match reason:
         case "end_turn":
@@ -43,7 +42,7 @@ def early_stop(reason: str, agent: str) -> ErrorInfo | None:
     return failure("agent_stopped_early", agent=agent, reason=words)
 
 
-def refusal(error: Json, agent: str) -> ErrorInfo:
+def refusal(error: Json, agent: str) -> Message:
     """A request that was answered with an error."""
     facts = list(_facts(error.get("data"), _DEPTH))
     words = _sentence(as_str(error.get("message")), facts)

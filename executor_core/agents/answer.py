@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from executor_core.model import AgentEvent, AgentResult, ErrorInfo, Notice, TextDelta, Usage
-from executor_core.texts import text
+from executor_core.model import AgentEvent, AgentResult, Notice, TextDelta, Usage
+from executor_core.texts import Message, text
 
 
 class Answer:
@@ -67,7 +67,7 @@ class Answer:
             self._id, self._growing, self._is_as_told = None, "", False
             yield Notice(code="text_abandoned", text=text("notice.text_abandoned"))
 
-    def result(self, error: ErrorInfo | None = None, usage: Usage | None = None) -> AgentResult:
+    def result(self, error: Message | None = None, usage: Usage | None = None) -> AgentResult:
         """The last word of the turn, as far as it has come."""
         said = self._said()
         return AgentResult(

@@ -92,6 +92,8 @@ class ClaudeCode(Agent):
                 name=NAME,
                 title=TITLE,
                 program="claude",
+                missing="claude_code_missing",
+                not_signed_in="claude_code_not_signed_in",
                 minimum_version=MINIMUM_VERSION,
                 login_command=("auth", "status"),
             )

@@ -26,7 +26,6 @@ from executor_core.agents.tool_output import cut_output
 from executor_core.model import (
     AgentEvent,
     AgentResult,
-    ErrorInfo,
     FileChanged,
     Notice,
     ReasoningDelta,
@@ -34,7 +33,7 @@ from executor_core.model import (
     ToolFinished,
     ToolStarted,
 )
-from executor_core.texts import text
+from executor_core.texts import Message, text
 from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
@@ -71,7 +70,7 @@ class ClaudeDialogue:
         self._whole = ""
         self._synthetic = ""
         self._final_text = ""
-        self._error: ErrorInfo | None = None
+        self._error: Message | None = None
         self._kind = ""
         self._resets_at: datetime | None = None
         self._refused_retries = 0

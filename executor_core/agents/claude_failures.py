@@ -12,8 +12,7 @@ import msgspec
 
 from executor_core.agents.failures import code_in, code_of_status, failure, moment
 from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
-from executor_core.model import ErrorInfo
-from executor_core.texts import text
+from executor_core.texts import Message, text
 
 TITLE = "Claude Code"
 
@@ -68,7 +67,7 @@ _EARLY_STOPS = {
 
 def claude_failure(
     message: Json, words: str, *, kind: str, resets_at: datetime | None, session_id: str | None
-) -> ErrorInfo:
+) -> Message:
     """Why `message`, a `result`, is a failure; `words` are its own or those said before it.
 
     `kind` is the last `assistant.error`, `resets_at` the reset of a limit that was reached.
@@ -97,7 +96,7 @@ def _code_in(words: str, status: int) -> str | None:
     return code_of_status(status, words) if status else code_in(words)
 
 
-def refused_key(words: str) -> ErrorInfo:
+def refused_key(words: str) -> Message:
     """A key that the service refused while the CLI goes on trying."""
     return failure("model_key_refused", reason=_tidy(words))
 

@@ -9,8 +9,8 @@ from executor_core.agents.claude_turn import Task, Turn
 from executor_core.agents.failures import failure
 from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_str
 from executor_core.agents.mcp import ToolServers
-from executor_core.model import ErrorInfo, Notice, Permission
-from executor_core.texts import text
+from executor_core.model import Notice, Permission
+from executor_core.texts import Message, text
 
 PERMISSION_MODES = {
     # Asks for nothing and is given nothing; besides, what changes something is not there at all.
@@ -74,7 +74,7 @@ class Remarks:
             words = text("notice.sub_agent_failed", name=task.words, reason=reason)
             yield from self._once("sub_agent_failed", words)
 
-    def forbidden(self) -> ErrorInfo | None:
+    def forbidden(self) -> Message | None:
         """The failure of a run that was allowed to do nothing of what it tried."""
         if not self._is_mode_other or not self._denied or self.has_worked:
             return None

@@ -123,6 +123,8 @@ class Codex(Agent):
                 name=NAME,
                 title=TITLE,
                 program="codex",
+                missing="codex_missing",
+                not_signed_in="codex_not_signed_in",
                 minimum_version=MINIMUM_VERSION,
                 login_command=("login", "status"),
             )
@@ -155,7 +157,7 @@ class CodexExec(Codex):
         program, env = await self._prepared(assignment)
         if assignment.session_id and not _SESSION.fullmatch(assignment.session_id):
             error = ExecutorError("session_not_found", session_id=assignment.session_id)
-            return AgentResult(error=error.info)
+            return AgentResult(error=error.message)
         words = await self._instructions(assignment, emit)
         if words and not assignment.session_id:  # a conversation that goes on has them already
             assignment = replace(assignment, prompt=f"{words}\n\n{assignment.prompt}")

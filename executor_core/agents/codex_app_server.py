@@ -23,7 +23,6 @@ from executor_core.agents.mcp import McpServer, ToolServers, mcp_servers
 from executor_core.model import (
     AgentEvent,
     AgentResult,
-    ErrorInfo,
     Permission,
     ReasoningDelta,
     SessionStarted,
@@ -31,6 +30,7 @@ from executor_core.model import (
     UsageReported,
 )
 from executor_core.process import MARKER
+from executor_core.texts import Message
 from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
@@ -186,7 +186,7 @@ class CodexDialogue:
         else:
             yield AgentResult(error=failure("codex_not_signed_in"))
 
-    def _request_failure(self, purpose: str, error: Json) -> ErrorInfo:
+    def _request_failure(self, purpose: str, error: Json) -> Message:
         if purpose == "thread" and self._assignment.session_id:
             # Whatever is wrong with it (gone, another agent's, unreadable): a new one helps.
             _log.info(

@@ -10,8 +10,8 @@ import msgspec
 from executor_core.agents.codex_config import TITLE, task_key
 from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure, moment
 from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
-from executor_core.model import ErrorInfo, ModelConfig, Notice
-from executor_core.texts import text
+from executor_core.model import ModelConfig, Notice
+from executor_core.texts import Message, text
 
 LOST_SESSIONS = ("no rollout found", "invalid session id")
 _BROKEN_OFF = "stream disconnected before completion: "
@@ -52,7 +52,7 @@ def clean(words: str, model: ModelConfig) -> str:
 
 def turn_failure(
     error: Json, model: ModelConfig, otherwise: str = "", resets_at: datetime | None = None
-) -> ErrorInfo:
+) -> Message:
     """Why a turn failed; `otherwise` where Codex does not say. `codex exec` names no kind.
 
     `resets_at` is when the limits of the account are reset, if one of them is used up.

@@ -88,7 +88,7 @@ class DemoDialogue:
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         error = ExecutorError("agent_ended_early", exit_code=exit_code, stderr=stderr)
-        return AgentResult(error=error.info)
+        return AgentResult(error=error.message)
 
 
 def main(inp: TextIO = sys.stdin, out: TextIO = sys.stdout) -> None:

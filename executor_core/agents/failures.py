@@ -13,8 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from executor_core.errors import ExecutorError
-from executor_core.model import ErrorInfo
-from executor_core.texts import text
+from executor_core.texts import Message
 
 
 class Remedy(StrEnum):
@@ -131,21 +130,16 @@ _OF_THE_REQUEST = frozenset({"model_credit_used_up", "model_context_full", "sess
 _OF_A_LIMIT = frozenset({"model_credit_used_up", "model_usage_limit"})
 
 
-def failure(code: str, /, *, retry_at: datetime | None = None, **values: object) -> ErrorInfo:
-    """The error in words; where it is known when it passes, that is said in them as well.
+def failure(code: str, /, *, retry_at: datetime | None = None, **values: object) -> Message:
+    """The error; where it is known when it passes, its words say that as well.
 
     `status`, where the words tell it and no value is given, is the one that means the same.
     """
     values["status"] = values.get("status") or _USUAL.get(code)
-    info = ExecutorError(code, retryable=REMEDIES.get(code) is Remedy.AGAIN, **values).info
-    if retry_at is None:
-        return info
-    time = retry_at.astimezone().strftime("%Y-%m-%d %H:%M (UTC%z)")
-    hint = f"{text('agents.resets_at', time=time)} {info.hint}".strip()
-    return msgspec.structs.replace(info, hint=hint, retry_at=retry_at)
+    return msgspec.structs.replace(ExecutorError(code, **values).message, retry_at=retry_at)
 
 
-def remedy(error: ErrorInfo | None) -> Remedy | None:
+def remedy(error: Message | None) -> Remedy | None:
     """What helps against it; None where there is no error, or nothing is known to help."""
     return REMEDIES.get(error.code) if error is not None else None
 

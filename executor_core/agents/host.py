@@ -18,7 +18,7 @@ from executor_core.agents.tested import TESTED, is_newer_than_tested, parts_of
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import Availability, ErrorInfo
+from executor_core.model import Availability
 from executor_core.process import (
     Login,
     ProcessTree,
@@ -27,7 +27,7 @@ from executor_core.process import (
     owners_environment,
     worth_telling,
 )
-from executor_core.texts import has_text, text
+from executor_core.texts import Message, text
 
 _log = logging.getLogger("executor.agents")
 
@@ -55,6 +55,8 @@ class Probe(Struct, kw_only=True, frozen=True):
     login_variables: Mapping[str, str] = {}
     must_answer: bool = False
     below_version: tuple[int, ...] = ()
+    missing: str = "agent_missing"
+    not_signed_in: str = "agent_not_signed_in"
 
 
 class Answer(NamedTuple):
@@ -223,17 +225,17 @@ class AgentHost:
 
     async def _look(self, probe: Probe, program: Path) -> Availability:
         found = msgspec.structs.replace(_unseen(probe), path=str(program))
-        late = ExecutorError(LATE, agent=probe.title, path=program).info
+        late = ExecutorError(LATE, agent=probe.title, path=program).message
         answer = await self._ask(program, "--version")
         version = version_in(answer.output)
         if answer.is_late:
             return msgspec.structs.replace(found, problem=late)
         if answer.code != 0 or version is None:
-            problem = ExecutorError("agent_broken", agent=probe.title, path=program).info
+            problem = ExecutorError("agent_broken", agent=probe.title, path=program).message
             return msgspec.structs.replace(found, problem=problem)
         found = msgspec.structs.replace(found, version=version)
         if probe.below_version and parts_of(version) >= probe.below_version:
-            return msgspec.structs.replace(found, problem=too_new(probe.title, version).info)
+            return msgspec.structs.replace(found, problem=too_new(probe.title, version).message)
         if is_newer_than_tested(probe.name, version):
             words = text("agents.newer_than_tested", tested=TESTED[probe.name].newest)
             found = msgspec.structs.replace(found, remark=words)
@@ -241,7 +243,7 @@ class AgentHost:
             error = ExecutorError(
                 "agent_too_old", agent=probe.title, version=version, needed=found.minimum_version
             )
-            return msgspec.structs.replace(found, problem=error.info)
+            return msgspec.structs.replace(found, problem=error.message)
         if not probe.login_command:
             return msgspec.structs.replace(found, is_usable=True)
         answer = await self._ask(program, *probe.login_command, variables=probe.login_variables)
@@ -312,20 +314,14 @@ def _unseen(probe: Probe) -> Availability:
     return Availability(name=probe.name, title=probe.title, is_usable=False, minimum_version=needed)
 
 
-def _missing(probe: Probe) -> ErrorInfo:
-    """How to get it, where we know; agents of other packages have no words of their own here."""
-    code = f"{probe.name}_missing"
-    if has_text(f"error.{code}.title"):
-        return ExecutorError(code).info
-    return ExecutorError("agent_missing", agent=probe.title, program=probe.program).info
+def _missing(probe: Probe) -> Message:
+    """How to get it, where we know."""
+    return ExecutorError(probe.missing, agent=probe.title, program=probe.program).message
 
 
-def _not_signed_in(probe: Probe) -> ErrorInfo:
-    code = f"{probe.name}_not_signed_in"
-    if has_text(f"error.{code}.title"):
-        return ExecutorError(code).info
+def _not_signed_in(probe: Probe) -> Message:
     command = " ".join((probe.program, *probe.login_command))
-    return ExecutorError("agent_not_signed_in", agent=probe.title, reason=command).info
+    return ExecutorError(probe.not_signed_in, agent=probe.title, reason=command).message
 
 
 def _login(output: str) -> str | None:

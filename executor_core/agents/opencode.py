@@ -116,6 +116,8 @@ class OpenCode(Agent):
                 name=NAME,
                 title=TITLE,
                 program="opencode",
+                missing="opencode_missing",
+                not_signed_in="opencode_not_signed_in",
                 minimum_version=MINIMUM_VERSION,
                 below_version=BELOW_VERSION,
                 # It lists what a login, a key or the configuration gives access to.
@@ -127,7 +129,7 @@ class OpenCode(Agent):
         newer = None if found.path else await self._host.find(NEWER_PROGRAM)
         if newer is None:
             return found
-        problem = too_new(TITLE, ".".join(map(str, BELOW_VERSION[:1]))).info
+        problem = too_new(TITLE, ".".join(map(str, BELOW_VERSION[:1]))).message
         return msgspec.structs.replace(found, path=str(newer), problem=problem)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:

@@ -16,8 +16,8 @@ from msgspec import Struct
 from executor_core.agents.agent import Wait
 from executor_core.agents.failures import failure
 from executor_core.agents.mcp import ToolServers
-from executor_core.model import AgentEvent, AgentResult, ErrorInfo, Notice, SessionStarted
-from executor_core.texts import text
+from executor_core.model import AgentEvent, AgentResult, Notice, SessionStarted
+from executor_core.texts import Message, text
 
 if TYPE_CHECKING:  # it needs the protocol's library, which only a run may load
     from executor_core.agents.acp_dialogue import AcpDialogue
@@ -38,7 +38,7 @@ class ModelCheck(Struct, frozen=True):
 
     wanted: str | None
 
-    def __call__(self, model: str | None, offered: frozenset[str]) -> ErrorInfo | None:
+    def __call__(self, model: str | None, offered: frozenset[str]) -> Message | None:
         if model is None:
             return None
         if not offered:
@@ -107,7 +107,7 @@ class OpenCodeDialogue:
             return event
         return msgspec.structs.replace(event, error=self._named_error(event.error))
 
-    def _named_error(self, error: ErrorInfo | None) -> ErrorInfo | None:
+    def _named_error(self, error: Message | None) -> Message | None:
         """OpenCode tells no status, but it asks again only where the service itself fails."""
         is_unnamed = error is not None and error.code == "agent_failed"
         # The last line of the log may come after the result, which takes another pipe.

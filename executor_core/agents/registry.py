@@ -117,11 +117,11 @@ async def _look(agent: Agent) -> Availability:
         async with asyncio.timeout(LOOK_LIMIT_S):
             return await agent.availability()
     except TimeoutError:
-        problem = ExecutorError(LATE, agent=agent.name, path="").info
+        problem = ExecutorError(LATE, agent=agent.name, path="").message
     except Exception as error:
         _log.exception("agent %s cannot be looked at", agent.name)
         reason = f"{type(error).__name__}: {error}"[:200]
-        problem = ExecutorError(_NOT_CHECKED, agent=agent.name, reason=reason).info
+        problem = ExecutorError(_NOT_CHECKED, agent=agent.name, reason=reason).message
     return Availability(name=agent.name, title=agent.name, is_usable=False, problem=problem)
 
 

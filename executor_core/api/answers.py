@@ -17,7 +17,8 @@ from executor_core.control.control import LONGEST_PAUSE_S, MOST_SLOTS
 from executor_core.control.desk import Check, Device, DeviceDesk, InstallDesk, Installed, LogLine
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
+from executor_core.model import AgentEvent, Availability, RunEnded
+from executor_core.texts import Message
 from executor_core.web import OWNER, TOKEN_LIFE, ServerEvent, download, last_event_id, words_for
 
 MAX_LIST = 500
@@ -113,7 +114,7 @@ class InstallEvent(Struct, omit_defaults=True):
 
     text: str = ""
     installed: Installed | None = None
-    error: ErrorInfo | None = None
+    error: Message | None = None
 
 
 class Devices(Struct):
@@ -177,7 +178,7 @@ async def folders_in_use(call: Call) -> tuple[str, ...]:
 async def agent_events(call: Call) -> AsyncGenerator[ServerEvent, None]:
     event: AgentEvent
     async for event in call.control.events(call.run_id, last_event_id(call.request) or 0):
-        data = msgspec.to_builtins(event)
+        data = msgspec.to_builtins(words_for(call.request, event))
         yield ServerEvent(event.seq, data["kind"], data)
         if isinstance(event, RunEnded):
             return
@@ -193,7 +194,9 @@ async def status(call: Call) -> Status:
 async def status_events(call: Call) -> AsyncGenerator[ServerEvent, None]:
     numbers = count(1)
     async for told in call.control.changes():
-        yield ServerEvent(next(numbers), "status", msgspec.to_builtins(told))
+        yield ServerEvent(
+            next(numbers), "status", msgspec.to_builtins(words_for(call.request, told))
+        )
 
 
 async def agents(call: Call) -> tuple[Availability, ...]:
@@ -216,7 +219,7 @@ async def install(call: Call) -> AsyncGenerator[ServerEvent, None]:
                 name, lambda words: told.put_nowait(("step", InstallEvent(text=words)))
             )
         except ExecutorError as error:
-            info = words_for(call.request, error)
+            info = words_for(call.request, error.message)
             told.put_nowait(("failed", InstallEvent(text=info.sentence, error=info)))
         else:
             told.put_nowait(("installed", InstallEvent(installed=done)))

@@ -23,6 +23,7 @@ from executor_core.web import (
     Users,
     read_json,
     user_of,
+    words_for,
 )
 
 PROMPT_BODY_BYTES = 6 * MAX_PROMPT_BYTES + BODY_LIMIT_BYTES
@@ -83,7 +84,8 @@ class Route(NamedTuple):
             answer = await self.answer(await _call(self, parts, request))
             if isinstance(answer, web.Response):
                 return answer
-            return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+            body = msgspec.json.encode(words_for(request, answer))
+            return web.Response(body=body, content_type="application/json")
 
         return handle
 

@@ -16,8 +16,8 @@ from executor_core.control import Control, Submission
 from executor_core.control.control import LONGEST_RUN_S
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import ErrorInfo, Outcome, RunEnded, RunState
-from executor_core.web import ServerEvent, error_response, last_event_id, words_for
+from executor_core.model import Outcome, RunEnded, RunState
+from executor_core.web import ServerEvent, error_response, last_event_id
 
 TIME_LIMIT_S = 300.0
 DEFAULT_AGENT = "claude_code"
@@ -120,13 +120,10 @@ async def chat(call: Call) -> ChatAnswer | web.Response:
     if outcome.state is RunState.COMPLETED:
         return ChatAnswer(message=outcome.text, agent_type=agent, run_id=run_id)
     if outcome.state is RunState.CANCELLED or outcome.error is None:
-        info = words_for(call.request, ExecutorError("chat_cancelled", run_id=run_id))
-        return error_response(info, 409, run_id=run_id)
-    return _failed(outcome.error, run_id)
-
-
-def _failed(error: ErrorInfo, run_id: str) -> web.Response:
-    return error_response(error, FAILED_STATUS.get(error.code, 502), run_id=run_id)
+        cancelled = ExecutorError("chat_cancelled", run_id=run_id).message
+        return error_response(call.request, cancelled, 409, run_id=run_id)
+    status = FAILED_STATUS.get(outcome.error.code, 502)
+    return error_response(call.request, outcome.error, status, run_id=run_id)
 
 
 async def _outcome_for_client(call: Call, run_id: str) -> Outcome:

@@ -61,7 +61,7 @@ def _not_installed(known: KnownAgent) -> Availability:
     from executor_core.agents.acp import missing
     from executor_core.model import Availability
 
-    problem = missing(known).info
+    problem = missing(known).message
     return Availability(name=known.name, title=known.title, is_usable=False, problem=problem)
 
 

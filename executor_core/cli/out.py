@@ -12,6 +12,7 @@ from typing import IO, Any
 import click
 import msgspec
 
+from executor_core.texts import in_words
 from executor_core.unicode import plain_json, visible
 
 
@@ -30,7 +31,7 @@ def say(
 
 def say_json(value: object, *, is_indented: bool = True) -> None:
     """Print `value` as JSON, of which no character is lost whatever the output can hold."""
-    encoded = msgspec.json.encode(value)
+    encoded = msgspec.json.encode(in_words(value))
     line = (msgspec.json.format(encoded, indent=2) if is_indented else encoded).decode()
     click.echo(plain_json(line, getattr(sys.stdout, "encoding", None) or "utf-8"))  # noqa: TID251
 

@@ -70,7 +70,7 @@ def say_error(error: ExecutorError) -> None:
     """One line on stderr."""
     from executor_core.config.redaction import redact
 
-    say(redact(" ".join(error.info.sentence.split())), err=True)
+    say(redact(" ".join(error.message.sentence.split())), err=True)
 
 
 def speaks_plainly(command: Callable[_P, _T]) -> Callable[_P, _T]:

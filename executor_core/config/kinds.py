@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from executor_core.config.errors import Phrase
 from executor_core.loopback import is_loopback
+from executor_core.texts import Message
 
 T = TypeVar("T")
 MIB = 1024 * 1024
@@ -37,7 +37,7 @@ class Kind(Generic[T]):
     """One kind: `parse` raises ValueError for what is not `allowed`."""
 
     parse: Callable[[object, Where], T]
-    allowed: Phrase
+    allowed: Message
 
 
 class Address(NamedTuple):
@@ -64,7 +64,7 @@ def line_of_text(shortest: int = 1, longest: int = 4096) -> Kind[str]:
             raise ValueError(raw)
         return value
 
-    return Kind(parse, Phrase("allowed.text", {"shortest": shortest, "longest": longest}))
+    return Kind(parse, Message("allowed.text", {"shortest": shortest, "longest": longest}))
 
 
 def texts() -> Kind[tuple[str, ...]]:
@@ -74,7 +74,7 @@ def texts() -> Kind[tuple[str, ...]]:
         one = line_of_text(longest=100)
         return tuple(one.parse(item, where) for item in _items(raw, ","))
 
-    return Kind(parse, Phrase("allowed.texts"))
+    return Kind(parse, Message("allowed.texts"))
 
 
 def secret() -> Kind[str]:
@@ -83,7 +83,7 @@ def secret() -> Kind[str]:
     def parse(raw: object, _: Where) -> str:
         return clean_token(_text(raw))
 
-    return Kind(parse, Phrase("allowed.secret"))
+    return Kind(parse, Message("allowed.secret"))
 
 
 def clean_token(raw: str) -> str:
@@ -103,7 +103,7 @@ def word(pattern: str, allowed: str) -> Kind[str]:
             raise ValueError(raw)
         return value
 
-    return Kind(parse, Phrase(allowed))
+    return Kind(parse, Message(allowed))
 
 
 def choice(*names: str) -> Kind[str]:
@@ -116,7 +116,7 @@ def choice(*names: str) -> Kind[str]:
             raise ValueError(raw)
         return value
 
-    return Kind(parse, Phrase("allowed.choice", {"names": ", ".join(names)}))
+    return Kind(parse, Message("allowed.choice", {"names": ", ".join(names)}))
 
 
 def switch() -> Kind[bool]:
@@ -128,7 +128,7 @@ def switch() -> Kind[bool]:
             raise ValueError(raw)
         return value
 
-    return Kind(parse, Phrase("allowed.switch"))
+    return Kind(parse, Message("allowed.switch"))
 
 
 def integer(lowest: int, highest: int) -> Kind[int]:
@@ -140,7 +140,7 @@ def integer(lowest: int, highest: int) -> Kind[int]:
             raise ValueError(raw)
         return int(value)
 
-    return Kind(parse, Phrase("allowed.integer", {"lowest": lowest, "highest": highest}))
+    return Kind(parse, Message("allowed.integer", {"lowest": lowest, "highest": highest}))
 
 
 def seconds(lowest: float, highest: float) -> Kind[float]:
@@ -153,7 +153,7 @@ def seconds(lowest: float, highest: float) -> Kind[float]:
         return value
 
     bounds = {"lowest": f"{lowest:g}", "highest": f"{highest:g}"}
-    return Kind(parse, Phrase("allowed.seconds", bounds))
+    return Kind(parse, Message("allowed.seconds", bounds))
 
 
 def size(lowest: int, highest: int) -> Kind[int]:
@@ -175,12 +175,12 @@ def size(lowest: int, highest: int) -> Kind[int]:
         return value
 
     bounds = {"lowest": f"{lowest // 1024}KB", "highest": f"{highest // MIB}MB"}
-    return Kind(parse, Phrase("allowed.size", bounds))
+    return Kind(parse, Message("allowed.size", bounds))
 
 
 def path() -> Kind[Path]:
     """A path, made absolute; `~` is the user's home."""
-    return Kind(_path, Phrase("allowed.path"))
+    return Kind(_path, Message("allowed.path"))
 
 
 def paths() -> Kind[tuple[Path, ...]]:
@@ -189,7 +189,7 @@ def paths() -> Kind[tuple[Path, ...]]:
     def parse(raw: object, where: Where) -> tuple[Path, ...]:
         return tuple(_path(item, where) for item in _items(raw, ","))
 
-    return Kind(parse, Phrase("allowed.paths"))
+    return Kind(parse, Message("allowed.paths"))
 
 
 def tables() -> Kind[tuple[Any, ...]]:  # Any: tables as they stand in the file
@@ -201,7 +201,7 @@ def tables() -> Kind[tuple[Any, ...]]:  # Any: tables as they stand in the file
             raise ValueError(raw)
         return tuple(found)
 
-    return Kind(parse, Phrase("allowed.tables"))
+    return Kind(parse, Message("allowed.tables"))
 
 
 def address() -> Kind[Address]:
@@ -213,7 +213,7 @@ def address() -> Kind[Address]:
             raise ValueError(raw)
         return Address(match[1].strip("[]") or "127.0.0.1", int(match[2]))
 
-    return Kind(parse, Phrase("allowed.address"))
+    return Kind(parse, Message("allowed.address"))
 
 
 def _text(raw: object) -> str:

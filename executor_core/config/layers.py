@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from executor_core.config import documents, options, server_url
-from executor_core.config.errors import ConfigError, Phrase
+from executor_core.config.errors import ConfigError
 from executor_core.config.home import Home, user_home, working_folder
 from executor_core.config.kinds import Where
 from executor_core.config.options import OPTIONS, Option
 from executor_core.config.redaction import redact, register_secret
-from executor_core.texts import language_of, text
+from executor_core.texts import Message, language_of, text
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Setting:
 
     option: Option[Any]  # Any: of whichever type
     layer: Layer
-    source: Phrase
+    source: Message
     raw: object
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ class Config:
         values: Mapping[str, Any],  # Any: typed by the option that asks
         environment: Mapping[str, str],
         given: Mapping[str, str],
-        warnings: Sequence[Phrase],
+        warnings: Sequence[Message],
         problems: Sequence[ConfigError],
         reread: Read,
     ) -> None:
@@ -238,7 +238,7 @@ def _user_home(environment: Mapping[str, str], home: Home) -> Path:
 
 def _defaults() -> Iterator[Setting]:
     for option in OPTIONS.values():
-        yield Setting(option, Layer.DEFAULT, Phrase("source.default"), option.default)
+        yield Setting(option, Layer.DEFAULT, Message("source.default"), option.default)
 
 
 def _device_config(document: Mapping[str, Any], file: str) -> Iterator[Setting]:
@@ -248,7 +248,7 @@ def _device_config(document: Mapping[str, Any], file: str) -> Iterator[Setting]:
             raw = raw.get(key) if isinstance(raw, dict) else None
         if option.device_config_unit and isinstance(raw, int | float):
             raw = f"{raw}{option.device_config_unit}"
-        source = Phrase("source.key", {"file": file, "key": option.device_config})
+        source = Message("source.key", {"file": file, "key": option.device_config})
         yield Setting(option, Layer.DEVICE_CONFIG, source, raw)
 
 
@@ -260,10 +260,10 @@ def _variables(
         for name in reversed(option.environment):
             found = variables.get(name)
             if isinstance(found, documents.Assignment):
-                place = {"file": "config.env", "line": found.line}
-                yield Setting(option, layer, Phrase("source.line", place), found.value.strip())
+                source = Message("source.line", {"file": "config.env", "line": found.line})
+                yield Setting(option, layer, source, found.value.strip())
             elif found is not None:
-                source = Phrase("source.environment", {"name": name})
+                source = Message("source.environment", {"name": name})
                 yield Setting(option, layer, source, found.strip())
 
 
@@ -273,15 +273,16 @@ def _toml(document: Mapping[str, Any], text: str, file: str) -> Iterator[Setting
         if option is None or not option.in_toml:
             continue
         line = documents.line_of(text, name)
-        place = {"file": file, "line": line} if line else {"file": file, "key": name}
-        source = Phrase("source.line" if line else "source.key", place)
+        source = Message("source.key", {"file": file, "key": name})
+        if line:
+            source = Message("source.line", {"file": file, "line": line})
         yield Setting(option, Layer.CONFIG_TOML, source, raw)
 
 
 def _command_line(given: Mapping[str, object]) -> Iterator[Setting]:
     for name, raw in given.items():
         option = options.option_named(name)
-        source = Phrase("source.command_line", {"flag": option.flag or name})
+        source = Message("source.command_line", {"flag": option.flag or name})
         yield Setting(option, Layer.COMMAND_LINE, source, raw)
 
 
@@ -296,13 +297,15 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
-def _unknown(document: Mapping[str, Any], file: str) -> Iterator[Phrase]:
+def _unknown(document: Mapping[str, Any], file: str) -> Iterator[Message]:
     for name, _ in _flat(document):
         if name not in OPTIONS:
-            values = {"file": file, "option": name, "advice": options.advice_on(name)}
-            yield Phrase("warning.unknown_option", values)
+            advice = options.advice_on(name)
+            yield Message(
+                "warning.unknown_option", {"file": file, "option": name, "advice": advice}
+            )
         elif not OPTIONS[name].in_toml:
-            yield Phrase("warning.not_in_file", {"file": file, "option": name})
+            yield Message("warning.not_in_file", {"file": file, "option": name})
 
 
 # --- what they mean ----------------------------------------------------------------------------
@@ -341,22 +344,22 @@ def _conflicts(values: Mapping[str, Any], winners: Mapping[str, Setting]) -> Ite
     ):
         if values[lower.name] > values[higher.name]:
             limit = {"option": lower.name, "value": f"{values[lower.name]:g}"}
-            yield _bad(winners[higher.name], Phrase("allowed.at_least", limit))
+            yield _bad(winners[higher.name], Message("allowed.at_least", limit))
     url = values[options.SERVER_URL.name]
     if url and not server_url.is_private(url) and not values[options.SERVER_ALLOW_PLAIN_HTTP.name]:
-        yield _bad(winners[options.SERVER_URL.name], Phrase("allowed.server_url_plain_http"))
+        yield _bad(winners[options.SERVER_URL.name], Message("allowed.server_url_plain_http"))
     listen = options.API_LISTEN.name
     if not values[listen].is_loopback and not values[options.API_ALLOW_REMOTE.name]:
-        yield _bad(winners[listen], Phrase("allowed.loopback"))
+        yield _bad(winners[listen], Message("allowed.loopback"))
 
 
-def _bad(setting: Setting, allowed: Phrase) -> ConfigError:
+def _bad(setting: Setting, allowed: Message) -> ConfigError:
     """One line that names the option, its source and what is allowed; never a secret."""
     hidden = setting.option.sensitive
     return ConfigError(
         "bad_option",
         option=setting.option.name,
         source=setting.source,
-        value=Phrase("value.hidden") if hidden else repr(redact(str(setting.raw)))[:100],
+        value=Message("value.hidden") if hidden else repr(redact(str(setting.raw)))[:100],
         allowed=allowed,
     )

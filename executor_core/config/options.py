@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from executor_core.config import kinds, server_url
-from executor_core.config.errors import ConfigError, Phrase
+from executor_core.config.errors import ConfigError
 from executor_core.config.kinds import Address, Kind
-from executor_core.texts import text
+from executor_core.texts import Message, text
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ LANGUAGE = Option[str](
 
 SERVER_URL = Option[str](
     name="server.url",
-    kind=Kind(server_url.parse, Phrase("allowed.server_url")),
+    kind=Kind(server_url.parse, Message("allowed.server_url")),
     empty="",
     environment=("WEGENT_BACKEND_URL",),
     device_config="connection.backend_url",
@@ -283,9 +283,9 @@ def other_names(option: Option[Any]) -> tuple[str, ...]:
     return tuple(filter(None, (*option.environment, option.flag)))
 
 
-def advice_on(name: str) -> Phrase:
+def advice_on(name: str) -> Message:
     """The known option that `name` was probably meant to be, or where all of them are."""
     called = [other for option in OPTIONS.values() for other in other_names(option)]
     for nearest in get_close_matches(name, (*OPTIONS, *called), n=1):
-        return Phrase("advice.nearest_option", {"nearest": nearest})
-    return Phrase("advice.all_options")
+        return Message("advice.nearest_option", {"nearest": nearest})
+    return Message("advice.all_options")

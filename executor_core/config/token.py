@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from executor_core.config.errors import ConfigError, Phrase, reason_of
+from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import UnsafeFileError, read_private, write_private
 from executor_core.config.keychain import (
     Blocked,
@@ -26,7 +26,7 @@ from executor_core.config.options import SERVER_TOKEN
 from executor_core.config.redaction import register_secret
 from executor_core.config.server_url import origin
 from executor_core.errors import ExecutorError
-from executor_core.texts import text
+from executor_core.texts import Message, text
 
 _log = logging.getLogger("executor.config")
 
@@ -40,7 +40,7 @@ class Token:
     """A token and where it came from. The value is never shown."""
 
     value: str = field(repr=False)
-    place: Phrase
+    place: Message
     layer: Layer
 
     @property
@@ -153,13 +153,13 @@ class TokenSources:
     def _from_keychain(self, server: str) -> Token | None:
         match self._keychain.read(origin(server)):
             case Found(secret):
-                return self._stored(secret, Phrase("source.keychain"), Layer.KEYCHAIN)
+                return self._stored(secret, Message("source.keychain"), Layer.KEYCHAIN)
             case Blocked(reason) as shut:
                 self._shut = shut
                 self._warn_once("The keychain cannot be read: %s", reason)
         return None
 
-    def _stored(self, raw: str, place: Phrase, layer: Layer) -> Token | None:
+    def _stored(self, raw: str, place: Message, layer: Layer) -> Token | None:
         try:
             value = clean_token(raw)
         except ValueError:
@@ -186,24 +186,24 @@ class TokenSources:
         value, _, bound_to = raw.decode("utf-8-sig", "replace").strip().partition("\n")
         if bound_to and bound_to.strip() != origin(server):
             return None
-        place = Phrase("source.token_file", {"file": path})
+        place = Message("source.token_file", {"file": str(path)})
         return self._stored(value, place, Layer.TOKEN_FILE)
 
-    def _write_file(self, server: str, value: str) -> Phrase:
+    def _write_file(self, server: str, value: str) -> Message:
         path = self._home.token
         try:
             write_private(path, f"{value}\n{origin(server)}\n".encode())
         except OSError as error:
             raise self._not_written(error) from error
-        return Phrase("source.token_file", {"file": path})
+        return Message("source.token_file", {"file": str(path)})
 
-    def _write_keychain(self, server: str, value: str) -> Phrase:
+    def _write_keychain(self, server: str, value: str) -> Message:
         answer = self._keychain.write(origin(server), value)
         if isinstance(answer, NoKeychain):
             raise ExecutorError("no_keychain")
         if isinstance(answer, Blocked):
             raise _shut(answer)
-        return Phrase("source.keychain")
+        return Message("source.keychain")
 
     def _not_written(self, error: OSError) -> ConfigError:
         return ConfigError("token_not_written", file=self._home.token, reason=reason_of(error))

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from executor_core.config import documents
-from executor_core.config.errors import ConfigError, Phrase, reason_of
+from executor_core.config.errors import ConfigError, reason_of
 from executor_core.config.files import write_private
 from executor_core.config.home import Home, locked
 from executor_core.config.kinds import Where
 from executor_core.config.options import option_named
 from executor_core.config.redaction import redact
+from executor_core.texts import Message
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -108,8 +109,8 @@ def _native(name: str, value: Given | None, home: Home) -> object:
         "".join(value if isinstance(value, list) else str(value)).encode()
         parsed = option.kind.parse(value, where)
     except ValueError:
-        shown = Phrase("value.hidden") if option.sensitive else repr(redact(str(value)))[:100]
-        source = Phrase("source.given")
+        shown = Message("value.hidden") if option.sensitive else repr(redact(str(value)))[:100]
+        source = Message("source.given")
         raise ConfigError(
             "bad_option", option=name, source=source, value=shown, allowed=option.kind.allowed
         ) from None

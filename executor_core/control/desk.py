@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from executor_core.model import ErrorInfo
+from executor_core.texts import Message
 from executor_core.workspace import CleanReport, Restoration, RunChanges, WorkspaceInfo
 
 # --- account -----------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ class Account(Struct, kw_only=True, frozen=True):
     place: str | None = None
     is_refused: bool = False
     is_api_key: bool = False
-    problem: ErrorInfo | None = None
+    problem: Message | None = None
 
 
 class ServerCheck(Struct, kw_only=True, frozen=True):
@@ -43,7 +43,7 @@ class ServerCheck(Struct, kw_only=True, frozen=True):
 
     server: str
     version: str | None = None
-    problem: ErrorInfo | None = None
+    problem: Message | None = None
 
 
 class AccountDesk(Protocol):

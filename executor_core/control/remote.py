@@ -26,7 +26,8 @@ from executor_core.control.control import (
 )
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
-from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
+from executor_core.model import AgentEvent, Availability, RunEnded
+from executor_core.texts import Message
 from executor_core.unicode import encodable
 from executor_core.workspace import RunChanges
 
@@ -55,15 +56,15 @@ class Address(Struct, kw_only=True, frozen=True):
 
 
 class RemoteError(ExecutorError):
-    """An error that the executor sent, in the words that it chose."""
+    """An error that the executor sent, with the words that it chose."""
 
-    def __init__(self, code: str, words: dict[str, str]) -> None:
-        super().__init__(code)
-        title, detail, hint = (words.get(part, "") for part in ("title", "detail", "hint"))
-        self._info = ErrorInfo(code=code, title=title, detail=detail, hint=hint)
+    def __init__(self, sent: Message) -> None:
+        super().__init__(sent.code, **sent.values)
+        self._sent = sent
 
-    def in_language(self, language: str | None) -> ErrorInfo:
-        return self._info
+    @property
+    def message(self) -> Message:
+        return self._sent
 
 
 class RemoteControl:
@@ -289,13 +290,12 @@ def _path_of(run_id: str) -> str:
 
 
 class _Refusal(Struct):
-    error: dict[str, str]
+    error: Message
 
 
 async def _check(reply: aiohttp.ClientResponse) -> None:
     if reply.status >= 400:
-        words = msgspec.json.decode(await reply.read(), type=_Refusal).error
-        raise RemoteError(words.get("code", ""), words)
+        raise RemoteError(msgspec.json.decode(await reply.read(), type=_Refusal).error)
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -24,8 +24,8 @@ from executor_core.health import ServerLook, look_at_server
 from executor_core.health.network_checks import network, server, tls
 from executor_core.links.dispatch import check_token
 from executor_core.links.server import Access, token_for
-from executor_core.model import ErrorInfo
 from executor_core.proxies import proxy_for
+from executor_core.texts import Message
 
 LOOK_AGAIN_S = 0.5
 
@@ -56,7 +56,7 @@ class AccountRoom:
         try:
             token = await asyncio.to_thread(TokenSources(config).current, url)
         except ExecutorError as error:
-            return Account(server=url, problem=error.info)
+            return Account(server=url, problem=error.message)
         if token is None:
             return Account(server=url)
         status = await status_of(self._reach)
@@ -67,7 +67,7 @@ class AccountRoom:
         try:
             url = _normal(config, address)
         except ExecutorError as error:
-            return ServerCheck(server=address.strip(), problem=error.info)
+            return ServerCheck(server=address.strip(), problem=error.message)
         proxy = await asyncio.to_thread(proxy_for, url)
         look = await look_at_server(url, proxy, self._clock)
         problem = problem_of(look, self._clock)
@@ -140,11 +140,13 @@ class AccountRoom:
         AccountPins(config.home.accounts).clear(url)
 
 
-def problem_of(look: ServerLook, clock: Clock) -> ErrorInfo | None:
+def problem_of(look: ServerLook, clock: Clock) -> Message | None:
     """What is wrong with a server that was looked at: the first of the checks that failed."""
     for one in (network(look), tls(look, clock.now()), server(look, None)):
         if one.verdict is Verdict.FAILED:
-            return ErrorInfo(code=one.name, title=one.title, detail=one.reason, hint=one.hint)
+            return Message(
+                code=one.name, given_title=one.title, given_detail=one.reason, given_hint=one.hint
+            )
     return None
 
 

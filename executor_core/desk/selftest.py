@@ -24,9 +24,9 @@ from executor_core.errors import ExecutorError
 from executor_core.health import look_at_server
 from executor_core.links.dispatch import send_task, team_for_devices
 from executor_core.links.server import Access, user_ask
-from executor_core.model import TWIN, ErrorInfo, LinkState, LinkStatus, Outcome, RunState
+from executor_core.model import TWIN, LinkState, LinkStatus, Outcome, RunState
 from executor_core.proxies import proxy_for
-from executor_core.texts import text
+from executor_core.texts import Message, text
 
 LOOK_AGAIN_S = 0.25
 _ENDS = ("COMPLETED", "FAILED", "CANCELLED")
@@ -48,11 +48,11 @@ class Step(Struct, kw_only=True, frozen=True):
     mark: Mark
     seconds: float
     note: str = ""
-    error: ErrorInfo | None = None
+    error: Message | None = None
 
 
 class _Failed(Exception):
-    def __init__(self, error: ErrorInfo) -> None:
+    def __init__(self, error: Message) -> None:
         super().__init__(error.code)
         self.error = error
 
@@ -108,9 +108,9 @@ class SelfTest:
                 said = await work()
         except TimeoutError:
             error = ExecutorError("selftest_timeout", step=title, seconds=f"{self._timeout_s:g}")
-            step = _failed(name, error.info)
+            step = _failed(name, error.message)
         except ExecutorError as found:
-            step = _failed(name, found.info)
+            step = _failed(name, found.message)
         except _Failed as failure:
             step = _failed(name, failure.error)
         else:
@@ -239,11 +239,11 @@ def _answer_in(outcome: Outcome) -> str:
     return outcome.text
 
 
-def _step(name: str, mark: Mark, note: str = "", error: ErrorInfo | None = None) -> Step:
+def _step(name: str, mark: Mark, note: str = "", error: Message | None = None) -> Step:
     return Step(name=name, title="", mark=mark, seconds=0.0, note=note, error=error)
 
 
-def _failed(name: str, error: ErrorInfo) -> Step:
+def _failed(name: str, error: Message) -> Step:
     return _step(name, Mark.FAILED, error=error)
 
 

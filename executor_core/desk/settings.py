@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeAlias
 
-from executor_core.config.errors import ConfigError, Phrase
+from executor_core.config.errors import ConfigError
 from executor_core.config.layers import Config, Explanation, Layer, Read
 from executor_core.config.options import OPTIONS, SERVER_TOKEN, SERVER_URL, Option, option_called
 from executor_core.config.redaction import redact
 from executor_core.config.token import TokenSources
 from executor_core.config.writing import change_options
 from executor_core.control.desk import Setting
+from executor_core.texts import Message
 
 
 class SettingsRoom:
@@ -43,7 +44,7 @@ def change(read: Read, name: str, value: str | list[str] | None) -> Setting:
                 continue
             if value is not None and error.values.get("option") == name:
                 # Its line in the file is no help: what stands there is taken back.
-                error.values["source"] = Phrase("source.given")
+                error.values["source"] = Message("source.given")
             raise error
         return setting_of(read(), option)
 
@@ -96,9 +97,9 @@ def setting_of(config: Config, option: Option[Any]) -> Setting:  # Any: of which
         default="" if option.sensitive else _typed(option.default),
         source=used.source if used is not None else "",
         allowed=allowed.text(),
-        choices=_choices(allowed.key, allowed.values.get("names")),
+        choices=_choices(allowed.code, allowed.values.get("names")),
         items=_items(config, option),
-        is_editable=option.in_toml and allowed.key != "allowed.tables",
+        is_editable=option.in_toml and allowed.code != "allowed.tables",
         is_secret=option.sensitive,
         overridden_by=used.source if used is not None and is_stronger else None,
     )
@@ -115,7 +116,7 @@ def _value(config: Config, option: Option[Any], used: Explanation | None) -> str
 
 def _items(config: Config, option: Option[Any]) -> tuple[str, ...]:
     said = config.settings_of(option)
-    if not said or option.kind.allowed.key not in ("allowed.paths", "allowed.texts"):
+    if not said or option.kind.allowed.code not in ("allowed.paths", "allowed.texts"):
         return ()
     raw = said[-1].raw
     parts = raw if isinstance(raw, list | tuple) else str(raw).split(",")

@@ -41,7 +41,6 @@ from executor_core.model import (
     AgentEvent,
     AgentResult,
     Availability,
-    ErrorInfo,
     Notice,
     Outcome,
     RunEnded,
@@ -50,6 +49,7 @@ from executor_core.model import (
     RunState,
     Source,
 )
+from executor_core.texts import Message
 from executor_core.unicode import encodable
 from executor_core.workspace import RunChanges, Workspaces, read_changes
 
@@ -170,7 +170,7 @@ class Executor:
             self._forget(run)
         return answer
 
-    async def refuse(self, request: RunRequest, error: ErrorInfo) -> None:
+    async def refuse(self, request: RunRequest, error: Message) -> None:
         """Answer what cannot be accepted as durably as a run: recorded, then delivered.
 
         Only where the disk does not take it, it is delivered first: no restart contradicts it.

@@ -36,7 +36,7 @@ def outcome_after_crash(row: RunRow, events: Iterable[AgentEvent], now: datetime
             case AgentResult():
                 result = result or event
     if result is None:
-        result = AgentResult(error=ExecutorError("interrupted").info)
+        result = AgentResult(error=ExecutorError("interrupted").message)
     return Outcome(
         state=RunState.FAILED if result.error else RunState.COMPLETED,
         text=result.answer("".join(words)),

@@ -40,9 +40,8 @@ from executor_core.model import (
     TextDelta,
     Timings,
     ToolStarted,
-    paragraph,
 )
-from executor_core.texts import text
+from executor_core.texts import Message, paragraph, text
 from executor_core.workspace import Beginning, Recorder, Site, Workspaces
 
 _log = logging.getLogger("executor.executor")
@@ -131,16 +130,16 @@ class Run:
             result = await self._work(agents, workspaces, journal)
         except ExecutorError as error:
             _log.warning("%s: %s", self.request.run_id, error)
-            result = AgentResult(error=error.info)
+            result = AgentResult(error=error.message)
         except OSError as error:
             _log.exception("%s: the system refused what it needs", self.request.run_id)
             # Who writes into an open file is not told its name; ours are in the run's folder.
             place, reason = error.filename or self._folder, error.strerror or type(error).__name__
             failure = ExecutorError("files_failed", path=place, reason=reason)
-            result = AgentResult(error=failure.info)
+            result = AgentResult(error=failure.message)
         except Exception:
             _log.exception("%s failed unexpectedly", self.request.run_id)
-            result = AgentResult(error=ExecutorError("internal").info)
+            result = AgentResult(error=ExecutorError("internal").message)
         finally:
             await jobs.close()
         # Of an agent that failed before it spoke this is the last word; it comes to nothing where
@@ -331,7 +330,7 @@ class Run:
         self._record(event)
         if (reason := self._repeats.is_stuck(event, self._last_event_at)) is not None:
             error = ExecutorError("same_error_again", count=self._repeats.count, reason=reason)
-            self._record(AgentResult(error=error.info))
+            self._record(AgentResult(error=error.message))
             self._stop.set()
 
     def _record(self, event: AgentEvent) -> None:
@@ -365,11 +364,11 @@ class Run:
             case EndReason.CANCELLED:
                 state, error = RunState.CANCELLED, None
             case EndReason.STOPPED:
-                state, error = RunState.FAILED, ExecutorError("device_stopped").info
+                state, error = RunState.FAILED, ExecutorError("device_stopped").message
             case EndReason.TIME_LIMIT:
                 state = RunState.FAILED
-                time = _in_words(self.request.limits.total_s)
-                error = ExecutorError("time_limit", time=time).info
+                time = _duration(self.request.limits.total_s)
+                error = ExecutorError("time_limit", time=time).message
         return Outcome(
             state=state,
             text=result.answer("".join(self._text)),
@@ -408,12 +407,12 @@ class Run:
         self._owner.on_time_over(self)
 
 
-def _in_words(seconds: float) -> str:
+def _duration(seconds: float) -> Message:
     if seconds >= 7200:
-        return text("duration.hours", count=f"{seconds / 3600:g}")
+        return Message("duration.hours", {"count": f"{seconds / 3600:g}"})
     if seconds >= 120:
-        return text("duration.minutes", count=f"{seconds / 60:g}")
-    return text("duration.seconds", count=f"{seconds:g}")
+        return Message("duration.minutes", {"count": f"{seconds / 60:g}"})
+    return Message("duration.seconds", {"count": f"{seconds:g}"})
 
 
 def _spoils_session(event: AgentEvent) -> bool:

@@ -53,7 +53,7 @@ async def look_once(look: Look) -> tuple[Check, ...]:
 
 
 def _said(name: str, error: ExecutorError) -> Check:
-    info = error.info
+    info = error.message
     reason = " ".join(part for part in (info.title + ":", info.detail) if part)
     return Check(
         name=name,

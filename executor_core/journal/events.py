@@ -174,4 +174,4 @@ def _decode(lines: Iterable[bytes]) -> Iterator[AgentEvent]:
             if line.startswith(_LAST_WORDS):
                 # How the run ended is lost, but not that it did. Without a number it is for the
                 # recovery alone: followers are told the outcome that was recorded.
-                yield AgentResult(error=ExecutorError("record_unreadable").info)
+                yield AgentResult(error=ExecutorError("record_unreadable").message)

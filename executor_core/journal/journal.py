@@ -293,9 +293,7 @@ class Journal:
                 return work()
             except _FAILURES as error:
                 reason = getattr(error, "strerror", None) or error
-                raise ExecutorError(
-                    "journal_failed", retryable=True, path=self._path, reason=reason
-                ) from error
+                raise ExecutorError("journal_failed", path=self._path, reason=reason) from error
 
         if self._is_closed:
             raise ExecutorError("journal_failed", path=self._path, reason="closed")
@@ -455,7 +453,7 @@ def _unreadable(row: RunRow, written: bytes) -> Outcome:
     return Outcome(
         state=RunState.FAILED,
         text=words,
-        error=ExecutorError("record_unreadable").info,
+        error=ExecutorError("record_unreadable").message,
         timings=Timings(
             accepted_at=row.accepted_at,
             started_at=row.started_at,

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -23,14 +23,14 @@ from executor_core.clock import Clock, SystemClock
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.loopback import is_loopback
-from executor_core.model import ErrorInfo
-from executor_core.texts import accepted_language
+from executor_core.texts import Message, accepted_language, in_words, paragraph
 from executor_core.web import guard
 from executor_core.web.guard import Verifier
 from executor_core.web.seldom import Seldom
 from executor_core.web.sse import ServerEvent, write_events
 
 _log = logging.getLogger("executor.web")
+_T = TypeVar("_T")
 _strangers = logging.getLogger("executor.web.strangers")
 """What is wrong with requests that are none, in one line each: anybody may send them."""
 _strangers.addFilter(Seldom(with_traceback=False))
@@ -100,15 +100,18 @@ async def read_json(request: web.Request) -> dict[str, Any]:
         raise ExecutorError("bad_json") from error
 
 
-def words_for(request: web.Request, error: ExecutorError) -> ErrorInfo:
+def words_for(request: web.Request, value: _T) -> _T:
     """In the language that the request asks for, which need not be that of the executor."""
-    return error.in_language(accepted_language(request.headers.get("Accept-Language", "")))
+    return in_words(value, accepted_language(request.headers.get("Accept-Language", "")))
 
 
-def error_response(info: ErrorInfo, status: int, **more: str) -> web.Response:
+def error_response(request: web.Request, error: Message, status: int, **more: str) -> web.Response:
     """An error as every route answers it: ours in `error`, one paragraph in `detail`."""
-    words = {"code": info.code, "title": info.title, "detail": info.detail, "hint": info.hint}
-    return web.json_response({"error": words, "detail": info.sentence, **more}, status=status)
+    said = words_for(request, error)
+    words = {"title": said.given_title, "detail": said.given_detail, "hint": said.given_hint}
+    ours = {"code": said.code, **words, "values": msgspec.to_builtins(said.values)}
+    sentence = paragraph(*words.values())
+    return web.json_response({"error": ours, "detail": sentence, **more}, status=status)
 
 
 def download(data: bytes, name: str) -> web.Response:
@@ -430,7 +433,7 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 
 
 def _refusal(request: web.Request, error: ExecutorError, status: int) -> web.Response:
-    return error_response(words_for(request, error), status)
+    return error_response(request, error.message, status)
 
 
 def _code_of(error: web.HTTPException) -> str:

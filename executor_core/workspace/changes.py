@@ -297,7 +297,7 @@ class Recorder:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ExecutorError):
-        return error.info.title
+        return error.message.title
     return last_line(error) or text("changes.odd_repository")
 
 

@@ -343,7 +343,7 @@ async def fetch_submodules(git: _CloneGit, folder: Path, emit: Emit) -> None:
             except ExecutorError as error:
                 if error.code in _FATAL:
                     raise
-                _miss(emit, shown, f"{error.info.title}. {error.info.detail}")
+                _miss(emit, shown, f"{error.message.title}. {error.message.detail}")
             else:
                 waiting.append((inner, depth + 1))
 
@@ -391,7 +391,7 @@ async def fetch_lfs(git: _CloneGit, folder: Path, remote: Remote, emit: Emit) ->
         except ExecutorError as error:
             if error.code in _FATAL:
                 raise
-            reason = f"{error.info.title}. {error.info.detail}"
+            reason = f"{error.message.title}. {error.message.detail}"
         pointers = await _pointers(git, folder)
     if pointers:
         names = listed(pointers)

@@ -60,7 +60,7 @@ async def test_what_does_not_shake_hands_is_no_agent(tmp_path: Path, script: str
         await checked_agent(agent(tmp_path, "sh", "-c", script), tmp_path)
     assert caught.value.code == "agent_not_answering"
     if "--acp" in script:
-        assert "no such option" in caught.value.info.detail
+        assert "no such option" in caught.value.message.detail
 
 
 async def test_one_that_does_not_open_a_session_says_why(tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ async def test_one_that_does_not_open_a_session_says_why(tmp_path: Path) -> None
 async def test_one_of_ours_that_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ExecutorError) as caught:
         await checked_agent(Codex(agent_host(tmp_path)), tmp_path)
-    assert "agents install codex" in caught.value.info.detail
+    assert "agents install codex" in caught.value.message.detail

@@ -60,7 +60,7 @@ def test_a_wrong_entry_is_refused_with_its_number_and_the_reason(tables: Any, re
     with pytest.raises(ExecutorError) as caught:
         definitions_from(tables)
     assert caught.value.code == "acp_agent_invalid"
-    assert reason in caught.value.info.detail
+    assert reason in caught.value.message.detail
 
 
 def test_keys_of_a_definition_are_not_shown_where_it_is_printed() -> None:

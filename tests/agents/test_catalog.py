@@ -92,13 +92,13 @@ def test_a_name_that_is_not_known_says_the_nearest(name: str, meant: str, tmp_pa
     assert meant in nearest_names(name)
     with pytest.raises(ExecutorError) as caught:
         here(tmp_path).get(name)
-    assert meant in caught.value.info.detail
+    assert meant in caught.value.message.detail
 
 
 def test_a_name_that_is_like_none_says_only_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(ExecutorError) as caught:
         here(tmp_path).get("zzz")
-    assert caught.value.info.detail == "Known on this computer: claude_code, codex, opencode."
+    assert caught.value.message.detail == "Known on this computer: claude_code, codex, opencode."
 
 
 async def test_a_program_that_is_not_kept_up_any_more_is_used_and_its_successor_named(

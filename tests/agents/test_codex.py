@@ -720,7 +720,7 @@ async def test_a_prompt_beyond_codexs_limit_is_refused_in_words(tmp_path: Path) 
     with pytest.raises(ExecutorError) as refused:
         await run(codex, long)
     assert refused.value.code == "prompt_too_long"
-    assert str(MAX_PROMPT) in refused.value.info.detail
+    assert str(MAX_PROMPT) in refused.value.message.detail
 
 
 async def run(codex: Codex, assignment: Assignment) -> AgentResult:

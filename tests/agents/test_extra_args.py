@@ -46,7 +46,7 @@ def test_all_else_is_refused_with_what_is_allowed(given: list[str], named: str) 
     with pytest.raises(ExecutorError) as caught:
         checked_extra_args("claude_code", claude_code.EXTRA_ARGS, given)
     assert caught.value.code == "extra_arg_refused"
-    info = caught.value.info
+    info = caught.value.message
     assert f"“{named}" in info.detail
     assert "--effort low|medium|high|xhigh|max" in info.hint
 

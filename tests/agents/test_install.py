@@ -191,8 +191,8 @@ async def test_when_it_fails_everything_is_as_before_and_the_reason_is_said(
     computer.npm(program, end)
     error = await computer.failure()
     assert (error.code, computer.content()) == ("install_failed", before)
-    assert reason in error.info.detail
-    assert "\n" not in error.info.detail
+    assert reason in error.message.detail
+    assert "\n" not in error.message.detail
 
 
 async def test_a_cancelled_installation_leaves_everything_as_before(computer: Computer) -> None:
@@ -248,7 +248,7 @@ async def test_a_folder_that_cannot_be_written_is_said(computer: Computer) -> No
     computer.local.write_text("a file where the folder would be")
     error = await computer.failure()
     assert error.code == "install_failed"
-    assert error.info.detail
+    assert error.message.detail
 
 
 def leave(computer: Computer, name: str, age_s: float) -> Path:
@@ -301,7 +301,7 @@ async def test_without_npm_it_is_said_how_to_get_it(computer: Computer) -> None:
     with pytest.raises(ExecutorError) as caught:
         await Installer.find(host)
     assert caught.value.code == "npm_missing"
-    assert "nodejs.org" in caught.value.info.hint
+    assert "nodejs.org" in caught.value.message.hint
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ async def test_when_it_fails_the_old_one_still_works(
     with pytest.raises(ExecutorError) as caught:
         await computer.install_it()
     assert caught.value.code == "install_failed"
-    assert reason in caught.value.info.detail
+    assert reason in caught.value.message.detail
     assert computer.content() == before
 
 
@@ -129,7 +129,7 @@ async def test_without_python_it_says_what_to_install(computer: PythonComputer) 
     with pytest.raises(ExecutorError) as caught:
         await PythonInstaller.find(host)
     assert caught.value.code == "python_missing"
-    assert "uv" in caught.value.info.hint
+    assert "uv" in caught.value.message.hint
 
 
 async def test_uv_is_preferred(computer: PythonComputer) -> None:

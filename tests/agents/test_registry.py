@@ -78,7 +78,7 @@ def test_a_wrong_definition_is_an_error_with_its_number(computer: Computer) -> N
     with pytest.raises(ExecutorError) as caught:
         agents_here(computer.host, ({"name": "mine", "command": "x"}, {"name": "codex"}))
     assert caught.value.code == "acp_agent_invalid"
-    assert "2" in caught.value.info.detail
+    assert "2" in caught.value.message.detail
 
 
 async def test_the_stand_in_is_listed_and_stands_in(computer: Computer) -> None:

@@ -117,4 +117,4 @@ async def test_an_agent_that_cannot_be_kept_from_settings_does_not_start_beside_
         with pytest.raises(ExecutorError) as refused:
             await run.result()
     assert refused.value.code == "folder_has_settings"
-    assert f"workspaces trust {task.folder}" in refused.value.info.hint
+    assert f"workspaces trust {task.folder}" in refused.value.message.hint

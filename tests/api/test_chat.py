@@ -84,7 +84,7 @@ async def test_a_failed_run_is_a_bad_gateway_in_the_agents_words(
     http: aiohttp.ClientSession, office: Office
 ) -> None:
     async with asking(http, office) as (asked, playing):
-        error = ExecutorError("model_overloaded", status=529, reason="too much").info
+        error = ExecutorError("model_overloaded", status=529, reason="too much").message
         playing.finish(error=error)
         status, body = await asked
         assert status == 502

@@ -63,7 +63,7 @@ async def answered(answer: aiohttp.ClientResponse) -> dict[str, str]:
     body = await answer.json()
     assert 400 <= answer.status < 500, body
     words: dict[str, str] = body["error"]
-    assert set(words) == {"code", "title", "detail", "hint"}
+    assert set(words) == {"code", "title", "detail", "hint", "values"}
     assert words["title"]
     assert words["detail"]
     assert body["detail"].startswith(words["title"])

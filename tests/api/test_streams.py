@@ -75,7 +75,7 @@ async def test_a_failed_run_is_an_error_and_then_done(
     http: aiohttp.ClientSession, office: Office
 ) -> None:
     run_id = await office.begin()
-    failure = ExecutorError("model_overloaded", status=529, reason="too much").info
+    failure = ExecutorError("model_overloaded", status=529, reason="too much").message
     office.playing.finish(error=failure)
     error, done = (await read_all(http, f"/api/runs/{run_id}/events"))[-2:]
     assert error.data == {
@@ -103,7 +103,7 @@ async def test_a_stream_that_goes_on_after_any_event_loses_none(
     run_id = await office.begin()
     for told in RICH:
         office.playing.emit(told)
-    office.playing.finish(error=ExecutorError("internal").info)
+    office.playing.finish(error=ExecutorError("internal").message)
     path = f"/api/runs/{run_id}/{path}"
     whole = await read_all(http, path)
     for index, event in enumerate(whole[:-1]):

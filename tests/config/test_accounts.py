@@ -59,8 +59,8 @@ def test_a_server_is_settled_on_one_account_until_it_is_cleared(pins: AccountPin
         pins.settle(SERVER, BOB, "2")
     with pytest.raises(ExecutorError, match="account_differs") as refused:
         pins.account_of(SERVER, BOB)
-    assert "ada" in refused.value.info.detail
-    assert "logout" in refused.value.info.hint
+    assert "ada" in refused.value.message.detail
+    assert "logout" in refused.value.message.hint
     assert pins.account_of("https://other.example.com", BOB) == "2"
     pins.clear(SERVER)
     assert pins.account_of(SERVER, BOB) == "2"
@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_read_now_stops_rather_than_mixes(
     monkeypatch.setattr(kept, "read_private", refuse)
     with pytest.raises(ExecutorError, match="accounts_unreadable") as stopped:
         AccountPins(file).account_of(SERVER, ADA)
-    assert str(file) in stopped.value.info.detail
+    assert str(file) in stopped.value.message.detail
     assert file.exists()
 
 

@@ -28,8 +28,8 @@ def test_a_syntax_error_names_file_and_line(
     with pytest.raises(ConfigError) as caught:
         read(file)  # type: ignore[operator]
     assert caught.value.code == "config_syntax"
-    assert f"{file}, line {line}: " in caught.value.info.detail
-    assert "\n" not in caught.value.info.sentence
+    assert f"{file}, line {line}: " in caught.value.message.detail
+    assert "\n" not in caught.value.message.sentence
 
 
 def test_a_line_of_config_env_that_is_no_assignment_is_named(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_line_of_config_env_that_is_no_assignment_is_named(tmp_path: Path) -> 
     file.write_text("A=1\n\nB='never closed\n")
     with pytest.raises(ConfigError) as caught:
         read_env(file, {})
-    assert f"{file}, line 3: " in caught.value.info.detail
+    assert f"{file}, line 3: " in caught.value.message.detail
 
 
 def test_a_byte_order_mark_is_tolerated_everywhere(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, read: object) 
     with pytest.raises(ConfigError) as caught:
         read(tmp_path)  # type: ignore[operator]
     assert caught.value.code == "config_unreadable"
-    assert str(tmp_path) in caught.value.info.detail
+    assert str(tmp_path) in caught.value.message.detail
 
 
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
@@ -146,12 +146,12 @@ def test_a_file_of_anything_is_read_or_refused_in_words(
             read(file)
         except ConfigError as error:
             refusals.append(error)
-    assert all(str(file) in error.info.detail for error in refusals)
+    assert all(str(file) in error.message.detail for error in refusals)
 
 
 def test_a_home_that_is_a_file_is_no_fault_of_the_files_in_it(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(ConfigError, match="home_not_a_folder") as caught:
         read_env(tmp_path / "home" / "config.env", {})
-    assert caught.value.info.detail.startswith(str(tmp_path / "home ").strip())
-    assert "config.env" not in caught.value.info.detail
+    assert caught.value.message.detail.startswith(str(tmp_path / "home ").strip())
+    assert "config.env" not in caught.value.message.detail

@@ -68,7 +68,7 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(
     with pytest.raises(ConfigError) as caught:
         user_home({})
     assert caught.value.code == "no_user_home"
-    assert "WEGENT_EXECUTOR_HOME" in caught.value.info.hint
+    assert "WEGENT_EXECUTOR_HOME" in caught.value.message.hint
 
 
 def test_every_path_lies_in_the_home(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_file_in_the_place_of_the_home_is_named(tmp_path: Path, below: str) ->
     with pytest.raises(ConfigError) as caught:
         Home(tmp_path / "file" / below).create()
     assert caught.value.code == "home_not_a_folder"
-    assert str(tmp_path / "file") in caught.value.info.detail
+    assert str(tmp_path / "file") in caught.value.message.detail
 
 
 def test_a_home_that_cannot_be_written_is_named(
@@ -129,7 +129,7 @@ def test_a_home_that_cannot_be_written_is_named(
     with pytest.raises(ConfigError) as caught:
         Home(tmp_path).create()
     assert caught.value.code == "home_not_writable"
-    assert "Read-only file system" in caught.value.info.detail
+    assert "Read-only file system" in caught.value.message.detail
 
 
 # --- the lock ----------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_a_home_that_others_may_write_is_refused_with_what_mends_it(
     with pytest.raises(ConfigError) as refused:
         home.create()
     assert refused.value.code == "home_open_to_others"
-    assert f"chmod go-w '{home.path}'" in refused.value.info.hint
+    assert f"chmod go-w '{home.path}'" in refused.value.message.hint
     home.path.chmod(mode & ~0o022)
     home.create()
 

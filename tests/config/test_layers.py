@@ -21,7 +21,7 @@ SECRET = "wg-0123456789abcdef"
 
 
 def sentence(error: pytest.ExceptionInfo[ConfigError]) -> str:
-    return error.value.info.sentence
+    return error.value.message.sentence
 
 
 # --- the guide's names and defaults ------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_a_bad_value_is_one_line_naming_option_source_and_what_is_allowed(
     assert name in said
     assert f"command line {option.flag or name}" in said
     assert option.kind.allowed.text("en") in said
-    assert option.kind.allowed.text("zh_CN") in caught.value.in_language("zh_CN").detail
+    assert option.kind.allowed.text("zh_CN") in caught.value.message.words("zh_CN")[1]
     if option.sensitive:
         assert str(BAD[name]) not in said
 

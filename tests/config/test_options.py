@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executor_core.config import kinds, options
-from executor_core.config.errors import ConfigError, Phrase
+from executor_core.config.errors import ConfigError
 from executor_core.config.kinds import Address, Kind, Where
 from executor_core.config.options import OPTIONS, Option, option_named
 from executor_core.loopback import is_loopback
-from executor_core.texts import LANGUAGES, text
+from executor_core.texts import LANGUAGES, Message, text
 
 WHERE = Where(base=Path("/base"), user_home=Path("/users/ada"))
 EVERY = list(OPTIONS.values())
@@ -59,7 +59,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError) as caught:
         option_named("heartbeat.intervall")
     assert caught.value.code == "unknown_option"
-    assert "heartbeat.interval_s" in caught.value.info.hint
+    assert "heartbeat.interval_s" in caught.value.message.hint
 
 
 @settings(deadline=None)
@@ -162,7 +162,7 @@ def test_other_names_are_not_loopback(host: str) -> None:
 
 
 def test_a_phrase_speaks_the_language_it_is_asked_for() -> None:
-    inner = Phrase("source.environment", {"name": "LOG_LEVEL"})
+    inner = Message("source.environment", {"name": "LOG_LEVEL"})
     error = ConfigError("bad_option", option="x", source=inner, value="y", allowed="z")
     assert "environment LOG_LEVEL" in str(error)
     assert inner.text("zh_CN") == "环境变量 LOG_LEVEL"

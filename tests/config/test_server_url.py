@@ -66,7 +66,7 @@ def test_an_address_that_cannot_be_used_is_refused_in_words(raw: str, code: str)
     with pytest.raises(ConfigError) as caught:
         normalise(raw)
     assert caught.value.code == code
-    assert caught.value.info.hint
+    assert caught.value.message.hint
     assert "hunter2" not in str(caught.value)
 
 

@@ -205,7 +205,7 @@ def test_without_a_keychain_saving_says_how_to_use_a_file(config: Load) -> None:
     with pytest.raises(ExecutorError) as caught:
         sources.save(SERVER, "tok-new")
     assert caught.value.code == "no_keychain"
-    assert "--file" in caught.value.info.hint
+    assert "--file" in caught.value.message.hint
     assert sources.current(SERVER) is None
 
 
@@ -248,7 +248,7 @@ def test_a_token_file_that_cannot_be_written_is_named(config: Load, home: Home) 
     with pytest.raises(ExecutorError) as caught:
         TokenSources(config()).save(SERVER, "tok-new", to_file=True)
     assert caught.value.code == "token_not_written"
-    assert str(home.token) in caught.value.info.detail
+    assert str(home.token) in caught.value.message.detail
 
 
 # --- unsafe files ------------------------------------------------------------------------------

@@ -526,7 +526,7 @@ def test_no_json_at_all_raises_anything_but_missing_ids(
         except ValueError:
             assert not is_addressed
             continue
-        assert problem is None or problem.info.sentence
+        assert problem is None or problem.message.sentence
         # What an agent is handed must have the shape that is promised to it.
         msgspec.json.decode(msgspec.json.encode(request.task_files), type=TaskFiles)
         for server in request.mcp_servers.values():

@@ -215,7 +215,7 @@ def test_a_wrong_field_is_refused_by_its_name(field: str, value: object) -> None
     _, problem = parse_execute(PAYLOADS["era 2"] | {field: value}, ORIGIN)
     assert problem is not None
     assert problem.code == "task_field_wrong"
-    assert field in problem.info.sentence
+    assert field in problem.message.sentence
 
 
 @pytest.mark.parametrize("empty", [None, "", [], {}, 0, False])

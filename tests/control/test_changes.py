@@ -184,7 +184,7 @@ async def test_a_run_of_a_server_is_retried_there(office: Office, control: Contr
     with pytest.raises(ExecutorError) as caught:
         await control.retry(request.run_id)
     assert caught.value.code == "retry_elsewhere"
-    assert "https://wegent.example.com." in caught.value.info.detail
+    assert "https://wegent.example.com." in caught.value.message.detail
 
 
 async def test_a_request_too_long_to_keep_says_so(office: Office, control: Control) -> None:

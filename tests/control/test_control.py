@@ -148,7 +148,7 @@ async def test_what_cannot_run_is_refused_before_it_is_accepted(
     with pytest.raises(ExecutorError) as caught:
         await control.submit(wanted)
     assert caught.value.code == code
-    assert caught.value.info.detail
+    assert caught.value.message.detail
     assert await control.runs() == ()
 
 
@@ -331,7 +331,7 @@ async def test_a_full_queue_is_said_with_its_length(control: Control) -> None:
     with pytest.raises(ExecutorError) as caught:
         await fill()
     assert caught.value.code == "queue_full"
-    assert str((await control.status()).queued) in caught.value.info.detail
+    assert str((await control.status()).queued) in caught.value.message.detail
 
 
 async def test_stop_and_a_changed_credential_reach_the_program(

@@ -169,7 +169,7 @@ async def test_an_executor_that_hangs_up_without_an_answer_is_lost(office: Offic
 async def test_words_of_an_error_are_those_that_the_executor_chose(office: Office) -> None:
     with pytest.raises(ExecutorError) as caught:
         await office.remote.run("run_x")
-    assert "“run_x”" in caught.value.info.detail
+    assert "“run_x”" in caught.value.message.detail
     assert "“run_x”" in str(caught.value)
 
 

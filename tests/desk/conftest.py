@@ -43,7 +43,7 @@ class RunningExecutor:
         outcome = Outcome(
             state=RunState.FAILED if error else RunState.COMPLETED,
             text=words,
-            error=error.info if error else None,
+            error=error.message if error else None,
             timings=Timings(accepted_at=now, finished_at=now),
         )
         run = RunSummary(

@@ -91,7 +91,7 @@ async def test_a_key_is_told_what_is_missing(
     computer.connect_to(rest.url, "wg-key")
     with pytest.raises(ExecutorError, match="api_key_not_enough") as missing:
         await room.devices()
-    assert "JWT" in missing.value.info.sentence
+    assert "JWT" in missing.value.message.sentence
     computer.connect_to(rest.url, "a-jwt")
     with pytest.raises(ExecutorError, match="token_refused"):
         await room.devices()
@@ -106,7 +106,7 @@ async def test_a_server_that_always_has_a_default_is_not_asked_for_none_in_vain(
     computer.connect_to(rest.url, "token")
     with pytest.raises(ExecutorError, match="no_unset_default") as refused:
         await room.clear_default()
-    assert "another device" in refused.value.info.hint
+    assert "another device" in refused.value.message.hint
 
 
 @pytest.mark.parametrize(

@@ -269,4 +269,4 @@ async def test_a_bundle_that_cannot_be_written_says_where(
     with pytest.raises(ExecutorError) as caught:
         await doctor().save_bundle(tmp_path / "nowhere" / "x.zip", {})
     assert caught.value.code == "bundle_not_written"
-    assert "nowhere" in caught.value.info.detail
+    assert "nowhere" in caught.value.message.detail

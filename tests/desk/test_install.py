@@ -68,7 +68,7 @@ async def test_when_it_fails_the_reason_is_said_and_everything_is_as_before(
     computer.npm(end=end)
     with pytest.raises(ExecutorError) as caught:
         await room_of(computer).install("codex", lambda _: None)
-    info = caught.value.info
+    info = caught.value.message
     assert (info.code, info.hint) == ("install_failed", "Everything is as it was before.")
     assert words in info.detail
     assert computer.content() == {}
@@ -91,7 +91,7 @@ async def test_without_npm_a_plan_says_how_to_get_it(computer: Computer) -> None
     with pytest.raises(ExecutorError) as caught:
         await InstallRoom(lambda: Installer.find(host)).plan("codex")
     assert caught.value.code == "npm_missing"
-    assert caught.value.info.hint
+    assert caught.value.message.hint
 
 
 async def test_two_at_once_are_done_one_after_the_other(computer: Computer) -> None:

@@ -118,7 +118,7 @@ async def test_without_a_log_it_says_so(files: LogFiles, path: Path) -> None:
     with pytest.raises(ExecutorError) as caught:
         await last(files, 1)
     assert caught.value.code == "no_log"
-    assert str(path) in caught.value.info.detail
+    assert str(path) in caught.value.message.detail
 
 
 # --- as it grows ---------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ async def test_what_is_not_allowed_is_refused_and_nothing_written(
 async def test_what_does_not_go_with_another_option_is_named_as_it_was_given(home: Home) -> None:
     with pytest.raises(ExecutorError) as caught:
         await room(home).change("heartbeat.timeout_s", "5")
-    detail = caught.value.info.detail
+    detail = caught.value.message.detail
     assert detail.startswith("heartbeat.timeout_s (as given) is '5'; allowed: at least heartbeat.")
     with pytest.raises(ExecutorError, match=r"heartbeat.timeout_s \(default\)"):
         await room(home).change("heartbeat.interval_s", "100")

@@ -176,7 +176,7 @@ async def test_a_task_that_is_refused_is_said_and_can_be_tried_again(
         window.show_item("try")
         await until(window.try_it.isEnabled)
         window.try_it.click()
-        sentence = ExecutorError("draining").info.sentence
+        sentence = ExecutorError("draining").message.sentence
         await until(lambda: window.ending.text() == sentence)
         await until(window.try_it.isEnabled)
         window.close()

@@ -182,7 +182,7 @@ async def test_a_newer_database_is_left_alone_and_said(home: Home, name: str) ->
     assert [path.name for path in facts.newer] == [name]
     with pytest.raises(ExecutorError, match=code) as caught:
         await start_and_stop(home.path.parent)
-    assert str(home.path / name) in caught.value.info.detail
+    assert str(home.path / name) in caught.value.message.detail
 
 
 @pytest.mark.parametrize("name", YOURS)
@@ -197,7 +197,7 @@ def test_a_file_of_yours_is_used_or_named_and_never_moved(
     try:
         load(home, {}, {})
     except ExecutorError as error:
-        said = error.info
+        said = error.message
     assert said is None or (name in said.detail and said.hint)
     assert [path.name for path in home.path.iterdir()] == [name]
 

@@ -62,5 +62,5 @@ async def test_a_start_without_room_for_the_hub_says_so(
     monkeypatch.setattr(Store, "_work", refuse_in_sql)
     with pytest.raises(ExecutorError, match="database_unusable") as caught:
         await application.start()
-    assert "hub.db" in caught.value.info.detail
-    assert "full" in caught.value.info.detail
+    assert "hub.db" in caught.value.message.detail
+    assert "full" in caught.value.message.detail

@@ -159,7 +159,7 @@ async def test_half_characters_of_a_task_neither_stop_it_nor_its_outcome(room: R
     performance = await room.agent.started()
     assert performance.assignment.prompt == "?!"
     performance.say("half \ud83d")
-    performance.finish(error=ExecutorError("agent_failed", agent="x", reason="\udcff").info)
+    performance.finish(error=ExecutorError("agent_failed", agent="x", reason="\udcff").message)
     outcome = await room.door.outcome()
     assert outcome.text == "half ?"
     assert await recorded(room) == outcome
@@ -207,7 +207,7 @@ async def test_the_same_request_twice_at_once_is_accepted_once(room: Room) -> No
 
 
 async def test_a_refusal_is_as_durable_as_an_outcome_and_not_doubled(room: Room) -> None:
-    error = ExecutorError("prompt_empty").info
+    error = ExecutorError("prompt_empty").message
     await room.executor.refuse(request(), error)
     await room.executor.refuse(request(run_id="run_again"), error)
     [delivery] = await room.executor.undelivered(Source.DEVICE)

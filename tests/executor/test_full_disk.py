@@ -61,7 +61,7 @@ async def refused(room: Room) -> ExecutorError:
     """Why the run is not accepted; its door answers as that of the device does."""
     answer = await room.executor.submit(request())
     assert isinstance(answer, Refused), answer
-    await room.executor.refuse(request(), answer.error.info)
+    await room.executor.refuse(request(), answer.error.message)
     return answer.error
 
 
@@ -78,11 +78,11 @@ async def test_a_run_the_disk_does_not_take_is_refused_in_words_and_starts_no_ag
     disk.is_full = True
     error = await refused(room)
     assert error.code == "journal_failed"
-    assert "full" in error.info.detail
+    assert "full" in error.message.detail
     assert not room.agent.is_waiting
     assert not room.executor.table.entries
     [delivery] = await room.executor.undelivered(Source.DEVICE)
-    assert delivery.outcome.error == error.info
+    assert delivery.outcome.error == error.message
 
 
 async def test_an_outcome_the_disk_does_not_take_is_told_to_no_server_before_it_does(
@@ -164,7 +164,7 @@ async def test_a_run_that_is_cancelled_before_the_disk_refuses_it_gets_one_end(
     room.executor.cancel("run_1")
     answer = await submitting
     assert isinstance(answer, Refused)
-    await room.executor.refuse(request(run_id="run_2"), answer.error.info)
+    await room.executor.refuse(request(run_id="run_2"), answer.error.message)
     assert len(await room.executor.undelivered(Source.DEVICE)) == 1
     assert not room.executor.table.entries
 

@@ -28,7 +28,7 @@ from executor_core.model import (
 from tests.executor.room import opened, request
 from tests.support.clock import START, JumpingClock
 
-FAILED = ExecutorError("model_refused", status=400, reason="no").info
+FAILED = ExecutorError("model_refused", status=400, reason="no").message
 USAGE = Usage(input_tokens=3)
 TIMINGS = Timings(accepted_at=START, finished_at=START)
 RECORDED = Outcome(state=RunState.COMPLETED, text="one two", timings=TIMINGS)
@@ -93,7 +93,7 @@ def test_a_failure_that_the_agent_said_is_kept() -> None:
 
 
 def test_a_result_that_was_read_stands_over_an_end_that_was_not() -> None:
-    unread = AgentResult(error=ExecutorError("record_unreadable").info)
+    unread = AgentResult(error=ExecutorError("record_unreadable").message)
     assert outcome_after_crash(ROW, [*EVENTS[:5], unread], START).state is RunState.COMPLETED
     error = outcome_after_crash(ROW, [*EVENTS[:4], unread], START).error
     assert error is not None

@@ -16,7 +16,6 @@ from executor_core.executor.veil import Veil
 from executor_core.model import (
     AgentEvent,
     AgentResult,
-    ErrorInfo,
     ModelConfig,
     ReasoningDelta,
     RunRequest,
@@ -27,9 +26,10 @@ from executor_core.model import (
     ToolStarted,
     secret_values,
 )
+from executor_core.texts import Message
 from tests.executor.room import Room, request
 
-ERROR = ErrorInfo(code="no", title="No")
+ERROR = Message(code="no", given_title="No")
 SECRET = "canary/of+the=task-0123456789"
 SPELLINGS = {
     "plain": SECRET,
@@ -93,7 +93,7 @@ def test_text_and_reasoning_are_not_mixed() -> None:
     [
         ToolStarted(call_id="1", name="Bash", input={"command": f"curl -H 'X: {SECRET}'"}),
         ToolFinished(call_id="1", output=f"TOKEN={SECRET}\n"),
-        AgentResult(final_text=SECRET, error=ErrorInfo(code="c", title=f"No: {SECRET}")),
+        AgentResult(final_text=SECRET, error=Message(code="c", given_title=f"No: {SECRET}")),
         TextDelta(text="said", raw={"key": [SECRET]}),
     ],
 )

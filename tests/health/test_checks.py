@@ -13,8 +13,8 @@ from executor_core.control import Slots, Status
 from executor_core.control.desk import Check, Verdict
 from executor_core.health import Certificate, ServerLook, computer_checks, network_checks
 from executor_core.health.computer_checks import GIB, FileFacts, FolderFacts, PortFacts, TokenFacts
-from executor_core.model import TWIN, Availability, ErrorInfo, LinkState, LinkStatus
-from executor_core.texts import LANGUAGES, catalogue
+from executor_core.model import TWIN, Availability, LinkState, LinkStatus
+from executor_core.texts import LANGUAGES, Message, catalogue
 from tests.support.clock import START
 
 SERVER = "https://wegent.example.com"
@@ -59,7 +59,11 @@ def status(
 
 
 def agent(name: str, problem: str | None = None, path: str | None = "/bin/x") -> Availability:
-    words = None if problem is None else ErrorInfo(code=problem, title="T", detail="D", hint="H")
+    words = (
+        None
+        if problem is None
+        else Message(code=problem, given_title="T", given_detail="D", given_hint="H")
+    )
     is_usable = words is None
     return Availability(name=name, title=name, is_usable=is_usable, path=path, problem=words)
 

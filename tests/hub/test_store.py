@@ -16,4 +16,4 @@ async def test_a_place_that_takes_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExecutorError) as caught:
         await Store(place).open()
     assert caught.value.code == "database_unusable"
-    assert str(place) in caught.value.info.detail
+    assert str(place) in caught.value.message.detail

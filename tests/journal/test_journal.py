@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from executor_core.aside import set_database_aside
 from executor_core.errors import ExecutorError
@@ -24,6 +25,7 @@ from executor_core.model import (
     TaskFolder,
     Timings,
 )
+from executor_core.texts import Message
 from tests.support.clock import START, JumpingClock
 
 FULL = 2
@@ -397,3 +399,24 @@ async def test_the_sessions_used_last_are_kept(
     await journal.prune()
     assert await journal.session("old", "agent") is None
     assert await journal.session("new", "agent") == "s"
+
+
+async def test_an_error_is_kept_without_words_and_one_with_words_stays_readable(
+    journal: Journal, path: Path
+) -> None:
+    told = ExecutorError("time_limit", time=Message("duration.hours", {"count": 1})).message
+    await journal.finish(request(), replace(OUTCOME, state=RunState.FAILED, error=told))
+    row = await journal.run("run_1")
+    assert row is not None
+    assert row.outcome is not None
+    assert row.outcome.error == told
+    with closing(sqlite3.connect(path)) as db:
+        (written,) = db.execute("SELECT outcome FROM runs").fetchone()
+    assert told.title.encode() not in written
+    words = '{"code":"time_limit","title":"Old.","detail":"It took 1 h.","hint":"Ask."}'
+    spoil(path, "run_1", "outcome", f"json_set(outcome, '$.error', json('{words}'))")
+    row = await journal.run("run_1")
+    assert row is not None
+    assert row.outcome is not None
+    assert row.outcome.error is not None
+    assert row.outcome.error.words("zh_CN") == ("Old.", "It took 1 h.", "Ask.")

@@ -81,6 +81,6 @@ async def test_without_room_for_its_end_a_run_is_not_accepted(
     monkeypatch.setattr(Reserve, "hold", full)
     with pytest.raises(ExecutorError, match="journal_failed") as caught:
         await journal.accept(request())
-    assert "journal.db: No space left" in caught.value.info.detail
+    assert "journal.db: No space left" in caught.value.message.detail
     assert await journal.run("run_1") is None
     await journal.close()

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 
 from executor_core.links.device.dialects import Dialect, make_encoder, terminal_frames
 from executor_core.links.device.frames import Frame, encoded_size
-from executor_core.model import AgentEvent, ErrorInfo, Outcome, RunState, Timings
+from executor_core.model import AgentEvent, Outcome, RunState, Timings
+from executor_core.texts import Message
 
 PATIENT = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 """For property tests on a computer that has other work."""
@@ -19,7 +20,7 @@ _MOMENT = datetime(2026, 1, 29, 13, 8, 22, tzinfo=UTC)
 
 
 def outcome(
-    text: str = "", state: RunState = RunState.COMPLETED, error: ErrorInfo | None = None
+    text: str = "", state: RunState = RunState.COMPLETED, error: Message | None = None
 ) -> Outcome:
     timings = Timings(accepted_at=_MOMENT, finished_at=_MOMENT)
     return Outcome(state=state, text=text, error=error, timings=timings)

@@ -22,7 +22,6 @@ from executor_core.links.device.progress import MAX_VALUE_BYTES, SHORTEST_PAUSE_
 from executor_core.links.device.responses import MAX_WAITING_CHARS
 from executor_core.model import (
     AgentEvent,
-    ErrorInfo,
     Notice,
     ReasoningDelta,
     RunState,
@@ -31,6 +30,7 @@ from executor_core.model import (
     ToolStarted,
     Usage,
 )
+from executor_core.texts import Message
 from tests.links.story import PATIENT, REPLY_TO, only_frames, outcome, tell, wire_bytes
 
 P, R, BOTH = Dialect.PROGRESS, Dialect.RESPONSES, Dialect.BOTH
@@ -189,7 +189,9 @@ def test_while_the_dialect_is_unknown_both_stories_are_told_whole() -> None:
 
 # --- ends --------------------------------------------------------------------------------------
 
-BROKEN = ErrorInfo(code="git_failed", title="No clone.", detail="It said no.", hint="Ask.")
+BROKEN = Message(
+    code="git_failed", given_title="No clone.", given_detail="It said no.", given_hint="Ask."
+)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +347,7 @@ def test_no_frame_is_ever_too_large_or_beyond_what_json_can_carry(
 ) -> None:
     words = unit * (3_000_000 // max(1, len(unit)))
     events = [*events, (0.0, TextDelta(text=words[:1_000_000]))]
-    error = ErrorInfo(code="x", title=words[:100_000])
+    error = Message(code="x", given_title=words[:100_000])
     for _, frame in tell(dialect, events, outcome(words, state, error), link_is_up=link_is_up):
         assert encoded_size(frame) <= MAX_PACKET_BYTES
         assert Json.loads(Json.dumps([frame.event, frame.data]))[0] == frame.event

@@ -11,7 +11,6 @@ import pytest
 from executor_core.clock import SystemClock
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Json
 from executor_core.model import (
-    ErrorInfo,
     LinkState,
     ReasoningDelta,
     RunState,
@@ -19,6 +18,7 @@ from executor_core.model import (
     ToolFinished,
     ToolStarted,
 )
+from executor_core.texts import Message
 from tests.links.conftest import QUICK, Device, MakeDevice, MakeServer, Turn, execute
 from tests.links.test_link import begin, until_delivered
 from tests.support.device_server import DeviceServer
@@ -68,7 +68,7 @@ async def told_everything(server: DeviceServer, device: Device) -> None:
     for subtask_id in (1, 2):
         await server.until_ended(subtask_id)
     failing = await begin(server, device, task_id=3, subtask_id=3)
-    failing.finish(error=ErrorInfo(code="x", title="No."))
+    failing.finish(error=Message(code="x", given_title="No."))
     await server.until_ended(3)
     await server.until_seen("device:upgrade_status")
 

@@ -419,7 +419,7 @@ async def test_results_of_another_server_or_account_stay_at_home(
     from executor_core.errors import ExecutorError
     from executor_core.links.device.payload import parse_execute
 
-    problem = ExecutorError("prompt_empty").info
+    problem = ExecutorError("prompt_empty").message
     for origin, account, subtask_id in (
         ("origin", "17", 1), ("origin", "18", 2), ("elsewhere", "17", 3), ("origin", "", 4),
     ):  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 
 from executor_core.hub import Dialect
 from executor_core.links.device import Credential
-from executor_core.model import ErrorInfo, LinkState, ToolFinished, ToolStarted
+from executor_core.model import LinkState, ToolFinished, ToolStarted
+from executor_core.texts import Message
 from tests.links.conftest import Device, MakeDevice
 from tests.support.hub_server import HubServer
 
@@ -78,7 +79,7 @@ async def test_the_hub_learns_of_failures_and_cancels(world: MakeWorld, dialect:
     hub, device = await world(dialect)
     failing, cancelled = await hub.dispatch("fail"), await hub.dispatch("cancel me")
     first, second = await device.agent.next_turn(), await device.agent.next_turn()
-    first.finish(error=ErrorInfo(code="x", title="No model.", hint="Choose one."))
+    first.finish(error=Message(code="x", given_title="No model.", given_hint="Choose one."))
     assert (await hub.until_status(failing, "FAILED"))["error"] == "No model. Choose one."
     second.say("some words")
     await hub.until_text(cancelled, "some words")

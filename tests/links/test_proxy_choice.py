@@ -47,8 +47,8 @@ def test_what_cannot_be_used_is_refused_by_the_name_of_its_variable(
     with pytest.raises(ExecutorError) as caught:
         chosen(SERVER, proxies)
     assert caught.value.code == code
-    assert variable in caught.value.info.title
-    assert "word" not in caught.value.info.sentence
+    assert variable in caught.value.message.title
+    assert "word" not in caught.value.message.sentence
 
 
 @pytest.mark.parametrize(

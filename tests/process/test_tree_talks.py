@@ -133,7 +133,7 @@ async def test_a_refused_start_is_an_error_that_names_the_program(
     with pytest.raises(ExecutorError) as caught:
         await spawn(argv, cwd=cwd)
     assert caught.value.code == "spawn_failed"
-    assert argv[0] in caught.value.info.detail
+    assert argv[0] in caught.value.message.detail
 
 
 async def test_too_many_open_files_is_an_error_and_leaks_none() -> None:

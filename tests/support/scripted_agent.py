@@ -9,13 +9,8 @@ from executor_core.agents import Agent, Assignment
 from executor_core.agents.agent import Emit
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import (
-    AgentResult,
-    Availability,
-    ErrorInfo,
-    SessionStarted,
-    TextDelta,
-)
+from executor_core.model import AgentResult, Availability, SessionStarted, TextDelta
+from executor_core.texts import Message
 
 
 class Performance:
@@ -34,13 +29,13 @@ class Performance:
     def name_session(self, session_id: str) -> None:
         self.emit(SessionStarted(session_id=session_id))
 
-    def conclude(self, final_text: str = "", *, error: ErrorInfo | None = None) -> AgentResult:
+    def conclude(self, final_text: str = "", *, error: Message | None = None) -> AgentResult:
         """Say the last word, but stay, like a process that does not leave."""
         result = AgentResult(final_text=final_text, error=error)
         self.emit(result)
         return result
 
-    def finish(self, final_text: str = "", *, error: ErrorInfo | None = None) -> None:
+    def finish(self, final_text: str = "", *, error: Message | None = None) -> None:
         """Say the last word and leave."""
         self.leave(self.conclude(final_text, error=error))
 
@@ -82,7 +77,7 @@ class ScriptedAgent(Agent):
     async def availability(self) -> Availability:
         if self.looking is not None:
             await self.looking.wait()
-        problem = self.missing.info if self.missing else None
+        problem = self.missing.message if self.missing else None
         title = self._name.capitalize()
         return Availability(
             name=self._name, title=title, is_usable=problem is None, problem=problem

@@ -151,7 +151,7 @@ async def test_every_answer_carries_the_security_headers(http: aiohttp.ClientSes
 async def test_an_error_is_words_and_one_sentence(http: aiohttp.ClientSession) -> None:
     async with http.get("/refuse", headers=BEARER) as answer:
         body = await answer.json()
-    assert set(body["error"]) == {"code", "title", "detail", "hint"}
+    assert set(body["error"]) == {"code", "title", "detail", "hint", "values"}
     assert body["detail"].startswith(body["error"]["title"])
 
 
@@ -216,7 +216,7 @@ async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
     with pytest.raises(ExecutorError) as caught:
         await listener.start()
     assert caught.value.code == "cannot_listen"
-    assert host in caught.value.info.detail
+    assert host in caught.value.message.detail
 
 
 async def test_a_body_that_is_not_utf8_is_no_json(http: aiohttp.ClientSession) -> None:

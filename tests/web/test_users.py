@@ -173,7 +173,7 @@ def test_nonsense_is_refused_and_nothing_kept(
     with pytest.raises(ExecutorError) as caught:
         users.put(name, password)
     assert caught.value.code == code
-    assert caught.value.info.hint
+    assert caught.value.message.hint
     assert another(users).names() == (OWNER,)
 
 
@@ -258,5 +258,5 @@ def test_a_disk_that_does_not_take_it_changes_nothing(
     with pytest.raises(ExecutorError) as caught:
         users.put(OWNER, PASSWORD)
     assert caught.value.code == "users_not_written"
-    assert "No space left" in caught.value.info.detail
+    assert "No space left" in caught.value.message.detail
     assert users.names() == ()

@@ -51,8 +51,8 @@ def test_what_git_said_becomes_a_code(stderr: str, code: str) -> None:
 @pytest.mark.parametrize("stderr", SAID)
 def test_every_failure_can_be_told(stderr: str) -> None:
     error = clone_failure(stderr, parse_remote("https://h.example/a/b.git"), "x")
-    assert error.info.title
-    assert error.info.detail
+    assert error.message.title
+    assert error.message.detail
 
 
 def test_the_reason_is_gits_first_own_word_and_short() -> None:

@@ -425,7 +425,7 @@ async def test_a_root_that_is_no_folder_is_named_with_the_reason(
     (tmp_path / "file").write_text("x")
     with pytest.raises(ExecutorError, match=r"folder_failed") as refused:
         await Inventory(tmp_path / "file", host).list_workspaces()
-    assert str(tmp_path / "file") in refused.value.info.detail
+    assert str(tmp_path / "file") in refused.value.message.detail
 
 
 async def test_a_workspace_that_goes_while_the_list_is_made_is_not_in_it(

@@ -454,7 +454,7 @@ async def test_undo_and_keep_say_what_is_missing(
         with pytest.raises(ExecutorError) as caught:
             await work
         assert caught.value.code == "changes_folder_gone"
-        assert str(app) in caught.value.info.sentence
+        assert str(app) in caught.value.message.sentence
 
 
 # --- keep ----------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ class Connection:
             # The library asks for the proxy of `wss:`, which nobody sets.
             self._client = self._make_client(self._http, proxy_for(server))
         except ExecutorError as error:
-            self._lose(error.info.sentence)
+            self._lose(error.message.sentence)
             raise ConnectFailedError(Failure.UNREACHABLE, self.lost_reason) from error
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):

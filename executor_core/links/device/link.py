@@ -214,7 +214,7 @@ class DeviceLink:
             if error.code in KEYCHAIN_WAITS:
                 self._become(LinkState.OFFLINE, text("link.keychain"), code=KEYCHAIN)
                 return KEYCHAIN_AGAIN_S
-            self._become(LinkState.REJECTED, error.info.sentence)
+            self._become(LinkState.REJECTED, error.message.sentence)
             return REJECTED_PROBE_S
         if self._code == KEYCHAIN:
             self._become(LinkState.CONNECTING)

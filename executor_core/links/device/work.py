@@ -184,16 +184,16 @@ class DeviceWork(Door):
             _log.info("%s was cancelled before it arrived", request.request_key)
             self._answer_unknown(payload.task_ids(data))
         elif problem is not None:
-            await self._executor.refuse(request, problem.info)
+            await self._executor.refuse(request, problem.message)
         else:
             try:
                 await self._submit(request)
             except ExecutorError as error:
-                await self._executor.refuse(request, error.info)
+                await self._executor.refuse(request, error.message)
             except Exception:
                 # Whatever it was, the chat must not wait for ever.
                 _log.exception("%s could not be taken", request.request_key)
-                await self._executor.refuse(request, ExecutorError("internal").info)
+                await self._executor.refuse(request, ExecutorError("internal").message)
 
     async def _submit(self, request: RunRequest) -> None:
         last = await self._executor.kept(request.conversation_key, PROFILE)
@@ -206,7 +206,7 @@ class DeviceWork(Door):
                     stream.announce()
                 self._outbox_changed.set()
             case Refused(error):
-                await self._executor.refuse(request, error.info)
+                await self._executor.refuse(request, error.message)
 
     async def _cancel(self, data: Any) -> None:
         ids = payload.task_ids(data)

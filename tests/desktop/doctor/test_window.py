@@ -173,7 +173,7 @@ async def test_a_fix_that_fails_is_explained_and_can_be_tried_again(
     row.fix.click()
     await until(row.fix.isEnabled)
     await until(window.messages.isVisible)
-    assert window.messages.label.text() == patient.trouble.info.sentence
+    assert window.messages.label.text() == patient.trouble.message.sentence
 
 
 async def test_help_and_settings_are_opened_where_they_have_to_do_with_the_check(

@@ -186,7 +186,7 @@ async def test_a_log_that_is_not_there_yet_is_explained_and_then_shown(
     log.unlink()
     window.present()
     await until(window.messages.isVisible, clock)
-    assert window.messages.label.text() == ExecutorError("no_log", path=log).info.sentence
+    assert window.messages.label.text() == ExecutorError("no_log", path=log).message.sentence
     log.write_text(entry(1))
     await until(lambda: shown(window) == ["line 1"], clock)
     assert not window.messages.isVisible()

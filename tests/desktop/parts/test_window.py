@@ -43,7 +43,7 @@ async def test_an_error_of_a_job_is_said_in_the_window(window: Sample) -> None:
             await asyncio.sleep(0.01)
     assert (
         window.messages.label.text()
-        == ExecutorError("run_unknown", run_id="run_gone").info.sentence
+        == ExecutorError("run_unknown", run_id="run_gone").message.sentence
     )
 
 

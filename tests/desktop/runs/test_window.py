@@ -134,7 +134,7 @@ async def test_what_was_refused_stays_in_the_prompt_and_is_explained(
     window.prompt_box.prompt.insertPlainText("Too late")
     window.prompt_box.send.click()
     await until(window.messages.isVisible)
-    assert window.messages.label.text() == ExecutorError("draining").info.sentence
+    assert window.messages.label.text() == ExecutorError("draining").message.sentence
     assert window.prompt_box.prompt.toPlainText() == "Too late"
     assert window.prompt_box.send.isEnabled()
 
@@ -145,9 +145,9 @@ async def test_an_agent_that_cannot_work_says_why_and_cannot_be_chosen(
     office.agent.missing = problem = ExecutorError("agent_unknown", agent="x", known="y", guess="")
     window.prompt_box.offer(await office.local.agents())
     box = window.prompt_box.agent
-    assert problem.info.title in box.itemText(0)
+    assert problem.message.title in box.itemText(0)
     assert not box.model().flags(box.model().index(0, 0)) & Qt.ItemFlag.ItemIsEnabled
-    assert window.prompt_box.why.text() == problem.info.sentence
+    assert window.prompt_box.why.text() == problem.message.sentence
     tip = box.itemData(0, Qt.ItemDataRole.ToolTipRole)
     assert "<code>wegent-executor agents</code>" in tip
     window.prompt_box.prompt.insertPlainText("Do it")
@@ -161,9 +161,9 @@ async def test_agents_are_asked_for_again_in_another_language(
     await settle()
     problem = ExecutorError("agent_unknown", agent="x", known="y", guess="")
     office.agent.missing = problem
-    assert problem.info.title not in window.prompt_box.agent.itemText(0)
+    assert problem.message.title not in window.prompt_box.agent.itemText(0)
     change_language("en")
-    await until(lambda: problem.info.title in window.prompt_box.agent.itemText(0))
+    await until(lambda: problem.message.title in window.prompt_box.agent.itemText(0))
 
 
 async def test_ten_thousand_deltas_are_shown_whole_and_in_order(
@@ -240,7 +240,7 @@ async def test_the_end_of_a_run_lists_its_files_and_says_what_went_wrong(
     window: RunsWindow, office: Office, clock: JumpingClock
 ) -> None:
     run_id = await office.begin()
-    error = ExecutorError("agent_unknown", agent="x", known="y", guess="").info
+    error = ExecutorError("agent_unknown", agent="x", known="y", guess="").message
     office.playing.emit(Notice(code="model_retry", text="Once more."))
     for path in ("b.txt", "a.txt", "b.txt"):
         office.playing.emit(FileChanged(path=path, change="written"))
@@ -318,7 +318,9 @@ async def test_the_folder_of_a_run_is_opened_and_a_missing_one_explained(
     assert "xdg-utils" in window.messages.label.text()
     folder.rename(folder.with_name("elsewhere"))
     window.view.open.click()
-    assert window.messages.label.text() == ExecutorError("folder_gone", path=folder).info.sentence
+    assert (
+        window.messages.label.text() == ExecutorError("folder_gone", path=folder).message.sentence
+    )
 
 
 async def test_text_and_run_id_are_copied(

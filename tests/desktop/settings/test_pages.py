@@ -491,7 +491,7 @@ async def test_devices_that_cannot_be_asked_for_are_said_in_words(
     page = page_of(window, DevicesPage)
     assert isinstance(page, DevicesPage)
     await until(lambda: page.problem.isVisible())
-    assert page.problem.text() == ExecutorError("no_server").info.sentence
+    assert page.problem.text() == ExecutorError("no_server").message.sentence
 
 
 # --- agents ------------------------------------------------------------------------------------
@@ -559,7 +559,7 @@ async def test_an_installation_that_fails_is_said_with_what_it_printed(
     shop.go.set()
     page.list.rows["codex"].install.click()
     await answer(catalogue("en")["settings.install"])
-    await until(lambda: page.list.note.text() == shop.problem.info.sentence)  # type: ignore[union-attr]
+    await until(lambda: page.list.note.text() == shop.problem.message.sentence)  # type: ignore[union-attr]
     assert page.list.progress.isVisible()
     await until(lambda: page.list.rows["codex"].install.isEnabled())
 

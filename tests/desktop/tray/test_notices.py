@@ -15,7 +15,8 @@ from desktop.tray.notices import (
     notice_of_run,
 )
 from executor_core.control import RunDetail, RunSummary, Slots, Status
-from executor_core.model import ErrorInfo, Outcome, RunState, Source, Timings
+from executor_core.model import Outcome, RunState, Source, Timings
+from executor_core.texts import Message
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -35,7 +36,7 @@ def ended(
         title=title,
     )
     timings = Timings(accepted_at=NOW, finished_at=NOW + timedelta(seconds=seconds))
-    error = ErrorInfo(code="x", title="No login") if state is RunState.FAILED else None
+    error = Message(code="x", given_title="No login") if state is RunState.FAILED else None
     outcome = Outcome(state=state, text="It is fixed.", error=error, timings=timings)
     return RunDetail(run=run, outcome=outcome, delivered=True)
 
