@@ -81,7 +81,7 @@ async def test_a_key_is_kept_as_a_digest_only(world: World) -> None:
 
 async def test_keys_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("executor_core.hub.accounts.MAX_KEYS", 1)
-    monkeypatch.setattr("executor_core.hub.grants.MAX_USERS", 2)
+    monkeypatch.setattr("executor_core.hub.accounts.MAX_USERS", 2)
     await new_key(world, user="bob")
     assert (await world.owner.call("POST", "/api/hub/keys", {}, status=409))["error"]["hint"]
     await world.owner.call("POST", "/api/hub/tokens", {"user": "carol"}, status=409)

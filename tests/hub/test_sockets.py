@@ -206,14 +206,14 @@ async def test_a_device_that_is_back_while_its_tasks_are_failed_stays_online(
     device = await world.registered()
     await device.close()
     await _hung_up(world)
-    fail_device, is_back = world.hub._answers.fail_device, asyncio.Event()
+    fail_device, is_back = world.hub._subtasks.fail_device, asyncio.Event()
 
     async def come_back(*what: Any) -> None:
         await fail_device(*what)
         await world.registered()
         is_back.set()
 
-    monkeypatch.setattr(world.hub._answers, "fail_device", come_back)
+    monkeypatch.setattr(world.hub._subtasks, "fail_device", come_back)
     await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
     async with asyncio.timeout(5):
         await is_back.wait()
