@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct
 
-from executor_core.aside import HUB_VERSION, MOST_VERSIONS, open_database, readable
+from executor_core.aside import HUB_VERSION, connect, open_database
 from executor_core.errors import ExecutorError
 
 _log = logging.getLogger("executor.hub")
@@ -184,17 +183,12 @@ class Store:
 
 def rows(db: sqlite3.Connection, kind: type[_T], query: str, *values: object) -> list[_T]:
     """What a query finds, each row as one of `kind`; the columns that hold JSON are decoded."""
-    return [
-        msgspec.convert(
-            {
-                name: json.loads(row[name]) if name in _JSON_COLUMNS and row[name] else row[name]
-                for name in row.keys()  # noqa: SIM118 - iterating over a row gives its values
-            },
-            kind,
-            strict=False,
-        )
-        for row in db.execute(query, values)
-    ]
+    found = [dict(row) for row in db.execute(query, values)]
+    for row in found:
+        for name in _JSON_COLUMNS:
+            if row.get(name) is not None:
+                row[name] = json.loads(row[name])
+    return msgspec.convert(found, list[kind], strict=False)  # type: ignore[valid-type]
 
 
 def insert(db: sqlite3.Connection, table: str, values: Json, end: str = "") -> int:
@@ -226,26 +220,7 @@ def remove_user(database: Path, name: str) -> bool:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # SQLite gives its side files the mode of the database, so it must be right from the start.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
-    path.chmod(0o600)
-    db = sqlite3.connect(path, timeout=5, check_same_thread=False)
-    try:
-        db.row_factory = sqlite3.Row
-        db.text_factory = readable
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > MOST_VERSIONS:
-            raise sqlite3.DatabaseError("no version of ours")
-        if version > HUB_VERSION:
-            raise ExecutorError("hub_newer", path=path)
-        db.executescript(f"{_SCHEMA} PRAGMA user_version = {HUB_VERSION};")
-        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-    except BaseException:
-        db.close()
-        raise
+    db = connect(path, _SCHEMA, version=HUB_VERSION, newer="hub_newer", is_repeatable=True)
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA foreign_keys = ON")
     return db

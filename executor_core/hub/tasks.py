@@ -296,14 +296,16 @@ def _add_task(db: sqlite3.Connection, task: Task) -> int:
 
 def _add_turn(db: sqlite3.Connection, task: Task, prompt: str, now: str) -> tuple[Subtask, Subtask]:
     """The user's message and the empty answer to it."""
-    count = len(rows(db, Json, "SELECT id FROM subtasks WHERE task_id = ?", task.id))
+    count = "SELECT count(*) FROM subtasks WHERE task_id = ?"
+    before: int = db.execute(count, (task.id,)).fetchone()[0]
     for message_id, role, status, words in (
-        (count + 1, "USER", "COMPLETED", prompt),
-        (count + 2, "ASSISTANT", "RUNNING", ""),
+        (before + 1, "USER", "COMPLETED", prompt),
+        (before + 2, "ASSISTANT", "RUNNING", ""),
     ):
         row = {"task_id": task.id, "message_id": message_id, "role": role, "status": status}
         insert(db, "subtasks", row | {"text": words, "created_at": now, "updated_at": now})
-    asked, answer = rows(db, Subtask, _MESSAGES, task.id)[-2:]
+    newest = f"{SUBTASKS} WHERE s.task_id = ? ORDER BY s.id DESC LIMIT 2"
+    answer, asked = rows(db, Subtask, newest, task.id)
     set_task_status(db, answer, "RUNNING")
     return asked, answer
 

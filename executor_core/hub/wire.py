@@ -124,7 +124,7 @@ def parsed(kind: type[_T], data: Any) -> _T:
     try:
         return msgspec.convert(data, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidPayload(f"Invalid payload: {error}") from error
+        raise InvalidPayload(clean(f"Invalid payload: {error}")) from error
 
 
 def parse_heartbeat(data: Any, dialect: Dialect) -> Heartbeat:
