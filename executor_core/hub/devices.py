@@ -85,8 +85,8 @@ class Devices:
         self.routes: Routes = [
             ("GET", "/api/devices", self._show_all),
             ("GET", "/api/devices/online", self._show_online),
-            ("PUT", "/api/devices/{device_id}/default", self._set_default),
-            ("DELETE", "/api/devices/{device_id}/default", self._unset_default),
+            ("PUT", "/api/devices/{device_id}/default", self._change_default),
+            ("DELETE", "/api/devices/{device_id}/default", self._change_default),
             ("DELETE", "/api/devices/{device_id}", self._delete),
         ]
 
@@ -208,18 +208,10 @@ class Devices:
         items = [info for info in infos if info["status"] != "offline"]
         return {"items": items, "total": len(items)}
 
-    async def _set_default(self, call: Call) -> Json:
-        return await self._change_default(call, is_default=True)
-
-    async def _unset_default(self, call: Call) -> Json:
-        return await self._change_default(call, is_default=False)
-
-    async def _change_default(self, call: Call, *, is_default: bool) -> Json:
+    async def _change_default(self, call: Call) -> Json:
         user_id, device_id = await call.user_id(), call.part("device_id")
-        changed = await self._store.run(
-            lambda db: _change_default(db, user_id, device_id, is_default)
-        )
-        if not changed:
+        is_default = call.request.method == "PUT"
+        if not await self._store.run(lambda db: _set_default(db, user_id, device_id, is_default)):
             raise ExecutorError("unknown_device", device_id=device_id)
         for info in await self.infos(user_id):
             self._feed.publish(user_id, "device", info)
@@ -308,7 +300,7 @@ def _keep(
     return True
 
 
-def _change_default(db: sqlite3.Connection, user_id: int, device_id: str, is_default: bool) -> bool:
+def _set_default(db: sqlite3.Connection, user_id: int, device_id: str, is_default: bool) -> bool:
     """Make the device the user's only default, or no longer. False if there is none such."""
     found = db.execute(
         "UPDATE devices SET is_default = ? WHERE user_id = ? AND device_id = ? AND NOT is_deleted",

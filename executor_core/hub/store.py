@@ -109,6 +109,9 @@ class Subtask(Struct):
     unheard: Json | None = None
     """What was sent, until the device says a word about it. May hold keys, so it is not kept."""
 
+    def __repr__(self) -> str:
+        return f"Subtask({self.subtask_id}, {self.status})"
+
     @property
     def is_open(self) -> bool:
         """Whether its end is still awaited."""

@@ -123,7 +123,7 @@ def parsed(kind: type[_T], data: Any) -> _T:
     """What a device says of itself. Raises InvalidPayload."""
     try:
         return msgspec.convert(data, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
         raise InvalidPayload(clean(f"Invalid payload: {error}")) from error
 
 
@@ -458,13 +458,15 @@ def _bot(turn: Turn, mcp_servers: Any) -> Json:
 
 
 _NO_REPOSITORY: Json = {
-    "git_domain": "",
-    "git_repo": "",
-    "git_repo_id": 0,
-    "branch_name": "",
-    "git_url": "",
-}
-
+    "git_domain": "", "git_repo": "", "git_repo_id": 0, "branch_name": "", "git_url": "",
+}  # fmt: skip
+_NO_WORKSPACE: Json = {
+    "repository": {
+        "gitUrl": "", "gitRepo": "", "gitRepoId": 0, "gitDomain": "", "branchName": "",
+    },
+    "branch": "",
+    "path": None,
+}  # fmt: skip
 _RESPONSES_NULLS = [
     "subtask_next_id", "subtask_title", "task_title", "search_engine", "knowledge_base_ids",
     "document_ids", "external_knowledge_refs", "workspace_source", "project_workspace_path",
@@ -479,6 +481,10 @@ _RESPONSES_LISTS = [
     "mcp_servers", "knowledge_base_scopes", "table_contexts", "inherited_sessions", "contexts",
     "history", "attachments", "extra_tools",
 ]  # fmt: skip
+_RESPONSES_EMPTY = ["system_prompt", "kb_meta_prompt", "selected_knowledge_prompt", "request_id"]
+_RESPONSES_TRUE = [
+    "enable_tools", "enable_deep_thinking", "enable_tool_output_guard", "is_user_selected_kb",
+]  # fmt: skip
 _RESPONSES_FALSE = [
     "enable_web_search", "enable_clarification", "provider_native_knowledge",
     "standalone_chat_workspace", "is_group_chat", "stateless", "new_session", "is_subscription",
@@ -490,7 +496,9 @@ def _responses_payload(turn: Turn, _now: datetime) -> Json:
     return {
         **dict.fromkeys(_RESPONSES_NULLS),
         **{name: [] for name in _RESPONSES_LISTS},
+        **dict.fromkeys(_RESPONSES_EMPTY, ""),
         **dict.fromkeys(_RESPONSES_FALSE, False),
+        **dict.fromkeys(_RESPONSES_TRUE, True),
         **_NO_REPOSITORY,
         "team_id": 1,
         "team_name": "hub",
@@ -502,34 +510,16 @@ def _responses_payload(turn: Turn, _now: datetime) -> Json:
         "bot_name": turn.task.agent,
         "bot_namespace": "default",
         "model_config": {},
-        "system_prompt": "",
-        "kb_meta_prompt": "",
-        "enable_tools": True,
-        "enable_deep_thinking": True,
-        "enable_tool_output_guard": True,
         "skill_refs": {},
         "preload_skill_refs": {},
-        "selected_knowledge_prompt": "",
-        "is_user_selected_kb": True,
         "kb_tool_access_mode": "full",
-        "workspace": {
-            "repository": {
-                "gitUrl": "",
-                "gitRepo": "",
-                "gitRepoId": 0,
-                "gitDomain": "",
-                "branchName": "",
-            },
-            "branch": "",
-            "path": None,
-        },
+        "workspace": _NO_WORKSPACE,
         "project_id": 0,
         "device_id": turn.task.device_id,
         "message_id": turn.answer.message_id,
         "user_subtask_id": turn.asked.subtask_id,
         "collaboration_model": "solo",
         "mode": "solo",
-        "request_id": "",
         "timezone": "UTC",
         "task_mode": "task",
     }

@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from executor_core.hub.sockets import DISCONNECT_GRACE_S
+from executor_core.hub.wire import InvalidPayload, Registration, parsed
 from tests.hub.conftest import CAPACITY, MakeWorld, World
 
 
@@ -92,6 +93,13 @@ async def test_a_bad_registration_is_answered_with_invalid_payload(
     device = await world.connected()
     assert (await device.register(**fields))["error"].startswith("Invalid payload: ")
     assert (await world.owner.call("GET", "/api/devices"))["items"] == []
+
+
+def test_half_a_character_is_invalid_in_words_that_can_be_sent() -> None:
+    fields = {"device_id": "hw-1", "name": "mine", "device_type": "\ud800"}
+    with pytest.raises(InvalidPayload, match="Invalid payload: ") as refused:
+        parsed(Registration, fields)
+    assert str(refused.value).encode()
 
 
 async def test_a_registration_that_is_no_object_is_invalid(world: World) -> None:
