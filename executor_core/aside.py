@@ -7,9 +7,11 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
+
+from executor_core.errors import ExecutorError
 
 _COMPANIONS = ("", "-wal", "-shm")
 _DAMAGE = {1, 11, 26}
@@ -60,6 +62,39 @@ def open_database(
         aside = set_database_aside(path)
         log.error("%s was damaged (%s); it is kept as %s", path, error, aside)
         return connect(path)
+
+
+def connect(
+    path: Path, schema: str, *, version: int, newer: str, is_repeatable: bool = False
+) -> sqlite3.Connection:
+    """Our database at `path`, for its owner alone; made by `schema` where it is new.
+
+    A schema that is repeatable completes the tables of an older file. `newer` is the code of the
+    ExecutorError for a file of a later version; a damaged one is a DatabaseError.
+    """
+    # SQLite gives its side files the mode of the database, so it must be right from the start.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+    with suppress(OSError):
+        path.chmod(0o600)
+    db = sqlite3.connect(path, timeout=5, check_same_thread=False)
+    db.text_factory = readable
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+        if found > MOST_VERSIONS:
+            raise sqlite3.DatabaseError("no version of ours")
+        if found > version:
+            raise ExecutorError(newer, path=path)
+        if found == 0 or is_repeatable:
+            db.executescript(f"BEGIN; {schema} PRAGMA user_version = {version}; COMMIT;")
+        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def set_database_aside(path: Path) -> Path:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import sqlite3
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+
+from msgspec import Struct, structs
 
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
+from executor_core.hub.accounts import Call, Routes
 from executor_core.hub.feed import Feed
-from executor_core.hub.store import Answer, Store
-from executor_core.hub.wire import Capacity, Dialect, Heartbeat, Json, Registration
+from executor_core.hub.store import Json, Store, Subtask, insert
+from executor_core.hub.wire import Dialect, Heartbeat, Registration, Slots
+from executor_core.texts import text
 
+MAX_DEVICES = 100
+"""Devices that are remembered per user, also those that were taken off the list."""
 ONLINE_TTL_S = 90.0
 _PROGRESS_SLOTS = 5
 
+_OF_EVERY_DEVICE = {
+    "latest_version": None,
+    "update_available": False,
+    "device_type": "local",
+    "connection_mode": "websocket",
+}
 _NEWER_FIELDS = dict.fromkeys(
     (
         "client_ip",
@@ -28,8 +42,20 @@ _NEWER_FIELDS = dict.fromkeys(
 ) | {"bind_shell": "claudecode"}
 """What the newest servers say of a device besides; of a local one nothing of it is known."""
 
-Running = Callable[[int, str], list[Answer]]
-"""The running answers of a user's device."""
+Running = Callable[[int, str], list[Subtask]]
+"""The running subtasks of a user's device."""
+
+
+class _Device(Struct):
+    """A row of `devices`, as far as it is shown."""
+
+    id: int
+    device_id: str
+    name: str
+    executor_version: str | None
+    capabilities: list[str]
+    is_default: bool
+    last_heartbeat: str | None
 
 
 @dataclass
@@ -39,9 +65,9 @@ class _Record:
     sid: str
     seen_at: float
     status: str = "online"
-    running_task_ids: list[int] = field(default_factory=list)
+    running_task_ids: list[int | str] = field(default_factory=list)
     runtime_instance_id: str | None = None
-    capacity: Capacity | None = None
+    slots: Slots | None = None
 
 
 class Devices:
@@ -53,26 +79,35 @@ class Devices:
         self._store = store
         self._feed = feed
         self._clock = clock
-        self._dialect = dialect
+        self._dialect: Dialect = dialect
         self._running = running
         self._records: dict[tuple[int, str], _Record] = {}
+        self.routes: Routes = [
+            ("GET", "/api/devices", self._show_all),
+            ("GET", "/api/devices/online", self._show_online),
+            ("PUT", "/api/devices/{device_id}/default", self._change_default),
+            ("DELETE", "/api/devices/{device_id}/default", self._change_default),
+            ("DELETE", "/api/devices/{device_id}", self._delete),
+        ]
 
     # --- from the device -----------------------------------------------------------------------
 
-    async def register(self, user_id: int, sid: str, device: Registration) -> bool:
+    async def register(self, user_id: int, sid: str, device: Registration) -> str | None:
         """The socket owns the device from now on; an older one of the same device is stale.
 
-        False if the user has too many devices online.
+        Returns the error for the ack, if there is one.
         """
+        if not device.is_storable:
+            return "device_id is too long"
         online = [of for user, of in self._records if user == user_id]
         now = self._clock.now().isoformat()
-        if not await self._store.register_device(user_id, device, now, online):
-            return False
+        if not await self._store.run(lambda db: _keep(db, user_id, device, now, online)):
+            return f"{MAX_DEVICES} devices are online already"
         self._records[user_id, device.device_id] = _Record(
             sid, self._clock.monotonic(), runtime_instance_id=device.runtime_instance_id
         )
         await self.tell(user_id, device.device_id)
-        return True
+        return None
 
     async def heartbeat(self, user_id: int, sid: str, beat: Heartbeat) -> str | None:
         """Renew the online record; the error for the ack, if there is one."""
@@ -91,9 +126,16 @@ class Devices:
             return "Runtime instance ID mismatch"
         record.seen_at = self._clock.monotonic()
         record.running_task_ids = beat.running_task_ids
-        record.capacity = beat.capacity
-        now = self._clock.now().isoformat()
-        await self._store.touch_device(user_id, beat.device_id, beat.executor_version, now)
+        record.slots = beat.runtime_capacity
+        await self._store.change(
+            "UPDATE devices SET last_heartbeat = ?,"
+            " executor_version = coalesce(?, executor_version)"
+            " WHERE user_id = ? AND device_id = ?",
+            self._clock.now().isoformat(),
+            beat.executor_version,
+            user_id,
+            beat.device_id,
+        )
         await self.tell(user_id, beat.device_id)
         return None
 
@@ -126,7 +168,9 @@ class Devices:
 
     async def infos(self, user_id: int) -> list[Json]:
         """The user's devices, as the REST interface shows them."""
-        return [self._info(user_id, row) for row in await self._store.devices(user_id)]
+        query = "SELECT * FROM devices WHERE user_id = ? AND NOT is_deleted ORDER BY id"
+        rows = await self._store.rows(_Device, query, user_id)
+        return [self._info(user_id, device) for device in rows]
 
     async def chosen(self, user_id: int, device_id: str | None) -> Json:
         """The device that a task goes to: the named one, or else the default.
@@ -136,14 +180,13 @@ class Devices:
         """
         infos = await self.infos(user_id)
         if device_id is None:
-            found = next((info for info in infos if info["is_default"]), None)
-            found = found or (infos[0] if infos else None)
+            defaults = [info for info in infos if info["is_default"]]
+            found, missing = next(iter(defaults + infos), None), ExecutorError("no_device")
         else:
             found = next((info for info in infos if info["device_id"] == device_id), None)
+            missing = ExecutorError("unknown_device", device_id=device_id)
         if found is None:
-            if device_id is None:
-                raise ExecutorError("no_device")
-            raise ExecutorError("unknown_device", device_id=device_id)
+            raise missing
         if found["status"] == "offline":
             raise ExecutorError("device_offline", name=found["name"])
         return found
@@ -154,6 +197,40 @@ class Devices:
             if info["device_id"] == device_id:
                 self._feed.publish(user_id, "device", info)
 
+    # --- routes --------------------------------------------------------------------------------
+
+    async def _show_all(self, call: Call) -> Json:
+        items = await self.infos(await call.user_id())
+        return {"items": items, "total": len(items)}
+
+    async def _show_online(self, call: Call) -> Json:
+        infos = await self.infos(await call.user_id())
+        items = [info for info in infos if info["status"] != "offline"]
+        return {"items": items, "total": len(items)}
+
+    async def _change_default(self, call: Call) -> Json:
+        user_id, device_id = await call.user_id(), call.part("device_id")
+        is_default = call.request.method == "PUT"
+        if not await self._store.run(lambda db: _set_default(db, user_id, device_id, is_default)):
+            raise ExecutorError("unknown_device", device_id=device_id)
+        for info in await self.infos(user_id):
+            self._feed.publish(user_id, "device", info)
+        return {"message": text("hub.default_changed")}
+
+    async def _delete(self, call: Call) -> Json:
+        """Hide the device until it registers again."""
+        user_id, device_id = await call.user_id(), call.part("device_id")
+        hide = (
+            "UPDATE devices SET is_deleted = 1, is_default = 0"
+            " WHERE user_id = ? AND device_id = ? AND NOT is_deleted"
+        )
+        if not await self._store.change(hide, user_id, device_id):
+            raise ExecutorError("unknown_device", device_id=device_id)
+        self._feed.publish(user_id, "device_deleted", {"device_id": device_id})
+        return {"message": text("hub.device_deleted")}
+
+    # --- inside --------------------------------------------------------------------------------
+
     def _record(self, user_id: int, device_id: str) -> _Record | None:
         record = self._records.get((user_id, device_id))
         return record if record is not None and self._is_alive(record) else None
@@ -161,36 +238,93 @@ class Devices:
     def _is_alive(self, record: _Record) -> bool:
         return self._clock.monotonic() - record.seen_at < ONLINE_TTL_S
 
-    def _info(self, user_id: int, row: Json) -> Json:
-        device_id = row["device_id"]
-        record = self._record(user_id, device_id)
+    def _info(self, user_id: int, device: _Device) -> Json:
+        record = self._record(user_id, device.device_id)
         used, most = self._slots(record)
         status = "offline" if record is None else record.status
         if status == "online" and most and used >= most:
             status = "busy"
-        return {
-            "id": row["id"],
-            "device_id": device_id,
-            "name": row["name"],
-            "status": status,
-            "is_default": bool(row["is_default"]),
-            "last_heartbeat": row["last_heartbeat"],
-            "capabilities": row["capabilities"],
-            "slot_used": used,
-            "slot_max": most,
-            "running_tasks": [
-                {"task_id": answer.task_id, "subtask_id": answer.subtask_id}
-                for answer in self._running(user_id, device_id)
-            ],
-            "executor_version": row["executor_version"],
-            "latest_version": None,
-            "update_available": False,
-            "device_type": "local",
-            "connection_mode": "websocket",
-        } | (_NEWER_FIELDS if self._dialect == "responses" else {})
+        running = self._running(user_id, device.device_id)
+        return (
+            structs.asdict(device)
+            | {
+                "status": status,
+                "slot_used": used,
+                "slot_max": most,
+                "running_tasks": [
+                    {"task_id": one.task_id, "subtask_id": one.subtask_id} for one in running
+                ],
+            }
+            | _OF_EVERY_DEVICE
+            | (_NEWER_FIELDS if self._dialect == "responses" else {})
+        )
 
     def _slots(self, record: _Record | None) -> tuple[int, int]:
         if self._dialect == "progress":
             return (len(record.running_task_ids) if record else 0), _PROGRESS_SLOTS
-        capacity = record.capacity if record else None
-        return (capacity.active, capacity.limit) if capacity else (0, 0)
+        slots = record.slots if record else None
+        return (slots.active, slots.limit) if slots else (0, 0)
+
+
+def _keep(
+    db: sqlite3.Connection, user_id: int, device: Registration, now: str, online: Collection[str]
+) -> bool:
+    """Create the device or bring it back; a user's first one becomes the default.
+
+    Beyond `MAX_DEVICES` the one that was unseen for longest goes, except the `online` ones.
+    False if all are online.
+    """
+    if not _make_room(db, user_id, device.device_id, online):
+        return False
+    has_default = db.execute(
+        "SELECT 1 FROM devices WHERE user_id = ? AND is_default AND NOT is_deleted", (user_id,)
+    ).fetchone()
+    row = {
+        "user_id": user_id,
+        "device_id": device.device_id,
+        "name": device.name,
+        "executor_version": device.executor_version,
+        "capabilities": json.dumps(device.capabilities or []),
+        "is_default": has_default is None,
+        "last_heartbeat": now,
+    }
+    insert(
+        db,
+        "devices",
+        row,
+        "ON CONFLICT (user_id, device_id) DO UPDATE SET name = excluded.name,"
+        " executor_version = excluded.executor_version, is_deleted = 0,"
+        " capabilities = excluded.capabilities, last_heartbeat = excluded.last_heartbeat,"
+        " is_default = max(is_default, excluded.is_default)",
+    )
+    return True
+
+
+def _set_default(db: sqlite3.Connection, user_id: int, device_id: str, is_default: bool) -> bool:
+    """Make the device the user's only default, or no longer. False if there is none such."""
+    found = db.execute(
+        "UPDATE devices SET is_default = ? WHERE user_id = ? AND device_id = ? AND NOT is_deleted",
+        (is_default, user_id, device_id),
+    ).rowcount
+    if found and is_default:
+        db.execute(
+            "UPDATE devices SET is_default = 0 WHERE user_id = ? AND device_id != ?",
+            (user_id, device_id),
+        )
+    return found > 0
+
+
+def _make_room(
+    db: sqlite3.Connection, user_id: int, device_id: str, online: Collection[str]
+) -> bool:
+    """Whether there is a place for the device, after forgetting the one that is missed least."""
+    query = (
+        "SELECT device_id FROM devices WHERE user_id = ?"
+        " ORDER BY is_deleted DESC, is_default, last_heartbeat"
+    )
+    known = [name for (name,) in db.execute(query, (user_id,))]
+    if device_id in known or len(known) < MAX_DEVICES:
+        return True
+    least = next((name for name in known if name not in online), None)
+    db.execute("DELETE FROM devices WHERE user_id = ? AND device_id = ?", (user_id, least))
+    return least is not None

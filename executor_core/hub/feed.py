@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 
 from executor_core.clock import Clock
-from executor_core.hub.wire import Json
+from executor_core.hub.store import Json
 from executor_core.web import ServerEvent
 
 MAX_EVENTS = 2000

@@ -9,27 +9,52 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from executor_core import texts
+from aiohttp import web
+
+from executor_core import help_pages, texts
 from executor_core.clock import Clock
-from executor_core.hub.accounts import Accounts
-from executor_core.hub.answers import Answers
+from executor_core.errors import ExecutorError
+from executor_core.hub.accounts import Accounts, Call, Routes, serve
 from executor_core.hub.devices import Devices
 from executor_core.hub.feed import Feed
-from executor_core.hub.grants import Grants
 from executor_core.hub.library import Library
-from executor_core.hub.library_routes import LibraryRoutes
-from executor_core.hub.routes import Routes
 from executor_core.hub.sockets import Sockets
-from executor_core.hub.store import Store
+from executor_core.hub.store import Json, Store
+from executor_core.hub.subtasks import Subtasks
 from executor_core.hub.tasks import Tasks
 from executor_core.hub.wire import Dialect
 from executor_core.jobs import Jobs
-from executor_core.web import OWNER, Listener, tokens
+from executor_core.resources import resource_path
+from executor_core.web import OWNER, Access, Listener, last_event_id, tokens, user_of
 
 _log = logging.getLogger("executor.hub")
 
 MONITOR_S = 60.0
 _TIDY_S = 2.0
+_PAGE_TYPES = (".css", ".html", ".js", ".svg")
+_STATUSES = {
+    "bad_field": 400,
+    "bad_skill": 400,
+    "device_offline": 409,
+    "empty_prompt": 400,
+    "library_full": 409,
+    "no_device": 409,
+    "not_allowed": 403,
+    "nothing_to_cancel": 409,
+    "nothing_to_retry": 409,
+    "owner_only": 403,
+    "task_running": 409,
+    "too_many_hub_users": 409,
+    "too_many_keys": 409,
+    "unknown_attachment": 404,
+    "unknown_device": 404,
+    "unknown_key": 404,
+    "unknown_skill": 404,
+    "unknown_task": 404,
+    "upload_empty": 400,
+    "upload_too_big": 413,
+}
+"""The HTTP statuses of what the hub refuses."""
 
 
 class Hub:
@@ -42,12 +67,12 @@ class Hub:
         self._store = Store(database)
         self._feed = Feed(clock)
         self._accounts = Accounts(self._store, clock)
-        self._answers = Answers(self._store, self._feed, clock)
-        self._devices = Devices(self._store, self._feed, clock, dialect, self._answers.running_on)
+        self._subtasks = Subtasks(self._store, self._feed, clock)
+        self._devices = Devices(self._store, self._feed, clock, dialect, self._subtasks.running_on)
         self._sockets = Sockets(
-            clock, dialect, self._accounts, self._devices, self._answers, self._jobs
+            clock, dialect, self._accounts, self._devices, self._subtasks, self._jobs
         )
-        self._library = Library(self._store, clock)
+        self._library = Library(self._store, clock, self._accounts)
         self._tasks = Tasks(
             self._store,
             self._feed,
@@ -55,21 +80,29 @@ class Hub:
             dialect,
             self._accounts,
             self._devices,
-            self._answers,
+            self._subtasks,
             self._sockets.send,
             self._library,
         )
-        self._routes = Routes(self._store, self._feed, self._accounts, self._devices, self._tasks)
-        self._library_routes = LibraryRoutes(self._library, self._accounts)
-        self._grants = Grants(self._accounts, clock)
         self._is_open = False
 
     def attach(self, listener: Listener) -> None:
         """Register routes and the device socket. Before the listener starts."""
-        self._routes.attach(listener)
-        self._grants.attach(listener)
-        self._library_routes.attach(listener)
+        listener.statuses.update(_STATUSES)
+        listener.accept(self._accounts.verify)
+        for part in (self._accounts, self._devices, self._tasks):
+            serve(listener, self._accounts, part.routes)
+        self._library.attach(listener)
         self._sockets.attach(listener)
+        _attach_console(listener, self._accounts)
+
+        async def events(request: web.Request) -> web.StreamResponse:
+            user_id = await self._accounts.id_of(user_of(request))
+            return await listener.stream(
+                request, self._feed.follow(user_id, last_event_id(request))
+            )
+
+        listener.route("GET", "/api/hub/events", events, access=Access.STREAM)
 
         # Its address is known only once it has started.
         self._tasks.backend_url = lambda: listener.base_url
@@ -80,8 +113,7 @@ class Hub:
         self._is_open = True
         await asyncio.to_thread(tokens.load)
         await self._accounts.open()
-        await self._library.open()
-        await self._answers.load()
+        await self._subtasks.load()
         self._jobs.spawn(self._monitor(), "monitor")
         self._jobs.spawn(self._tidy(), "tidy")
 
@@ -92,7 +124,7 @@ class Hub:
         self._is_open = False
         await self._sockets.close()
         await self._jobs.close()
-        await self._answers.flush()
+        await self._subtasks.flush()
         await self._store.close()
 
     def device_token(self) -> str:
@@ -113,7 +145,7 @@ class Hub:
             await self._clock.sleep(MONITOR_S)
             silent = set(self._devices.expired())
             gone = {
-                key for key in self._answers.devices_at_work() if not self._devices.is_online(*key)
+                key for key in self._subtasks.devices_at_work() if not self._devices.is_online(*key)
             }
             for user_id, device_id in silent | gone:
                 with _again_next_round():
@@ -123,7 +155,7 @@ class Hub:
         # It may have come back while others were looked after.
         if not self._devices.is_online(user_id, device_id):
             _log.info("device %s is silent", device_id)
-            await self._answers.fail_device(user_id, device_id, texts.text("hub.device_lost"))
+            await self._subtasks.fail_device(user_id, device_id, texts.text("hub.device_lost"))
         if not self._devices.is_online(user_id, device_id):
             await self._devices.lose(user_id, device_id)
 
@@ -131,10 +163,42 @@ class Hub:
         while True:
             await self._clock.sleep(_TIDY_S)
             with _again_next_round():
-                await self._answers.flush()
+                await self._subtasks.flush()
                 await self._accounts.refresh()
                 self._sockets.keep_only(self._accounts.ids)
                 self._feed.keep_only(self._accounts.ids)
+
+
+def _attach_console(listener: Listener, accounts: Accounts) -> None:
+    """The page in front of the routes, and its words; both need no token."""
+    for file in resource_path("console").iterdir():
+        if file.suffix in _PAGE_TYPES:
+            is_page = file.name == "index.html"
+            listener.page("/" if is_page else f"/console/{file.name}", file)
+    words: Routes = [
+        ("GET", "/console/texts/{language}.json", _console_texts),
+        ("GET", "/console/help/{language}/{topic}.json", _help_page),
+    ]
+    serve(listener, accounts, words, access=Access.PUBLIC)
+
+
+async def _console_texts(call: Call) -> Json:
+    language = call.part("language")
+    if language not in texts.LANGUAGES:
+        raise ExecutorError("unknown_path")
+    entries = texts.catalogue(language).items()
+    return {key: words for key, words in entries if key.startswith("console.")}
+
+
+async def _help_page(call: Call) -> Json:
+    language, topic = call.part("language"), call.part("topic")
+    if language not in texts.LANGUAGES or topic not in help_pages.topics():
+        raise ExecutorError("unknown_path")
+    return {
+        "title": help_pages.title(topic, language),
+        "text": help_pages.page(topic, language),
+        "topics": [(name, help_pages.title(name, language)) for name in help_pages.topics()],
+    }
 
 
 @contextmanager

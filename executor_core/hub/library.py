@@ -1,4 +1,7 @@
-"""What users put beside their prompts: attachments of messages, and skills. It lies in `hub.db`."""
+"""What users put beside their prompts: attachments of messages, and skills. It lies in `hub.db`.
+
+`POST /api/attachments?name=…` and `POST /api/skills` take the bytes themselves as their body.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from aiohttp import web
+
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
-from executor_core.hub.store import Store
-from executor_core.hub.wire import Json, clean
+from executor_core.hub.accounts import Accounts, Call, Routes, serve
+from executor_core.hub.store import Json, Store, insert, rows
+from executor_core.hub.wire import SKILL_NAMESPACE, clean
+from executor_core.web import Access, Handler, Listener, download
+from executor_core.web.guard import bearer
 
 MAX_ATTACHMENT_BYTES = 20 * 2**20
 MAX_SKILL_BYTES = 10 * 2**20
@@ -24,30 +32,13 @@ MAX_STORED_BYTES = 512 * 2**20
 MAX_PER_MESSAGE = 20
 UNUSED_LIFE = timedelta(days=1)
 """An attachment that no message took within this time goes."""
-NAMESPACE = "default"
 
 _MAX_NAME = 255
 _MAX_ENTRIES = 2_000
 _SKILL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+-]{1,60}")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS attachments (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
-    task_id INTEGER REFERENCES tasks ON DELETE CASCADE, subtask_id INTEGER,
-    name TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
-    data BLOB NOT NULL, created_at TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS attachments_of_subtask ON attachments (task_id, subtask_id);
-CREATE TABLE IF NOT EXISTS skills (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
-    name TEXT NOT NULL, size INTEGER NOT NULL, hash TEXT NOT NULL, data BLOB NOT NULL,
-    UNIQUE (user_id, name));
-CREATE TABLE IF NOT EXISTS task_skills (
-    task_id INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
-    skill_id INTEGER NOT NULL REFERENCES skills ON DELETE CASCADE,
-    PRIMARY KEY (task_id, skill_id));
-"""
+_NUMBER = r"{number:\d{1,15}}"
+_PIECE_BYTES = 64 * 1024
 _ATTACHMENTS_OF_TASK = (
     "SELECT id, name, media_type, size, subtask_id FROM attachments WHERE task_id = ? ORDER BY id"
 )
@@ -77,30 +68,56 @@ class Chosen:
 class Library:
     """All of it for one user at a time: what others have does not exist."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, accounts: Accounts) -> None:
         self._store = store
         self._clock = clock
+        self._accounts = accounts
+        self._listener: Listener | None = None
 
-    async def open(self) -> None:
-        """Make the tables. After the store is open."""
-        await self._store.run(lambda db: db.executescript(_SCHEMA))
+    def attach(self, listener: Listener) -> None:
+        """Register the routes. A task's token opens, for its device, that task's things."""
+        self._listener = listener
+        one_attachment = f"/api/attachments/{_NUMBER}"
+        uploads: Routes = [
+            ("POST", "/api/attachments", self._add_attachment),
+            ("POST", "/api/skills", self._add_skill),
+        ]
+        serve(listener, self._accounts, uploads, is_upload=True)
+        others: Routes = [
+            ("DELETE", one_attachment, self._remove_attachment),
+            ("GET", "/api/skills", self._own_skills),
+            ("DELETE", f"/api/skills/{_NUMBER}", self._remove_skill),
+        ]
+        serve(listener, self._accounts, others)
+        fetched: dict[str, Handler] = {
+            f"{one_attachment}/executor-download": self._attachment,
+            "/api/v1/kinds/skills": self._kinds_of_skills,
+            f"/api/v1/kinds/skills/{_NUMBER}/download": self._skill,
+        }
+        for path, handler in fetched.items():
+            listener.route("GET", path, handler, access=Access.OWN)
 
-    # --- putting in ----------------------------------------------------------------------------
+    # --- what users do -------------------------------------------------------------------------
 
-    async def add_attachment(self, user_id: int, name: str, media_type: str, data: bytes) -> Json:
+    async def _add_attachment(self, call: Call) -> Json:
         """Keep a file for a message to come.
 
         Raises:
-            ExecutorError: `bad_field` for the name, `upload_empty`, `library_full`.
+            ExecutorError: `upload_too_big`, `bad_field` for the name, `upload_empty`,
+                `library_full`.
         """
-        name = clean(re.split(r"[/\\]", name)[-1]).strip()
+        data = await _body(call.request, MAX_ATTACHMENT_BYTES)
+        user_id = await call.user_id()
+        name = clean(re.split(r"[/\\]", call.request.query.get("name", ""))[-1]).strip()
         if not name or len(name) > _MAX_NAME or not name.isprintable():
             raise ExecutorError("bad_field", name="name")
         if not data:
             raise ExecutorError("upload_empty")
+        media_type = call.request.content_type
         if not _MEDIA_TYPE.fullmatch(media_type):
             media_type = "application/octet-stream"
         now = self._clock.now()
+        made = {"name": name, "media_type": media_type, "size": len(data)}
 
         def work(db: sqlite3.Connection) -> Json:
             db.execute(
@@ -108,64 +125,54 @@ class Library:
                 ((now - UNUSED_LIFE).isoformat(),),
             )
             _check_space(db, user_id, len(data))
-            made = db.execute(
-                "INSERT INTO attachments (user_id, name, media_type, size, data, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (user_id, name, media_type, len(data), data, now.isoformat()),
-            )
-            return {
-                "id": made.lastrowid,
-                "name": name,
-                "media_type": media_type,
-                "size": len(data),
-            }
+            columns = made | {"user_id": user_id, "data": data, "created_at": now.isoformat()}
+            return {"id": insert(db, "attachments", columns)} | made
 
         return await self._store.run(work)
 
-    async def remove_attachment(self, user_id: int, attachment_id: int) -> None:
+    async def _remove_attachment(self, call: Call) -> Json:
         """Take back one that no message has taken. Raises `unknown_attachment`."""
-        removed = await self._store.run(
-            lambda db: (
-                db.execute(
-                    "DELETE FROM attachments WHERE id = ? AND user_id = ? AND task_id IS NULL",
-                    (attachment_id, user_id),
-                ).rowcount
-            )
-        )
-        if not removed:
-            raise ExecutorError("unknown_attachment", id=attachment_id)
+        number = call.number("number")
+        command = "DELETE FROM attachments WHERE id = ? AND user_id = ? AND task_id IS NULL"
+        if not await self._store.change(command, number, await call.user_id()):
+            raise ExecutorError("unknown_attachment", id=number)
+        return {}
 
-    async def add_skill(self, user_id: int, data: bytes) -> Json:
+    async def _add_skill(self, call: Call) -> Json:
         """Keep a skill, in place of an earlier one of its name.
 
         Raises:
-            ExecutorError: `bad_skill`, `library_full`.
+            ExecutorError: `upload_too_big`, `bad_skill`, `library_full`.
         """
+        data = await _body(call.request, MAX_SKILL_BYTES)
+        user_id = await call.user_id()
 
         def work(db: sqlite3.Connection) -> Json:
             name = _skill_name(data)
             _check_space(db, user_id, len(data))
-            db.execute(
-                "INSERT INTO skills (user_id, name, size, hash, data) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (user_id, name) DO UPDATE SET"
-                " size = excluded.size, hash = excluded.hash, data = excluded.data",
-                (user_id, name, len(data), hashlib.sha256(data).hexdigest(), data),
-            )
-            return next(row for row in _rows(db, _SKILLS, (user_id,)) if row["name"] == name)
+            row = {
+                "user_id": user_id,
+                "name": name,
+                "size": len(data),
+                "hash": hashlib.sha256(data).hexdigest(),
+                "data": data,
+            }
+            newer = "size = excluded.size, hash = excluded.hash, data = excluded.data"
+            insert(db, "skills", row, f"ON CONFLICT (user_id, name) DO UPDATE SET {newer}")
+            return next(row for row in rows(db, Json, _SKILLS, user_id) if row["name"] == name)
 
         return await self._store.run(work)
 
-    async def remove_skill(self, user_id: int, skill_id: int) -> None:
+    async def _own_skills(self, call: Call) -> Json:
+        return {"items": await self.skills(Reader(await call.user_id()))}
+
+    async def _remove_skill(self, call: Call) -> Json:
         """Forget a skill, also where tasks have it. Raises `unknown_skill`."""
-        removed = await self._store.run(
-            lambda db: (
-                db.execute(
-                    "DELETE FROM skills WHERE id = ? AND user_id = ?", (skill_id, user_id)
-                ).rowcount
-            )
-        )
-        if not removed:
-            raise ExecutorError("unknown_skill", name=skill_id)
+        number = call.number("number")
+        command = "DELETE FROM skills WHERE id = ? AND user_id = ?"
+        if not await self._store.change(command, number, await call.user_id()):
+            raise ExecutorError("unknown_skill", name=number)
+        return {}
 
     # --- belonging to tasks --------------------------------------------------------------------
 
@@ -178,24 +185,16 @@ class Library:
         ids = tuple(dict.fromkeys(_listed(body, "attachments", int)))
         names = tuple(dict.fromkeys(_listed(body, "skills", str)))
 
-        def work(db: sqlite3.Connection) -> Chosen:
-            for number in ids:
-                found = db.execute(
-                    "SELECT 1 FROM attachments WHERE id = ? AND user_id = ? AND task_id IS NULL",
-                    (number, user_id),
-                ).fetchone()
-                if found is None:
-                    raise ExecutorError("unknown_attachment", id=number)
-            skills = {
-                row["name"]: row["id"]
-                for row in db.execute("SELECT id, name FROM skills WHERE user_id = ?", (user_id,))
-            }
-            for name in names:
-                if name not in skills:
-                    raise ExecutorError("unknown_skill", name=name)
-            return Chosen(ids, tuple(skills[name] for name in names))
-
-        return await self._store.run(work)
+        free = "SELECT id FROM attachments WHERE user_id = ? AND task_id IS NULL"
+        known = {row["id"] for row in await self._store.rows(Json, free, user_id)}
+        for number in ids:
+            if number not in known:
+                raise ExecutorError("unknown_attachment", id=number)
+        skills = {skill["name"]: skill["id"] for skill in await self.skills(Reader(user_id))}
+        for name in names:
+            if name not in skills:
+                raise ExecutorError("unknown_skill", name=name)
+        return Chosen(ids, tuple(skills[name] for name in names))
 
     async def give(self, task_id: int, subtask_id: int, chosen: Chosen) -> None:
         """The user's message `subtask_id` brings this; skills stay with the task."""
@@ -214,43 +213,53 @@ class Library:
 
     async def attachments(self, task_id: int) -> list[Json]:
         """All attachments of a task: id, name, media_type, size, subtask_id."""
-        return await self._store.run(lambda db: _rows(db, _ATTACHMENTS_OF_TASK, (task_id,)))
-
-    # --- taking out ----------------------------------------------------------------------------
+        return await self._store.rows(Json, _ATTACHMENTS_OF_TASK, task_id)
 
     async def skills(self, reader: Reader) -> list[Json]:
         """The skills that the reader may have, by name: id, name, size, hash."""
-        user_id, task_id = reader.user_id, reader.task_id
-        query, values = (
-            (_SKILLS, (user_id,)) if task_id is None else (_SKILLS_OF_TASK, (user_id, task_id))
-        )
-        return await self._store.run(lambda db: _rows(db, query, values))
+        if reader.task_id is None:
+            return await self._store.rows(Json, _SKILLS, reader.user_id)
+        return await self._store.rows(Json, _SKILLS_OF_TASK, reader.user_id, reader.task_id)
 
-    async def skill_data(self, reader: Reader, skill_id: int) -> bytes:
-        """A skill's archive. Raises `unknown_skill`."""
-        if all(skill["id"] != skill_id for skill in await self.skills(reader)):
-            raise ExecutorError("unknown_skill", name=skill_id)
-        return await self._store.run(
-            lambda db: bytes(
-                db.execute("SELECT data FROM skills WHERE id = ?", (skill_id,)).fetchone()[0]
-            )
-        )
+    # --- what devices fetch --------------------------------------------------------------------
 
-    async def attachment_data(self, reader: Reader, attachment_id: int) -> tuple[Json, bytes]:
-        """An attachment's name and media type, and its bytes. Raises `unknown_attachment`."""
+    async def _attachment(self, request: web.Request) -> web.Response:
+        reader, number = await self._reader(request), _number(request)
         query = (
-            "SELECT name, media_type, data FROM attachments WHERE id = ? AND user_id = ?"
+            "SELECT name, data FROM attachments WHERE id = ? AND user_id = ?"
             " AND (? IS NULL OR task_id = ?)"
         )
-        values = (attachment_id, reader.user_id, reader.task_id, reader.task_id)
-        found = await self._store.run(lambda db: _rows(db, query, values))
-        if not found:
-            raise ExecutorError("unknown_attachment", id=attachment_id)
-        return found[0], found[0].pop("data")
+        values = (number, reader.user_id, reader.task_id, reader.task_id)
+        for found in await self._store.rows(Json, query, *values):
+            return download(found["data"], found["name"])
+        raise ExecutorError("unknown_attachment", id=number)
 
+    async def _kinds_of_skills(self, request: web.Request) -> web.Response:
+        skills = await self.skills(await self._reader(request))
+        name = request.query.get("name")
+        namespace = request.query.get("namespace", SKILL_NAMESPACE)
+        items = [
+            _kind(skill)
+            for skill in skills
+            if name in (None, skill["name"]) and namespace == SKILL_NAMESPACE
+        ]
+        return web.json_response({"items": items})
 
-def _rows(db: sqlite3.Connection, query: str, values: tuple[Any, ...]) -> list[Json]:
-    return [dict(row) for row in db.execute(query, values)]
+    async def _skill(self, request: web.Request) -> web.Response:
+        reader, number = await self._reader(request), _number(request)
+        if any(skill["id"] == number for skill in await self.skills(reader)):
+            query = "SELECT data FROM skills WHERE id = ?"
+            for found in await self._store.rows(Json, query, number):
+                return download(found["data"], f"{number}.zip")
+        raise ExecutorError("unknown_skill", name=number)
+
+    async def _reader(self, request: web.Request) -> Reader:
+        token = bearer(request.headers.get("Authorization"))
+        of_task = self._accounts.verify_task(token) if token else None
+        if of_task is not None:
+            return Reader(*of_task)
+        assert self._listener is not None
+        return Reader(await self._accounts.id_of(self._listener.user(request)))
 
 
 def _check_space(db: sqlite3.Connection, user_id: int, size: int) -> None:
@@ -293,3 +302,25 @@ def _listed(body: Json, field: str, kind: type) -> list[Any]:
     if kind is int and any(not 0 < value < 2**63 for value in values):
         raise ExecutorError("bad_field", name=field)
     return values
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    body = bytearray()
+    async for piece in request.content.iter_chunked(_PIECE_BYTES):
+        body += piece
+        if len(body) > limit:
+            raise ExecutorError("upload_too_big", limit=limit // 2**20)
+    return bytes(body)
+
+
+def _number(request: web.Request) -> int:
+    return int(request.match_info["number"])
+
+
+def _kind(skill: Json) -> Json:
+    labels = {"id": str(skill["id"])}
+    return {
+        "apiVersion": "agent.wecode.io/v1",
+        "kind": "Skill",
+        "metadata": {"name": skill["name"], "namespace": SKILL_NAMESPACE, "labels": labels},
+    }

@@ -16,11 +16,12 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from executor_core import texts
 from executor_core.clock import Clock
-from executor_core.hub import store, wire
+from executor_core.hub import wire
 from executor_core.hub.accounts import API_KEY, Accounts
-from executor_core.hub.answers import Answers
 from executor_core.hub.devices import Devices
-from executor_core.hub.wire import Dialect, Json
+from executor_core.hub.store import Json
+from executor_core.hub.subtasks import Subtasks
+from executor_core.hub.wire import Dialect
 from executor_core.jobs import Jobs
 from executor_core.web import Access, Listener
 
@@ -39,7 +40,7 @@ _MAX_PEERS = 1000
 _NOT_REGISTERED = "Not authenticated or not registered"
 _OK: Json = {"success": True}
 
-EventHandler = Callable[["Connection", Any], Awaitable[Json]]
+EventHandler = Callable[["DeviceSocket", Any], Awaitable[Json]]
 
 
 class _Utf8Json:
@@ -53,7 +54,7 @@ class _Utf8Json:
 
 
 @dataclass
-class Connection:
+class DeviceSocket:
     """One device's socket. `device_id` is None until it registers."""
 
     sid: str
@@ -70,27 +71,28 @@ class Sockets:
         dialect: Dialect,
         accounts: Accounts,
         devices: Devices,
-        answers: Answers,
+        subtasks: Subtasks,
         jobs: Jobs,
     ) -> None:
         self._clock = clock
         self._dialect: Dialect = dialect
         self._accounts = accounts
         self._devices = devices
-        self._answers = answers
+        self._subtasks = subtasks
         self._jobs = jobs
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, DeviceSocket] = {}
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
         self._is_closing = False
         self._server = self._make_server()
-        common: dict[str, EventHandler] = {
+        self._handlers: dict[str, EventHandler] = {
             "device:register": self._register,
             "device:heartbeat": self._heartbeat,
             "device:status": self._status,
         }
-        self._handlers = common | (
-            self._progress_handlers() if dialect == "progress" else self._responses_handlers()
-        )
+        if dialect == "progress":
+            self._handlers |= {"task:progress": self._progress, "task:complete": self._complete}
+        else:
+            self._handlers |= _RESPONSES_HANDLERS
 
     def attach(self, listener: Listener) -> None:
         """Serve `/socket.io/` there, and close all sockets when it stops."""
@@ -114,8 +116,8 @@ class Sockets:
 
     def keep_only(self, user_ids: Collection[int]) -> None:
         """Disconnect the devices of everybody else."""
-        for sid, connection in self._connections.items():
-            if connection.user_id not in user_ids:
+        for sid, socket in self._connections.items():
+            if socket.user_id not in user_ids:
                 self._jobs.spawn(self._server.disconnect(sid, namespace=NAMESPACE), "user is gone")
 
     async def close(self) -> None:
@@ -169,7 +171,7 @@ class Sockets:
         if user_id is None:
             kind = "API key" if token.startswith(API_KEY) else "token"
             raise Refused(f"Invalid or expired {kind}")
-        self._connections[sid] = Connection(sid, user_id)
+        self._connections[sid] = DeviceSocket(sid, user_id)
         await self._server.enter_room(sid, f"user:{user_id}", namespace=NAMESPACE)
 
     def _count_attempt(self, peer: str) -> None:
@@ -185,21 +187,18 @@ class Sockets:
         times.append(now)
 
     async def _disconnect(self, sid: str, _reason: object = None) -> None:
-        connection = self._connections.pop(sid, None)
-        if connection is None or connection.device_id is None or self._is_closing:
+        socket = self._connections.pop(sid, None)
+        if socket is None or socket.device_id is None or self._is_closing:
             return
-        if self._devices.owns(connection.user_id, connection.device_id, sid):
-            self._jobs.spawn(
-                self._grace(connection.user_id, connection.device_id, sid), "disconnect grace"
-            )
+        if self._devices.owns(socket.user_id, socket.device_id, sid):
+            self._jobs.spawn(self._grace(socket.user_id, socket.device_id, sid), "disconnect grace")
 
     async def _grace(self, user_id: int, device_id: str, sid: str) -> None:
         await self._clock.sleep(DISCONNECT_GRACE_S)
         if self._devices.owns(user_id, device_id, sid):
             _log.info("device %s disconnected", device_id)
-            await self._answers.fail_device(
-                user_id, device_id, texts.text("hub.device_disconnected")
-            )
+            reason = texts.text("hub.device_disconnected")
+            await self._subtasks.fail_device(user_id, device_id, reason)
             await self._lose(user_id, device_id, sid)
 
     async def _lose(self, user_id: int, device_id: str, sid: str) -> None:
@@ -210,16 +209,16 @@ class Sockets:
     # --- events --------------------------------------------------------------------------------
 
     async def _event(self, event: str, sid: str, *data: Any) -> Json | None:
-        connection = self._connections.get(sid)
-        if connection is None:
+        socket = self._connections.get(sid)
+        if socket is None:
             return {"error": "Not authenticated"}
         handler = self._handlers.get(event)
         payload = data[0] if data else None
         try:
             if handler is not None:
-                return await handler(connection, payload)
+                return await handler(socket, payload)
             if self._dialect == "responses" and wire.is_response_event(event, payload):
-                return await self._response(connection, event, payload)
+                return await self._response(socket, event, payload)
             return None
         except wire.InvalidPayload as error:
             return {"error": str(error)}
@@ -227,17 +226,15 @@ class Sockets:
             _log.exception("%s failed: %s", event, type(error).__name__)
             return {"error": "Internal server error"}
 
-    async def _register(self, connection: Connection, data: Any) -> Json:
-        device = _checked(wire.parse_register, data)
-        if not wire.storable(device.device_id):
-            return {"error": "Registration failed: device_id is too long"}
-        user_id, sid = connection.user_id, connection.sid
-        if not await self._devices.register(user_id, sid, device):
-            return {"error": f"Registration failed: {store.MAX_DEVICES} devices are online already"}
+    async def _register(self, socket: DeviceSocket, data: Any) -> Json:
+        device = wire.parsed(wire.Registration, data)
+        user_id, sid = socket.user_id, socket.sid
+        if (error := await self._devices.register(user_id, sid, device)) is not None:
+            return {"error": f"Registration failed: {error}"}
         if sid not in self._connections:
             await self._lose(user_id, device.device_id, sid)
             return {"error": "Client disconnected during device registration"}
-        connection.device_id = device.device_id
+        socket.device_id = device.device_id
         await self._server.enter_room(sid, _room(user_id, device.device_id), namespace=NAMESPACE)
         if self._dialect == "responses":
             self._jobs.spawn(self._sync_capabilities(sid), "sync capabilities")
@@ -247,7 +244,7 @@ class Sockets:
 
     async def _send_again(self, user_id: int, device_id: str) -> None:
         """What was sent while the device was away; what it has already it knows for a repeat."""
-        for answer in self._answers.running_on(user_id, device_id):
+        for answer in self._subtasks.running_on(user_id, device_id):
             if answer.unheard is not None:
                 await self.send(user_id, device_id, "task:execute", answer.unheard)
 
@@ -257,46 +254,34 @@ class Sockets:
             "device:sync_capabilities", request, to=sid, namespace=NAMESPACE, callback=_synced
         )
 
-    async def _heartbeat(self, connection: Connection, data: Any) -> Json:
-        beat = _checked(wire.parse_heartbeat, data, self._dialect)
-        if beat.device_id != connection.device_id:
+    async def _heartbeat(self, socket: DeviceSocket, data: Any) -> Json:
+        beat = wire.parse_heartbeat(data, self._dialect)
+        if beat.device_id != socket.device_id:
             return {"error": "Device ID mismatch"}
-        error = await self._devices.heartbeat(connection.user_id, connection.sid, beat)
+        error = await self._devices.heartbeat(socket.user_id, socket.sid, beat)
         return _OK if error is None else {"error": error}
 
-    async def _status(self, connection: Connection, data: Any) -> Json:
-        device_id, status = _checked(wire.parse_status, data)
-        if device_id != connection.device_id:
+    async def _status(self, socket: DeviceSocket, data: Any) -> Json:
+        said = wire.parsed(wire.Status, data)
+        if said.device_id != socket.device_id:
             return {"error": "Device ID mismatch"}
-        await self._devices.set_status(connection.user_id, device_id, status)
+        await self._devices.set_status(socket.user_id, said.device_id, said.status)
         return _OK
 
-    async def _response(self, connection: Connection, event: str, data: Any) -> Json:
-        if connection.device_id is None:
+    async def _response(self, socket: DeviceSocket, event: str, data: Any) -> Json:
+        if socket.device_id is None:
             return {"error": _NOT_REGISTERED}
-        return await self._answers.response(connection.user_id, event, data)
+        return await self._subtasks.response(socket.user_id, event, data)
 
-    def _progress_handlers(self) -> dict[str, EventHandler]:
-        async def progress(connection: Connection, data: Any) -> Json:
-            if connection.device_id is None:
-                return {"error": _NOT_REGISTERED}
-            return await self._answers.progress(connection.user_id, connection.device_id, data)
+    async def _progress(self, socket: DeviceSocket, data: Any) -> Json:
+        if socket.device_id is None:
+            return {"error": _NOT_REGISTERED}
+        return await self._subtasks.progress(socket.user_id, socket.device_id, data)
 
-        async def complete(connection: Connection, data: Any) -> Json:
-            if connection.device_id is None:
-                return {"error": _NOT_REGISTERED}
-            return await self._answers.complete(connection.user_id, connection.device_id, data)
-
-        return {"task:progress": progress, "task:complete": complete}
-
-    def _responses_handlers(self) -> dict[str, EventHandler]:
-        return {
-            "device:upgrade_status": _upgrade_status,
-            "terminal:output": _terminal,
-            "terminal:exit": _terminal,
-            "runtime.tasks.updated": _runtime_tasks,
-            "runtime:event": _runtime_event,
-        }
+    async def _complete(self, socket: DeviceSocket, data: Any) -> Json:
+        if socket.device_id is None:
+            return {"error": _NOT_REGISTERED}
+        return await self._subtasks.complete(socket.user_id, socket.device_id, data)
 
 
 def _room(user_id: int, device_id: str) -> str:
@@ -308,28 +293,30 @@ def _synced(*answer: Any) -> None:
     _log.debug("capability sync was answered with %d values", len(answer))
 
 
-def _checked(parse: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return parse(*args)
-    except wire.InvalidPayload as error:
-        raise wire.InvalidPayload(f"Invalid payload: {error}") from error
-
-
-async def _upgrade_status(_connection: Connection, data: Any) -> Json:
-    _checked(wire.parse_upgrade_status, data)
+async def _upgrade_status(_socket: DeviceSocket, data: Any) -> Json:
+    wire.parsed(wire.UpgradeStatus, data)
     return _OK
 
 
-async def _terminal(_connection: Connection, data: Any) -> Json:
+async def _terminal(_socket: DeviceSocket, data: Any) -> Json:
     has_session = isinstance(data, dict) and bool(data.get("session_id"))
     return _OK if has_session else {"error": "Missing session_id"}
 
 
-async def _runtime_tasks(_connection: Connection, data: Any) -> Json:
+async def _runtime_tasks(_socket: DeviceSocket, data: Any) -> Json:
     if not (isinstance(data, dict) and data):
         return {"error": "Invalid runtime task update payload"}
     return {"success": True, "notified": 0}
 
 
-async def _runtime_event(_connection: Connection, _data: Any) -> Json:
+async def _runtime_event(_socket: DeviceSocket, _data: Any) -> Json:
     return _OK
+
+
+_RESPONSES_HANDLERS: dict[str, EventHandler] = {
+    "device:upgrade_status": _upgrade_status,
+    "terminal:output": _terminal,
+    "terminal:exit": _terminal,
+    "runtime.tasks.updated": _runtime_tasks,
+    "runtime:event": _runtime_event,
+}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ import msgspec
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
-from executor_core.aside import JOURNAL_VERSION, MOST_VERSIONS, open_database, readable
+from executor_core.aside import JOURNAL_VERSION, connect, open_database
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.journal.reserve import Reserve
@@ -34,7 +33,6 @@ MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
 MAX_SESSIONS = 10_000
 MAX_TITLE = 120
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 _FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError, msgspec.MsgspecError)
 """The disk does not take it, or SQLite has no form for it; to the run both are the same."""
@@ -393,26 +391,7 @@ class Journal:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600))
-    db = sqlite3.connect(path, check_same_thread=False, timeout=5)
-    db.text_factory = readable
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > MOST_VERSIONS:
-            raise sqlite3.DatabaseError("no version of ours")
-        if version > JOURNAL_VERSION:
-            raise ExecutorError("journal_newer", path=path)
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {JOURNAL_VERSION}; COMMIT;")
-        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-    except BaseException:
-        db.close()
-        raise
-    return db
+    return connect(path, _SCHEMA, version=JOURNAL_VERSION, newer="journal_newer")
 
 
 def _settle(db: sqlite3.Connection, run_id: str, outcome: Outcome) -> None:

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
+from executor_core.jwt import claims_of
 from executor_core.web import tokens
 from executor_core.web.listener import OWNER
 
@@ -212,7 +213,7 @@ class Users:
 
     def verify(self, token: str) -> str | None:
         """The user of a good token."""
-        name = tokens.claims_of(token).get("sub")
+        name = claims_of(token).get("sub")
         try:
             user = self._all().get(name) if isinstance(name, str) else None
         except ExecutorError as error:

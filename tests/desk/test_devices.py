@@ -13,7 +13,7 @@ from executor_core.control import Address
 from executor_core.control.desk import Device
 from executor_core.desk.devices import DeviceRoom, read_device
 from executor_core.errors import ExecutorError
-from executor_core.hub.wire import parse_register
+from executor_core.hub.wire import Registration, parsed
 from executor_core.model import LinkState
 from tests.desk.conftest import Computer, RunningExecutor
 from tests.support.hub_server import TOKEN, HubServer
@@ -26,7 +26,7 @@ async def hub(tmp_path: Path) -> AsyncIterator[HubServer]:
     await server.start()
     for device_id, name in (("hw-1", "Mine"), ("hw-2", "Theirs")):
         await server.hub._devices.register(
-            1, f"sid-{device_id}", parse_register({"device_id": device_id, "name": name})
+            1, f"sid-{device_id}", parsed(Registration, {"device_id": device_id, "name": name})
         )
     yield server
     await server.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executor_core.hub import store
+from executor_core.hub import devices
 from tests.hub.conftest import World
 
 
@@ -39,7 +39,7 @@ async def test_a_task_without_a_device_goes_to_the_default(world: World) -> None
 async def test_one_device_too_many_takes_the_place_of_the_one_unseen_for_longest(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MAX_DEVICES", 3)
+    monkeypatch.setattr(devices, "MAX_DEVICES", 3)
     for device_id in ("default", "oldest", "newer"):
         await (await world.registered(device_id)).close()
         await world.clock.advance(100)
@@ -54,7 +54,7 @@ async def test_one_device_too_many_takes_the_place_of_the_one_unseen_for_longest
 async def test_where_all_are_online_one_more_is_refused_and_says_why(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MAX_DEVICES", 2)
+    monkeypatch.setattr(devices, "MAX_DEVICES", 2)
     _, token = await world.second_user()
     await world.registered("hw-1")
     again = await world.registered("hw-2")

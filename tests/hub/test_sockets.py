@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from executor_core.hub.sockets import DISCONNECT_GRACE_S
+from executor_core.hub.wire import InvalidPayload, Registration, parsed
 from tests.hub.conftest import CAPACITY, MakeWorld, World
 
 
@@ -92,6 +93,13 @@ async def test_a_bad_registration_is_answered_with_invalid_payload(
     device = await world.connected()
     assert (await device.register(**fields))["error"].startswith("Invalid payload: ")
     assert (await world.owner.call("GET", "/api/devices"))["items"] == []
+
+
+def test_half_a_character_is_invalid_in_words_that_can_be_sent() -> None:
+    fields = {"device_id": "hw-1", "name": "mine", "device_type": "\ud800"}
+    with pytest.raises(InvalidPayload, match="Invalid payload: ") as refused:
+        parsed(Registration, fields)
+    assert str(refused.value).encode()
 
 
 async def test_a_registration_that_is_no_object_is_invalid(world: World) -> None:
@@ -206,14 +214,14 @@ async def test_a_device_that_is_back_while_its_tasks_are_failed_stays_online(
     device = await world.registered()
     await device.close()
     await _hung_up(world)
-    fail_device, is_back = world.hub._answers.fail_device, asyncio.Event()
+    fail_device, is_back = world.hub._subtasks.fail_device, asyncio.Event()
 
     async def come_back(*what: Any) -> None:
         await fail_device(*what)
         await world.registered()
         is_back.set()
 
-    monkeypatch.setattr(world.hub._answers, "fail_device", come_back)
+    monkeypatch.setattr(world.hub._subtasks, "fail_device", come_back)
     await world.clock.advance(DISCONNECT_GRACE_S + 0.1)
     async with asyncio.timeout(5):
         await is_back.wait()

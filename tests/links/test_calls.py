@@ -72,7 +72,7 @@ def test_every_call_is_answered_and_no_answer_can_drop_the_link(event: str, data
 def test_every_capacity_passes_the_servers_check(limit: int, ids: list[str], queued: int) -> None:
     capacity = Capacity(limit=limit, active_task_ids=tuple(ids), queued=queued)
     beat = {"device_id": "hw-1", "runtime_capacity": capacity.as_heartbeat()}
-    assert parse_heartbeat(beat, "responses").capacity is not None
+    assert parse_heartbeat(beat, "responses").runtime_capacity is not None
 
 
 def test_an_upgrade_is_declined_with_a_word_that_servers_know() -> None:

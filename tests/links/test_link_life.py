@@ -53,12 +53,12 @@ async def test_a_device_introduces_itself_as_every_server_allows(
     assert order[0] == "device:register"
     assert set(order[1:]) == {"device:heartbeat", *probes}
     registration = server.events("device:register")[0].data
-    assert wire.parse_register(registration).name == "Linux - test"
+    assert wire.parsed(wire.Registration, registration).name == "Linux - test"
     assert registration["device_type"] == "local"
     assert "runtime_instance_id" not in registration
     beat = wire.parse_heartbeat(server.events("device:heartbeat")[0].data, "responses")
     assert beat.running_task_ids == []
-    assert beat.capacity == wire.Capacity(limit=2, active=0, queued=0)
+    assert beat.runtime_capacity == wire.Slots(limit=2, active=0, queued=0)
     assert server.tokens == [TOKEN]
 
 

@@ -38,11 +38,12 @@ ARROWS: dict[str, set[str]] = {
 # Modules that every room may use, and what they use of each other.
 LEAVES: dict[str, set[str]] = {
     "__init__": set(),
-    "aside": set(),
+    "aside": {"errors"},
     "model": {"texts"},
     "changes": set(),
     "clock": set(),
     "jobs": set(),
+    "jwt": set(),
     "loopback": set(),
     "proxies": {"errors", "loopback"},
     "outbound": {"proxies"},

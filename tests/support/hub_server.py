@@ -166,10 +166,10 @@ class HubServer:
 
     def _tap(self) -> None:
         """Look at what devices report, before the hub makes of it what it will."""
-        answers: Any = self.hub._answers
-        answers.response = self._seen(answers.response, self._response_terminal)
-        answers.complete = self._seen(answers.complete, _complete_terminal)
-        answers.progress = self._seen(answers.progress, _progress_terminal)
+        subtasks: Any = self.hub._subtasks
+        subtasks.response = self._seen(subtasks.response, self._response_terminal)
+        subtasks.complete = self._seen(subtasks.complete, _complete_terminal)
+        subtasks.progress = self._seen(subtasks.progress, _progress_terminal)
 
     def _seen(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor_core.web import tokens
+from executor_core.jwt import claims_of
 from tests.hub.conftest import Client, MakeWorld, World
 
 OLDEST = {
@@ -36,7 +36,7 @@ async def test_a_token_is_good_for_seven_days_and_for_devices_and_requests(world
     holder = client(world, given["token"])
     assert (await holder.call("GET", "/api/devices"))["total"] == 1
     assert await holder.call("GET", "/api/hub") == {"hub": True, "user": "owner"}
-    ends = tokens.claims_of(given["token"])["exp"] - world.clock.now().timestamp()
+    ends = claims_of(given["token"])["exp"] - world.clock.now().timestamp()
     assert ends == pytest.approx(7 * 86400, abs=2)
 
 
@@ -81,7 +81,7 @@ async def test_a_key_is_kept_as_a_digest_only(world: World) -> None:
 
 async def test_keys_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("executor_core.hub.accounts.MAX_KEYS", 1)
-    monkeypatch.setattr("executor_core.hub.grants.MAX_USERS", 2)
+    monkeypatch.setattr("executor_core.hub.accounts.MAX_USERS", 2)
     await new_key(world, user="bob")
     assert (await world.owner.call("POST", "/api/hub/keys", {}, status=409))["error"]["hint"]
     await world.owner.call("POST", "/api/hub/tokens", {"user": "carol"}, status=409)
