@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from executor_core.cli.context import Invocation
+from executor_core.cli.frame import Invocation
 from executor_core.cli.main import main as run_cli
 from executor_core.cli.out import say
 from executor_core.cli.start import (

@@ -4,96 +4,129 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import click
 
-from executor_core.cli.context import invocation
-from executor_core.cli.out import agrees, say
-from executor_core.cli.outcome import Exit, say_error, speaks_plainly
-from executor_core.cli.words import Misuse, Verbs, as_json
+from executor_core.agents import acp
+from executor_core.agents.catalog import KnownAgent, known_agents
+from executor_core.agents.checked import CheckedAgent
+from executor_core.cli.frame import agreed, as_json, group, invocation, missing
+from executor_core.cli.out import Exit, agrees, say, say_error, say_json
+from executor_core.control import Control
+from executor_core.control.desk import InstallDesk, InstallPlan
+from executor_core.desk.computer import (
+    check_agent,
+    find_installer,
+    find_python_installer,
+    look_for_agents,
+)
+from executor_core.desk.install import InstallRoom
 from executor_core.errors import ExecutorError
+from executor_core.model import Availability
 from executor_core.texts import text
 
-if TYPE_CHECKING:
-    from executor_core.agents.catalog import KnownAgent
-    from executor_core.control import Control
-    from executor_core.control.desk import InstallDesk, InstallPlan
-    from executor_core.model import Availability
+all_ = click.option("--all", "is_all", is_flag=True)
 
 
-@click.group(cls=Verbs, invoke_without_command=True)
+@group
 @as_json
-@click.option("--all", "is_all", is_flag=True)
-@click.pass_context
-@speaks_plainly
-def agents(context: click.Context, is_json: bool, is_all: bool) -> None:
-    if context.invoked_subcommand is not None:
-        return
-    from executor_core.cli import show
-
+@all_
+def agents(is_json: bool, is_all: bool) -> None:
     async def ask(control: Control) -> tuple[tuple[Availability, ...], str]:
         return await control.agents(anew=True), (await control.status()).program_path
 
-    try:
-        found, path = invocation().ask(ask)
-    except ExecutorError as error:
-        if error.code != "not_running":
-            raise
-        from executor_core.desk.computer import look_for_agents
+    def look() -> tuple[tuple[Availability, ...], str]:
+        return asyncio.run(look_for_agents(invocation().config()))
 
-        found, path = asyncio.run(look_for_agents(invocation().config()))
-    from executor_core.agents.catalog import known_agents
-
+    found, path = invocation().ask(ask, otherwise=look)
     listed = {agent.name for agent in found}
     others = [agent for agent in known_agents() if agent.name not in listed]
     if is_json:
-        show.as_json((*found, *map(_not_installed, others)) if is_all else found)
+        say_json((*found, *map(_not_installed, others)) if is_all else found)
         return
     if is_all:
-        show.agents_not_installed(others)
-    show.agents(found, path, more=0 if is_all else len(others))
+        _show_others(others)
+    _show(found, path, more=0 if is_all else len(others))
 
 
 def _not_installed(known: KnownAgent) -> Availability:
-    from executor_core.agents.acp import missing
-    from executor_core.model import Availability
-
-    problem = missing(known).message
+    problem = acp.missing(known).message
     return Availability(name=known.name, title=known.title, is_usable=False, problem=problem)
+
+
+def _show(found: Sequence[Availability], path: str, more: int) -> None:
+    """Each agent: whether it can work, and what to do if not; then what they get and where they
+    are looked up. `more` is how many others are known that are not installed."""
+    for agent in found:
+        mark = "✓" if agent.is_usable else "✗"
+        facts = (agent.version, agent.path, agent.login, agent.remark)
+        say(f"{mark} {agent.name}  " + "  ".join(filter(None, facts)))
+        if agent.problem is not None:
+            say(f"    {agent.problem.sentence}")
+    if more:
+        say(text("cli.agents.more", count=more))
+    if names := {name for agent in found for name in agent.variables}:
+        say(text("cli.agents.variables", names=", ".join(sorted(names))), dim=True)
+    say(text("cli.agents.path", path=path), dim=True)
+
+
+def _show_others(known: Iterable[KnownAgent]) -> None:
+    """The others of the protocol's registry, with where each comes from."""
+    for agent in known:
+        source = agent.install
+        page = source.binary.page if source.binary else ""
+        where = f"npm: {source.npm}" if source.npm else f"PyPI: {source.pypi}"
+        shown = where if agent.is_installable else page
+        seen = text("cli.agents.seen", version=agent.seen.version) if agent.seen else ""
+        say(f"· {agent.name}  {agent.title}  {shown}  {seen}".rstrip())
 
 
 @agents.command("check")
 @click.argument("name", metavar="NAME")
 @as_json
-@speaks_plainly
 def agents_check(name: str, is_json: bool) -> None:
-    from executor_core.cli import show
-    from executor_core.desk.computer import check_agent
-
     found = asyncio.run(check_agent(invocation().config(), name))
-    show.as_json(found) if is_json else show.checked_agent(found)
+    say_json(found) if is_json else _show_checked(found)
     if not found.agent.is_usable or found.offer.needs_login or found.offer.refusal:
         sys.exit(Exit.FAILED)
 
 
+def _show_checked(found: CheckedAgent) -> None:
+    """What one agent offers, a line each."""
+    agent, offer = found.agent, found.offer
+    facts = (offer.version or agent.version, agent.path, agent.login, agent.remark)
+    say(f"{agent.name}  {agent.title}  " + "  ".join(filter(None, facts)))
+    answers = {True: text("cli.yes"), False: text("cli.no"), None: "?"}
+    say(text("cli.check.resumes", answer=answers[offer.resumes]))
+    say(text("cli.check.images", answer=answers[offer.takes_images]))
+    if offer.modes:
+        say(text("cli.check.modes", names=", ".join(offer.modes)))
+    say(text("cli.check.login", answer=answers[offer.needs_login]))
+    if offer.logins:
+        say(text("cli.check.logins", names=", ".join(offer.logins)))
+    way = found.sign_in
+    if way and offer.needs_login is not False:
+        if way.command:
+            say(text("cli.check.sign_in", command=way.command))
+        if way.variables:
+            say(text("cli.check.variables", names=", ".join(way.variables)))
+    problem = agent.problem.sentence if agent.problem else offer.refusal
+    if problem:
+        say(problem)
+
+
 @agents.command("install")
 @click.argument("names", nargs=-1, metavar="NAME…")
-@click.option("--all", "is_all", is_flag=True)
-@click.option("--yes", "is_agreed", is_flag=True)
+@all_
+@agreed
 @click.pass_context
-@speaks_plainly
 def agents_install(
     context: click.Context, names: tuple[str, ...], is_all: bool, is_agreed: bool
 ) -> None:
-    from executor_core.desk.computer import find_installer, find_python_installer
-    from executor_core.desk.install import InstallRoom
-
     if not names and not is_all:
-        missing = click.MissingParameter(ctx=context, param=context.command.params[0])
-        raise Misuse(str(missing), context) from missing
+        raise missing(context)
     config = invocation().config()
     room = InstallRoom(partial(find_installer, config), partial(find_python_installer, config))
     wanted = dict.fromkeys(room.installable() if is_all else names)

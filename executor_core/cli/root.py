@@ -7,22 +7,47 @@ import errno
 import io
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from executor_core import __version__
-from executor_core.cli import verbs
-from executor_core.cli.context import Invocation
-from executor_core.cli.out import say
-from executor_core.cli.outcome import Exit, speaks_plainly
+from executor_core.cli.frame import Invocation, Verbs
+from executor_core.cli.out import Exit, say
 from executor_core.cli.start import Front, start
-from executor_core.cli.words import Verbs
 from executor_core.texts import text
+
+_VERBS = {
+    "life": "status pause resume drain stop logs doctor bundle help",
+    "runs": "runs exec",
+    "agents": "agents",
+    "server": "login logout devices selftest",
+    "workspaces": "workspaces",
+    "owner": "config api hub",
+}
+"""The verbs of each module."""
+_MODULES = {verb: module for module, verbs in _VERBS.items() for verb in verbs.split()}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class Root(Verbs):
+    """Loads the module of a verb when the verb is given; `--version` needs none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return super().get_command(ctx, cmd_name)  # the hidden ones
+        module = import_module(f"executor_core.cli.{_MODULES[cmd_name]}")
+        # `exec_` and `help_`: Python has those names already.
+        found: click.Command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
+        return found
 
 
 @click.group(
-    cls=Verbs,
+    cls=Root,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -34,7 +59,6 @@ from executor_core.texts import text
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE")
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
-@speaks_plainly
 def cli(
     context: click.Context,
     mode: str | None,
@@ -52,11 +76,21 @@ def cli(
         front(context.obj, no_gui=no_gui, standalone=standalone, token_given=token is not None)
 
 
-for verb in verbs.ALL:
-    cli.add_command(verb)
+@cli.command("demo-agent", cls=click.Command)
+def demo_agent() -> None:
+    from executor_core.agents.demo import main
+
+    main()
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+@cli.command("sweep", cls=click.Command)
+@click.argument("owner")
+def sweep(owner: str) -> None:
+    import asyncio
+
+    from executor_core.desk.will import carry_out
+
+    asyncio.run(carry_out(owner))
 
 
 def run(front: Front | None = None) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from executor_core import open_files
-from executor_core.cli.context import Invocation
+from executor_core.cli.frame import Invocation
 from executor_core.cli.out import say
 from executor_core.desk.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.errors import ExecutorError

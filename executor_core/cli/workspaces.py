@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from executor_core.cli.context import invocation
-from executor_core.cli.duration import Duration
-from executor_core.cli.out import agrees, say
-from executor_core.cli.outcome import Exit, speaks_plainly
-from executor_core.cli.words import Verb, Verbs, as_json
+from executor_core.cli.frame import Duration, Verb, agreed, as_json, dry_run, group, invocation
+from executor_core.cli.out import Exit, agrees, say, say_json, say_list, say_table
 from executor_core.clock import SystemClock
+from executor_core.control import CleanReport, Restoration, WorkspaceInfo
+from executor_core.desk.computer import host_of_user
+from executor_core.desk.workspaces import WorkspaceRoom
 from executor_core.errors import ExecutorError
 from executor_core.texts import text
-from executor_core.unicode import one_line
-
-if TYPE_CHECKING:
-    from executor_core.control import CleanReport, Restoration, WorkspaceInfo
-    from executor_core.desk.workspaces import WorkspaceRoom
 
 _DAY_S = 24 * 3600
-_MAX_LISTED = 50
+
+forced = click.option("--force", "is_forced", is_flag=True)
 
 
-@click.group(cls=Verbs, invoke_without_command=True)
+@group
 @as_json
-@click.pass_context
-@speaks_plainly
-def workspaces(context: click.Context, is_json: bool) -> None:
-    if context.invoked_subcommand is not None:
-        return
-    from executor_core.cli import show
-
+def workspaces(is_json: bool) -> None:
     room = _room()
     found = asyncio.run(room.workspaces())
     if is_json:
-        show.as_json(found)
+        say_json(found)
         return
     if found:
         _table(found)
@@ -51,29 +41,26 @@ def workspaces(context: click.Context, is_json: bool) -> None:
         say(text("cli.workspaces.none"))
     if trusted := asyncio.run(room.trusted()):
         say("\n" + text("cli.workspaces.trusted"))
-        _list([str(folder) for folder in trusted])
+        say_list([str(folder) for folder in trusted])
 
 
-@workspaces.command("trust", cls=Verb)
+@workspaces.command("trust")
 @click.argument("path", type=click.Path(path_type=Path))
-@speaks_plainly
 def trust(path: Path) -> None:
     say(text("cli.workspaces.trust_done", path=asyncio.run(_room().trust(path))))
 
 
-@workspaces.command("untrust", cls=Verb)
+@workspaces.command("untrust")
 @click.argument("path", type=click.Path(path_type=Path))
-@speaks_plainly
 def untrust(path: Path) -> None:
     say(text("cli.workspaces.untrust_done", path=asyncio.run(_room().distrust(path))))
 
 
-@workspaces.command("clean", cls=Verb)
+@workspaces.command("clean")
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 @click.option("--older-than", "unused_for_s", type=Duration(), metavar="TIME")
-@click.option("--yes", "is_agreed", is_flag=True)
-@click.option("--dry-run", "is_dry", is_flag=True)
-@speaks_plainly
+@agreed
+@dry_run
 def clean(
     names: tuple[str, ...], unused_for_s: float | None, is_agreed: bool, is_dry: bool
 ) -> None:
@@ -113,26 +100,17 @@ def _show(report: CleanReport, *, is_dry: bool) -> None:
 
 
 def _table(found: Iterable[WorkspaceInfo]) -> None:
-    from executor_core.cli import show
-
-    headers = ("name", "size", "age", "state", "repositories")
-    show.table(
-        (
-            (
-                info.name,
-                _size(info.size_bytes),
-                _age(info),
-                _state(info),
-                ", ".join(info.repositories),
-            )
-            for info in found
-        ),
-        (text(f"cli.workspaces.{name}") for name in headers),
-    )
+    columns = ("name", "size", "age", "state", "repositories")
+    rows = ((info.name, *_words(info), ", ".join(info.repositories)) for info in found)
+    say_table(rows, "cli.workspaces", columns)
 
 
 def _facts(info: WorkspaceInfo) -> str:
-    return ", ".join((_size(info.size_bytes), _age(info), _state(info)))
+    return ", ".join(_words(info))
+
+
+def _words(info: WorkspaceInfo) -> tuple[str, str, str]:
+    return _size(info.size_bytes), _age(info), _state(info)
 
 
 def _state(info: WorkspaceInfo) -> str:
@@ -161,10 +139,9 @@ def _size(count: float) -> str:
 
 @click.command("undo", cls=Verb)
 @click.argument("run_id")
-@click.option("--force", "is_forced", is_flag=True)
-@click.option("--yes", "is_agreed", is_flag=True)
-@click.option("--dry-run", "is_dry", is_flag=True)
-@speaks_plainly
+@forced
+@agreed
+@dry_run
 def runs_undo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> None:
     work = partial(_room().undo, run_id, is_forced=is_forced)
     way_back = text("cli.undo.redo", run_id=run_id)
@@ -173,10 +150,9 @@ def runs_undo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> No
 
 @click.command("redo", cls=Verb)
 @click.argument("run_id")
-@click.option("--force", "is_forced", is_flag=True)
-@click.option("--yes", "is_agreed", is_flag=True)
-@click.option("--dry-run", "is_dry", is_flag=True)
-@speaks_plainly
+@forced
+@agreed
+@dry_run
 def runs_redo(run_id: str, is_forced: bool, is_agreed: bool, is_dry: bool) -> None:
     work = partial(_room().redo, run_id, is_forced=is_forced)
     _restore(work, "cli.undo.redone", is_agreed=is_agreed, is_dry=is_dry)
@@ -193,7 +169,7 @@ def _restore(
     """Show what will be, ask whoever is there, do it, and say what came of it."""
     planned = asyncio.run(work(is_trial=True))
     say(text("cli.undo.will", count=len(planned.files), folder=planned.folder))
-    _list(planned.files)
+    say_list(planned.files)
     _say_what_stays(planned)
     if is_dry:
         return
@@ -205,7 +181,7 @@ def _restore(
     done = asyncio.run(work())
     if done.failed:
         say(text("cli.undo.failed", count=len(done.failed)))
-        _list([f"{one.path}: {one.reason}" for one in done.failed])
+        say_list([f"{one.path}: {one.reason}" for one in done.failed])
     if not done.files:
         say(text("cli.undo.none", folder=done.folder))
         return
@@ -221,31 +197,19 @@ def _restore(
 def _say_what_stays(planned: Restoration) -> None:
     if planned.touched:
         say(text("cli.undo.touched", count=len(planned.touched)))
-        _list(planned.touched)
+        say_list(planned.touched)
     if planned.left_out:
         say(text("cli.undo.left_out", count=len(planned.left_out)))
-        _list([f"{one.path} ({text(f'changes.{one.reason}')})" for one in planned.left_out])
+        say_list([f"{one.path} ({text(f'changes.{one.reason}')})" for one in planned.left_out])
 
 
 @click.command("keep", cls=Verb)
 @click.argument("run_id")
 @click.option("--branch", required=True, metavar="NAME")
-@speaks_plainly
 def runs_keep(run_id: str, branch: str) -> None:
     changes = asyncio.run(_room().keep(run_id, branch))
     say(text("cli.keep.done", branch=branch, folder=changes.folder, count=len(changes.files)))
 
 
-def _list(paths: Sequence[str]) -> None:
-    for path in paths[:_MAX_LISTED]:
-        say("  " + one_line(path))
-    if len(paths) > _MAX_LISTED:
-        say("  …")
-
-
 def _room() -> WorkspaceRoom:
-    from executor_core.desk.computer import host_of_user
-    from executor_core.desk.workspaces import WorkspaceRoom
-
-    load, reach = invocation().desk()
-    return WorkspaceRoom(load, reach, host_of_user)
+    return WorkspaceRoom(*invocation().desk(), host_of_user)

@@ -8,9 +8,22 @@ import click
 import pytest
 
 from executor_core.cli.root import cli
-from executor_core.cli.words import visible_commands
 from executor_core.texts import LANGUAGES, catalogue
 from tests.cli.conftest import ZH, Cli
+
+
+def visible_commands(
+    command: click.Command, key: str = "help.main"
+) -> Iterator[tuple[str, click.Command]]:
+    """`command` and all below it that are listed, each with the key of its text."""
+    yield key, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from visible_commands(found, f"{key.removesuffix('.main')}.{name}")
+
 
 COMMANDS = dict(visible_commands(cli))
 

@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from executor_core.cli import duration, life
+from executor_core.cli import frame, life
 from executor_core.control.control import LONGEST_PAUSE_S
 from tests.cli.conftest import ZH, Cli
 from tests.support.executor_process import ExecutorProcess
@@ -142,7 +142,7 @@ def test_a_pause_is_shown_until_it_is_taken_back(live: Cli) -> None:
 
 
 def test_a_pause_longer_than_allowed_is_refused_in_words(live: Cli) -> None:
-    assert duration._seconds(life.LONGEST_PAUSE) == LONGEST_PAUSE_S
+    assert frame._seconds(life.LONGEST_PAUSE) == LONGEST_PAUSE_S
     for longer in ("40d", "720.001h"):
         result = live("pause", "--for", longer)
         assert result.exit_code == 2

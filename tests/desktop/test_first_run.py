@@ -13,7 +13,7 @@ from desktop import start
 from desktop.first_run import FirstRunWindow
 from desktop.parts.window import change_language
 from executor_core.app import is_standalone
-from executor_core.cli.context import Invocation
+from executor_core.cli.frame import Invocation
 from executor_core.config.home import Home
 from executor_core.config.layers import load
 from executor_core.control import RemoteControl, Submission
