@@ -10,24 +10,16 @@ import msgspec
 from msgspec import Struct
 
 from executor_core.api.route import Route, Stream
+from executor_core.texts import Message
 from executor_core.web import Access
 
 _Json = dict[str, Any]
 
 
-class ErrorWords(Struct):
-    """An error: a stable code, and words for a person."""
-
-    code: str
-    title: str
-    detail: str
-    hint: str
-
-
 class Refusal(Struct):
     """What every error is answered with; `detail` is all of it in one paragraph."""
 
-    error: ErrorWords
+    error: Message
     detail: str
     run_id: str | msgspec.UnsetType = msgspec.UNSET
 

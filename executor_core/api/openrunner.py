@@ -23,6 +23,7 @@ from executor_core.model import (
     ToolStarted,
     UsageReported,
 )
+from executor_core.texts import paragraph
 
 
 class OpenRunnerEvent(Struct):
@@ -47,6 +48,8 @@ _Named = tuple[str, dict[str, Any]]
 
 def as_openrunner(event: AgentEvent) -> list[_Named]:
     """The stream events for one of ours: name and data, whose `type` repeats the name.
+
+    An error in it has its words already (`in_words`).
 
     A failed run is an `error` and then `done`, so that a reader may wait for `done` alone.
     """
@@ -81,7 +84,9 @@ def _ended(event: RunEnded) -> list[_Named]:
     outcome = event.outcome
     named: list[_Named] = []
     if outcome.state is RunState.FAILED and outcome.error is not None:
-        named += _one("error", code=outcome.error.code, message=outcome.error.sentence)
+        error = outcome.error
+        said = paragraph(error.given_title, error.given_detail, error.given_hint)
+        named += _one("error", code=error.code, message=said)
     start = outcome.timings.started_at or outcome.timings.accepted_at
     duration = outcome.timings.finished_at - start
     return named + _one(

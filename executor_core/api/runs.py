@@ -17,7 +17,7 @@ from executor_core.control.control import LONGEST_RUN_S
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import Outcome, RunEnded, RunState
-from executor_core.web import ServerEvent, error_response, last_event_id
+from executor_core.web import ServerEvent, error_response, last_event_id, words_for
 
 TIME_LIMIT_S = 300.0
 DEFAULT_AGENT = "claude_code"
@@ -97,7 +97,7 @@ async def check_run(call: Call) -> None:
 
 async def events(call: Call) -> AsyncGenerator[ServerEvent, None]:
     async for event in call.control.events(call.run_id, last_event_id(call.request) or 0):
-        named = as_openrunner(event)
+        named = as_openrunner(words_for(call.request, event))
         # Only the last one carries the number, so that a resume repeats rather than loses.
         for number, (name, data) in enumerate(named, start=1):
             yield ServerEvent(event.seq - (number < len(named)), name, data)

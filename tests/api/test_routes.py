@@ -10,6 +10,7 @@ import pytest
 
 from executor_core.api.answers import MAX_LIST
 from executor_core.api.routes import ROUTES
+from executor_core.errors import ExecutorError
 from executor_core.web import Access
 from tests.support.clock import settle
 from tests.support.office import Office, outcome
@@ -201,3 +202,22 @@ async def test_an_unknown_run_is_404_on_all_its_routes(http: aiohttp.ClientSessi
         async with http.request(method, RUN + path) as answer:
             assert answer.status == 404
             assert (await answered(answer))["code"] == "run_unknown"
+
+
+async def test_a_failed_run_is_told_in_the_language_of_each_reader(
+    http: aiohttp.ClientSession, office: Office
+) -> None:
+    run_id = await office.begin()
+    failure = ExecutorError("model_overloaded", status=529, reason="too much").message
+    office.playing.finish(error=failure)
+    async for event in office.local.events(run_id):
+        assert event is not None
+    for tag, language in (("zh-CN", "zh_CN"), ("en", "en")):
+        headers = {"Accept-Language": tag}
+        async with http.get(f"/api/runs/{run_id}/events", headers=headers) as stream:
+            assert failure.words(language)[0] in (await stream.read()).decode()
+        async with http.get(f"/api/runs/{run_id}", headers=headers) as answer:
+            error = (await answer.json())["outcome"]["error"]
+        title, detail, _ = failure.words(language)
+        assert (error["title"], error["detail"]) == (title, detail)
+        assert error["values"] == failure.values
