@@ -200,7 +200,9 @@ def _path(row: Endpoint, arguments: Mapping[str, Any]) -> str:
     """Raises ExecutorError `run_unknown` for what can be the id of none."""
     if "run_id" in row.in_path:
         checked_run_id(arguments["run_id"])
-    return row.path.format(**{name: quote(arguments[name], safe="") for name in row.in_path})
+    # What stands in a path and is no parameter says nothing.
+    words = {name: quote(arguments.get(name, "-"), safe="") for name in row.in_path}
+    return row.path.format(**words)
 
 
 def _query(given: Mapping[str, Any]) -> str:
