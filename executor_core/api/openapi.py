@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from executor_core.api.route import Route, Stream
+from executor_core.control.endpoint import Endpoint
 from executor_core.texts import Message
-from executor_core.web import Access
 
 _Json = dict[str, Any]
 
@@ -24,9 +23,9 @@ class Refusal(Struct):
     run_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def document(routes: Sequence[Route | Stream], version: str) -> _Json:
+def document(routes: Sequence[Endpoint], version: str) -> _Json:
     """The OpenAPI 3.1 document of these routes."""
-    types = [kind for route in routes for kind in (route.gives, route.body, route.query) if kind]
+    types = [kind for route in routes for kind in (route.sent, route.body, route.query) if kind]
     # Only whole bodies get schemas that others point to; a union of them is one as well.
     schemas, components = msgspec.json.schema_components(
         [*types, Refusal], ref_template="#/components/schemas/{name}"
@@ -53,32 +52,29 @@ def document(routes: Sequence[Route | Stream], version: str) -> _Json:
     }
 
 
-def _kinds(route: Route | Stream) -> tuple[Any, Any, Any]:
-    return (route.gives, route.body, route.query)
+def _kinds(route: Endpoint) -> tuple[Any, Any, Any]:
+    return (route.sent, route.body, route.query)
 
 
 def _operation(
-    route: Route | Stream,
+    route: Endpoint,
     gives: _Json | None,
     body: _Json | None,
     parameters: list[_Json],
     refusal: _Json,
 ) -> _Json:
-    kind = "text/event-stream" if isinstance(route, Stream) else "application/json"
-    shape = _event(gives) if isinstance(route, Stream) else gives
-    if route.gives is bytes:
+    kind = "text/event-stream" if route.is_stream else "application/json"
+    shape = _event(gives) if route.is_stream else gives
+    if route.sent is bytes:
         kind, shape = "application/octet-stream", {}
     operation: _Json = {
         "summary": route.summary,
         "operationId": _name(route),
         "responses": {
             "200": {"description": route.summary, "content": {kind: {"schema": shape}}},
-            "default": {
-                "description": "What is wrong, and what to do",
-                "content": {"application/json": {"schema": refusal}},
-            },
+            **_refusals(route, refusal),
         },
-        "security": _security(route.access),
+        "security": _security(route),
     }
     if parameters:
         operation["parameters"] = parameters
@@ -86,6 +82,17 @@ def _operation(
         content = {"application/json": {"schema": body}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _refusals(route: Endpoint, refusal: _Json) -> _Json:
+    """The codes of its own errors by their status, and whatever else may be wrong."""
+    codes: dict[str, list[str]] = {}
+    for code, status in route.errors.items():
+        codes.setdefault(str(status), []).append(code)
+    words = {status: ", ".join(named) for status, named in codes.items()}
+    words["default"] = "What is wrong, and what to do"
+    content = {"application/json": {"schema": refusal}}
+    return {status: {"description": said, "content": content} for status, said in words.items()}
 
 
 def _event(gives: _Json | None) -> _Json:
@@ -98,22 +105,20 @@ def _event(gives: _Json | None) -> _Json:
     }
 
 
-def _security(access: Access) -> list[_Json]:
-    match access:
-        case Access.PUBLIC:
-            return []
-        case Access.STREAM:
-            return [{"bearer": []}, {"query": []}]
-        case _:
-            return [{"bearer": []}]
+def _security(route: Endpoint) -> list[_Json]:
+    if route.is_public:
+        return []
+    # Clients that cannot set headers cannot post either.
+    by_query: list[_Json] = [{"query": []}] if route.is_stream and route.method == "GET" else []
+    return [{"bearer": []}, *by_query]
 
 
-def _name(route: Route | Stream) -> str:
+def _name(route: Endpoint) -> str:
     words = re.findall(r"[a-z]+", f"{route.method} {route.path.removeprefix('/api')}".lower())
     return "_".join(words)
 
 
-def _parameters(route: Route | Stream, components: _Json, query: _Json | None) -> list[_Json]:
+def _parameters(route: Endpoint, components: _Json, query: _Json | None) -> list[_Json]:
     """Those in the path, those of the query, and where a stream is taken up again."""
     found = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -121,7 +126,7 @@ def _parameters(route: Route | Stream, components: _Json, query: _Json | None) -
     ]
     fields = components[query["$ref"].rpartition("/")[2]]["properties"] if query else {}
     found += [_optional(name, "query", schema) for name, schema in fields.items()]
-    if isinstance(route, Stream) and route.can_resume:
+    if route.can_resume:
         found.append(_optional("Last-Event-ID", "header", {"type": "string"}))
     return found
 

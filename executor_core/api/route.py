@@ -1,8 +1,10 @@
-"""What a route is: one row of the table that is served, documented and tested."""
+"""What serves a row of the table: who may ask, what came, and the answer."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,24 +12,22 @@ from aiohttp import web
 from msgspec import Struct
 
 from executor_core.control import Control
-from executor_core.control.control import MAX_PROMPT_BYTES
 from executor_core.control.desk import DeviceDesk, HealthDesk, InstallDesk, LogDesk
+from executor_core.control.endpoint import Endpoint
 from executor_core.errors import ExecutorError
 from executor_core.web import (
-    BODY_LIMIT_BYTES,
     OWNER,
     Access,
     Handler,
     Listener,
     ServerEvent,
     Users,
+    download,
+    last_event_id,
     read_json,
     user_of,
     words_for,
 )
-
-PROMPT_BODY_BYTES = 6 * MAX_PROMPT_BYTES + BODY_LIMIT_BYTES
-"""Room for the longest prompt, also where JSON spells each byte of it in six."""
 
 
 class Parts(Struct, kw_only=True, frozen=True):
@@ -43,95 +43,89 @@ class Parts(Struct, kw_only=True, frozen=True):
 
 
 class Call(NamedTuple):
-    """One request, taken apart: `body` and `query` are what the route said that it takes."""
+    """One request of a route; `part` is the part that the row names."""
 
     parts: Parts
+    part: Any
     request: web.Request
-    body: Any
-    query: Any
 
     @property
     def control(self) -> Control:
         return self.parts.control
 
-    @property
-    def run_id(self) -> str:
-        return self.request.match_info["run_id"]
+
+def access_of(row: Endpoint) -> Access:
+    """What a request of it must bring."""
+    if row.is_public:
+        return Access.PUBLIC
+    return Access.STREAM if row.is_stream and row.method == "GET" else Access.TOKEN
 
 
-class Route(NamedTuple):
-    """One row. `answer` returns a `gives`, or a whole response where it must choose the status.
+def handler(row: Endpoint, parts: Parts) -> Handler:
+    """What the listener calls."""
 
-    `body` and `query` are the structs that the JSON and the parameters must fit; `part` names the
-    part that must be there. All but public routes are the owner's alone.
-    """
+    async def handle(request: web.Request) -> web.StreamResponse:
+        # The hub lets its other users in as well; this computer is not theirs.
+        if not row.is_public and user_of(request) != OWNER:
+            raise ExecutorError("owner_only")
+        call = Call(parts, getattr(parts, row.part), request)
+        arguments = row.unpacked(request.match_info, await _given(row, request))
+        if row.is_stream:
+            return await _stream(row, call, arguments)
+        answer = await _function(row, call)(**arguments)
+        if row.then is not None:
+            answer = await getattr(call.part, row.then)()
+        if isinstance(answer, web.Response):
+            return answer
+        if row.answer is bytes:
+            return download(answer, arguments["name"])
+        body = msgspec.json.encode(words_for(request, row.enclosed(answer)))
+        return web.Response(body=body, content_type="application/json")
 
-    method: str
-    path: str
-    summary: str
-    answer: Callable[[Call], Awaitable[object]]
-    gives: Any
-    body: Any = None
-    query: Any = None
-    access: Access = Access.TOKEN
-    part: str = "control"
-    body_limit: int = BODY_LIMIT_BYTES
-
-    def handler(self, parts: Parts) -> Handler:
-        """What the listener calls."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            answer = await self.answer(await _call(self, parts, request))
-            if isinstance(answer, web.Response):
-                return answer
-            body = msgspec.json.encode(words_for(request, answer))
-            return web.Response(body=body, content_type="application/json")
-
-        return handle
+    return handle
 
 
-class Stream(NamedTuple):
-    """One row whose answer are server-sent events, each a `gives` as JSON.
-
-    `check` may refuse before the stream begins, which afterwards nobody can. `can_resume`: it goes
-    on after `Last-Event-ID`.
-    """
-
-    path: str
-    summary: str
-    events: Callable[[Call], AsyncGenerator[ServerEvent, None]]
-    gives: Any
-    check: Callable[[Call], Awaitable[object]] | None = None
-    query: Any = None
-    can_resume: bool = False
-    part: str = "control"
-    method: str = "GET"
-    body: Any = None
-    access: Access = Access.STREAM
-    body_limit: int = BODY_LIMIT_BYTES
-
-    def handler(self, parts: Parts) -> Handler:
-        """What the listener calls."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            call = await _call(self, parts, request)
-            if self.check is not None:
-                await self.check(call)
-            return await parts.listener.stream(request, self.events(call))
-
-        return handle
-
-
-async def _call(route: Route | Stream, parts: Parts, request: web.Request) -> Call:
-    # The hub lets its other users in as well; this computer is not theirs.
-    if route.access is not Access.PUBLIC and user_of(request) != OWNER:
-        raise ExecutorError("owner_only")
-    body = query = None
+async def _given(row: Endpoint, request: web.Request) -> Struct | None:
     try:
-        if route.body is not None:
-            body = msgspec.convert(await read_json(request), route.body)
-        if route.query is not None:
-            query = msgspec.convert(dict(request.query), route.query, strict=False)
+        if row.body is not None:
+            return msgspec.convert(await read_json(request), row.body)
+        if row.query is not None:
+            return msgspec.convert(dict(request.query), row.query, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         raise ExecutorError("bad_body", reason=error) from error
-    return Call(parts, request, body, query)
+    return None
+
+
+def _function(row: Endpoint, call: Call, name: str | None = None) -> Callable[..., Any]:
+    if row.is_method or name is not None:
+        found: Callable[..., Any] = getattr(call.part, name or row.name)
+        return found
+    return lambda **arguments: row.function(call, **arguments)
+
+
+async def _stream(row: Endpoint, call: Call, arguments: dict[str, Any]) -> web.StreamResponse:
+    # What is wrong is said before the stream begins: afterwards nobody can.
+    if row.check is not None:
+        await _function(row, call, row.check)(**call.request.match_info)
+    if row.can_resume:
+        arguments["after"] = last_event_id(call.request) or 0
+    events = _function(row, call)(**arguments)
+    return await call.parts.listener.stream(call.request, _sent(row, call.request, events))
+
+
+async def _sent(
+    row: Endpoint, request: web.Request, events: Any
+) -> AsyncGenerator[ServerEvent, None]:
+    numbers = count(1)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ServerEvent):
+                yield event
+                continue
+            data = msgspec.to_builtins(words_for(request, event))
+            if row.event is not None:
+                yield ServerEvent(next(numbers), row.event, data)
+            else:
+                yield ServerEvent(event.seq, data["kind"], data)
+            if row.last is not None and isinstance(event, row.last):
+                return

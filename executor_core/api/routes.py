@@ -1,58 +1,49 @@
-"""The table of routes: OpenRunner's, and our own beyond them.
+"""The table of what is served: the rows of the protocols, and a few of our own beyond them.
 
 What is in it is served, stands in `/openapi.json`, and is tried by the tests.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta, Struct
 
 from executor_core import __version__
-from executor_core.api import answers, runs
+from executor_core.api import openrunner
 from executor_core.api.openapi import document
-from executor_core.api.openrunner import OpenRunnerEvent
-from executor_core.api.route import PROMPT_BODY_BYTES, Call, Parts, Route, Stream
-from executor_core.control import (
-    Control,
-    RunChanges,
-    RunDetail,
-    RunSummary,
-    Status,
-    Submission,
+from executor_core.api.route import Call, Parts, access_of, handler
+from executor_core.control import Control
+from executor_core.control.desk import (
+    Check,
+    DeviceDesk,
+    HealthDesk,
+    InstallDesk,
+    Installed,
+    LogDesk,
+    LogLine,
 )
-from executor_core.control.desk import Check, DeviceDesk, HealthDesk, InstallDesk, LogDesk, LogLine
-from executor_core.model import AgentEvent, Availability
-from executor_core.web import Access, Listener, Users
+from executor_core.control.endpoint import Endpoint, endpoint, endpoints, event_stream
+from executor_core.errors import ExecutorError
+from executor_core.jobs import Jobs
+from executor_core.texts import Message
+from executor_core.web import OWNER, TOKEN_LIFE, Listener, ServerEvent, Users, words_for
 
-STATUSES = {
-    "agent_not_installable": 404,
-    "artifact_unknown": 404,
-    "draining": 503,
-    "journal_failed": 507,
-    "login_failed": 400,
-    "login_slowed": 429,
-    "npm_missing": 409,
-    "owner_only": 403,
-    "prompt_too_long": 413,
-    "queue_full": 503,
-    "retry_elsewhere": 409,
-    "retry_not_kept": 409,
-    "retry_too_early": 409,
-    "run_unknown": 404,
-    "server_unreachable": 502,
-    "users_unreadable": 409,
-}
+_LineCount = Annotated[int, Meta(ge=0, le=10_000)]
 
 
-class Health(msgspec.Struct):
+class Health(Struct):
     """It listens."""
 
     status: str = "ok"
 
 
-class UsableAgent(msgspec.Struct):
+class UsableAgent(Struct):
     """What everybody may know of an agent."""
 
     name: str
@@ -60,10 +51,35 @@ class UsableAgent(msgspec.Struct):
     usable: bool
 
 
-class UsableAgents(msgspec.Struct):
+class UsableAgents(Struct):
     """The agents of this computer."""
 
     agents: tuple[UsableAgent, ...]
+
+
+class Login(Struct):
+    """A name, under either of its two names, and a password."""
+
+    password: str
+    username: str | None = None
+    user_name: str | None = None
+
+
+class SignedIn(Struct):
+    """A bearer token, under both of its names, and for how many seconds it is good."""
+
+    token: str
+    access_token: str
+    expires_in: int
+    token_type: str = "bearer"  # noqa: S105  the kind, no token
+
+
+class InstallEvent(Struct, omit_defaults=True):
+    """A step, in a sentence; the last event is `installed` or `failed`, and says what or why."""
+
+    text: str = ""
+    installed: Installed | None = None
+    error: Message | None = None
 
 
 def attach(
@@ -86,129 +102,120 @@ def attach(
         log=log,
         install=install,
     )
-    listener.statuses.update(STATUSES)
+    for row in ROUTES:
+        listener.statuses.update(row.errors)
+    listener.statuses["owner_only"] = 403
     if users is not None:
         listener.accept(users.verify)
-    for route in _served(parts):
+    for row in _served(parts):
         listener.route(
-            route.method,
-            route.path,
-            route.handler(parts),
-            access=route.access,
-            body_limit=route.body_limit,
+            row.method,
+            row.path,
+            handler(row, parts),
+            access=access_of(row),
+            body_limit=row.body_limit,
         )
 
 
-def _served(parts: Parts) -> list[Route | Stream]:
-    return [route for route in ROUTES if getattr(parts, route.part) is not None]
+def _served(parts: Parts) -> list[Endpoint]:
+    return [row for row in ROUTES if getattr(parts, row.part) is not None]
 
 
-async def _describe(call: Call) -> dict[str, Any]:
-    return document(_served(call.parts), __version__)
-
-
-async def _health(_call: Call) -> Health:
+@endpoint("GET", "/health", is_public=True)
+async def health(_call: Call) -> Health:
+    """Whether it listens."""
     return Health()
 
 
-async def _health_agents(call: Call) -> UsableAgents:
+@endpoint("GET", "/health/agents", is_public=True)
+async def health_agents(call: Call) -> UsableAgents:
+    """Which agents can work."""
     found = await call.control.agents()
     return UsableAgents(tuple(UsableAgent(a.name, a.title, a.is_usable) for a in found))
 
 
-_PUBLIC = Access.PUBLIC
+@endpoint("GET", "/openapi.json")
+async def describe(call: Call) -> dict[str, Any]:
+    """This description."""
+    return document(_served(call.parts), __version__)
 
-ROUTES: tuple[Route | Stream, ...] = (
-    Route("GET", "/health", "Whether it listens", _health, Health, access=_PUBLIC),
-    Route(
-        "GET", "/health/agents", "Which agents can work", _health_agents, UsableAgents,
-        access=_PUBLIC,
-    ),
-    Route("GET", "/openapi.json", "This description", _describe, dict[str, Any]),
-    Route(
-        "POST", "/api/auth/login", "A token for a name and a password", answers.login,
-        answers.SignedIn, answers.Login, access=_PUBLIC, part="users",
-    ),
-    # --- runs -----------------------------------------------------------------------------------
-    Route(
-        "POST", "/api/runs", "Ask for a run", runs.new_run, answers.RunId, runs.NewRun,
-        body_limit=PROMPT_BODY_BYTES,
-    ),
-    Route("POST", "/api/chat", "Ask, and wait", runs.chat, runs.ChatAnswer, runs.Chat),
-    Route(
-        "GET", "/api/runs", "The active runs and the newest", answers.runs,
-        tuple[RunSummary, ...], query=answers.Limit,
-    ),
-    Route(
-        "POST", "/api/submissions", "Ask for a run", answers.submit, answers.RunId, Submission,
-        body_limit=PROMPT_BODY_BYTES,
-    ),
-    Route("GET", "/api/runs/{run_id}", "One run", answers.run, RunDetail),
-    Route("POST", "/api/runs/{run_id}/cancel", "End a run", answers.cancel, answers.Cancelled),
-    Route("POST", "/api/runs/{run_id}/retry", "Ask again for it", answers.retry, answers.RunId),
-    Route("GET", "/api/runs/{run_id}/patch", "What a run changed", answers.changes, RunChanges),
-    Route(
-        "GET", "/api/runs/{run_id}/artifacts/{name}", "A file that a run made",
-        answers.artifact, bytes,
-    ),
-    Route(
-        "GET", "/api/folders-in-use", "Where runs work", answers.folders_in_use, tuple[str, ...]
-    ),
-    Stream(
-        "/api/runs/{run_id}/events", "What happens in a run, in OpenRunner's words",
-        runs.events, OpenRunnerEvent, runs.check_run, can_resume=True,
-    ),
-    Stream(
-        "/api/runs/{run_id}/agent-events", "What happens in a run, in our own words",
-        answers.agent_events, AgentEvent, runs.check_run, can_resume=True,
-    ),
-    # --- the executor ---------------------------------------------------------------------------
-    Route("GET", "/api/status", "The executor at a glance", answers.status, Status),
-    Stream("/api/status/events", "The status, whenever it changed", answers.status_events, Status),
-    Route(
-        "GET", "/api/agents", "The agents", answers.agents,
-        tuple[Availability, ...], query=answers.AgentsQuery,
-    ),
-    Stream(
-        "/api/agents/{name}/install", "Install an agent, or update it, step by step",
-        answers.install, answers.InstallEvent, answers.check_installable,
-        method="POST", access=Access.TOKEN, part="install",
-    ),
-    Route("POST", "/api/pause", "Start nothing new", answers.pause, Status, answers.Pause),
-    Route("POST", "/api/resume", "Take back a pause", answers.resume, Status),
-    Route("POST", "/api/slots", "Set the slots", answers.resize, Status, answers.SlotCount),
-    Route("POST", "/api/drain", "Finish what was accepted, then end", answers.drain, Status),
-    Route("POST", "/api/stop", "End all runs, then end", answers.stop, answers.Stopping),
-    Route("POST", "/api/console", "A link to the console", answers.console, answers.Console),
-    Route("POST", "/api/links/try", "Connect now", answers.try_links, answers.Done),
-    Route("POST", "/api/credential", "A token was changed", answers.credential, answers.Done),
-    # --- devices, health, log -------------------------------------------------------------------
-    Route(
-        "GET", "/api/devices", "The server's devices", answers.devices, answers.Devices,
-        part="devices",
-    ),
-    Route(
-        "PUT", "/api/devices/{device_id}/default", "Make it the default", answers.make_default,
-        answers.Devices, part="devices",
-    ),
-    Route(
-        "DELETE", "/api/devices/{device_id}/default", "Have no default", answers.clear_default,
-        answers.Devices, part="devices",
-    ),
-    Route(
-        "DELETE", "/api/devices/{device_id}", "Take it off the list", answers.remove_device,
-        answers.Devices, part="devices",
-    ),
-    Route(
-        "GET", "/api/doctor", "All checks of this computer", answers.doctor, tuple[Check, ...],
-        part="health",
-    ),
-    Route(
-        "GET", "/api/log", "The end of the log", answers.log, tuple[LogLine, ...],
-        query=answers.Lines, part="log",
-    ),
-    Stream(
-        "/api/log/events", "The end of the log, and what comes", answers.log_events, LogLine,
-        query=answers.Lines, part="log",
-    ),
+
+@endpoint(
+    "POST", "/api/auth/login", part="users", is_public=True,
+    errors={"login_failed": 400, "login_slowed": 429, "users_unreadable": 409},
 )  # fmt: skip
+async def login(call: Call, wanted: Login) -> SignedIn:
+    """A token for a name and a password."""
+    users: Users = call.part
+    name = wanted.user_name or wanted.username
+    if not name:
+        raise ExecutorError("login_failed")
+    token = await users.login(
+        name,
+        wanted.password,
+        address=call.request.remote or "",
+        is_known=call.parts.listener.known_user(call.request) in (OWNER, name),
+    )
+    life_s = int(TOKEN_LIFE.total_seconds())
+    return SignedIn(token=token, access_token=token, expires_in=life_s)
+
+
+@endpoint("GET", "/api/doctor", part="health")
+async def doctor(call: Call) -> tuple[Check, ...]:
+    """All checks of this computer."""
+    desk: HealthDesk = call.part
+    return tuple([check async for check in desk.examine()])
+
+
+@endpoint("GET", "/api/log", part="log")
+async def log(call: Call, lines: _LineCount = 200) -> tuple[LogLine, ...]:
+    """The end of the log."""
+    desk: LogDesk = call.part
+    return tuple([line async for line in desk.lines(lines)])
+
+
+@event_stream("/api/log/events", part="log", event="log")
+def log_events(call: Call, lines: _LineCount = 200) -> AsyncIterator[LogLine]:
+    """The end of the log, and what comes."""
+    desk: LogDesk = call.part
+    return desk.lines(lines, follow=True)
+
+
+@endpoint(
+    "POST", "/api/agents/{name}/install", part="install", is_stream=True, gives=InstallEvent,
+    check="plan", errors={"agent_not_installable": 404, "npm_missing": 409},
+)  # fmt: skip
+async def install(call: Call, name: str) -> AsyncIterator[ServerEvent]:
+    """Install an agent, or update it, step by step.
+
+    A client that leaves ends the installation; everything is then as before.
+    """
+    desk: InstallDesk = call.part
+    told: asyncio.Queue[tuple[str, InstallEvent] | None] = asyncio.Queue()
+
+    async def work() -> None:
+        try:
+            done = await desk.install(
+                name, lambda words: told.put_nowait(("step", InstallEvent(text=words)))
+            )
+        except ExecutorError as error:
+            info = words_for(call.request, error.message)
+            told.put_nowait(("failed", InstallEvent(text=info.sentence, error=info)))
+        else:
+            told.put_nowait(("installed", InstallEvent(installed=done)))
+
+    jobs, numbers = Jobs("install"), count(1)
+    jobs.spawn(work(), "install").add_done_callback(lambda _: told.put_nowait(None))
+    try:
+        while (event := await told.get()) is not None:
+            yield ServerEvent(next(numbers), event[0], msgspec.to_builtins(event[1]))
+    finally:
+        await jobs.close()
+
+
+ROUTES: tuple[Endpoint, ...] = (
+    *endpoints(sys.modules[__name__]),
+    *endpoints(openrunner),
+    *endpoints(Control),
+    *endpoints(DeviceDesk),
+)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from executor_core.control.endpoint import (
+    BODY_LIMIT_BYTES,
+    endpoint,
+    event_stream,
+    said,
+)
 from executor_core.errors import ExecutorError
 from executor_core.executor import CancelAnswer
 from executor_core.model import (
@@ -17,6 +23,7 @@ from executor_core.model import (
     LinkStatus,
     Outcome,
     Resources,
+    RunEnded,
     RunState,
     Source,
 )
@@ -30,6 +37,13 @@ STATUS_REFRESH_S = 5.0
 MAX_KEPT_BYTES = 32 * 1024
 MAX_PROMPT_BYTES = 4 * 2**20
 """More than any model reads at once."""
+PROMPT_BODY_BYTES = 6 * MAX_PROMPT_BYTES + BODY_LIMIT_BYTES
+"""Room for the longest prompt, also where JSON spells each byte of it in six."""
+MAX_LIST = 500
+SIGN_LIMIT_S = 5.0
+"""For what an executor answers at once: without that it hangs."""
+AGENTS_LIMIT_S = 75.0
+"""A login shell and an agent may both take their time."""
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -127,12 +141,58 @@ class Submission(Struct, kw_only=True, frozen=True):
     for_process: int | None = None
 
 
-class Control(Protocol):
-    """Async methods returning frozen structs. Each may raise ExecutorError."""
+class RunId(Struct):
+    """The run that was accepted."""
 
+    run_id: str
+
+
+class Cancelled(Struct):
+    """What the cancel found."""
+
+    answer: CancelAnswer
+
+
+class Done(Struct):
+    """It was done."""
+
+    done: bool = True
+
+
+class Stopping(Struct):
+    """The executor is about to end."""
+
+    stopping: bool = True
+
+
+class Console(Struct):
+    """Where the console is, with a ticket that signs in once; null without a hub."""
+
+    url: str | None
+
+
+_PauseLength = Annotated[float, said(exclusiveMinimum=0, maximum=LONGEST_PAUSE_S)]
+_Reason = Annotated[str, Meta(max_length=1000)]
+_SlotCount = Annotated[int, said(minimum=1, maximum=MOST_SLOTS)]
+_ListLength = Annotated[int, Meta(ge=1, le=MAX_LIST)]
+_AnyRun = Annotated[str, Meta(max_length=100)]
+NO_RUN = {"run_unknown": 404}
+NOT_ACCEPTED = {"prompt_too_long": 413, "queue_full": 503, "draining": 503, "journal_failed": 507}
+_NO_RETRY = {"retry_elsewhere": 409, "retry_not_kept": 409, "retry_too_early": 409}
+
+
+class Control(Protocol):
+    """Async methods returning frozen structs. Each may raise ExecutorError.
+
+    The row above a method is how it is asked over HTTP: its route, its description and its stub in
+    `RemoteControl` are made of that.
+    """
+
+    @endpoint("GET", "/api/status", limit_s=SIGN_LIMIT_S)
     async def status(self) -> Status:
         """The executor at a glance."""
 
+    @event_stream("/api/status/events", event="status")
     def changes(self) -> AsyncIterator[Status]:
         """The status now, and again whenever something a person sees of it is different.
 
@@ -141,23 +201,36 @@ class Control(Protocol):
         `executor_lost` when the executor ends.
         """
 
-    async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
-        """All active runs and the newest `limit` of all, newest first.
+    @endpoint("GET", "/api/runs")
+    async def runs(
+        self, limit: _ListLength = 50, before: _AnyRun | None = None
+    ) -> tuple[RunSummary, ...]:
+        """The active runs and the newest.
 
-        With `before`, a run id, only the newest `limit` of those older than that run: none if it is
-        the oldest, or forgotten.
+        All active ones and the newest `limit` of all, newest first. With `before`, a run id, only
+        the newest `limit` of those older than that run: none if it is the oldest, or forgotten.
         """
 
+    @endpoint("GET", "/api/runs/{run_id}", errors=NO_RUN)
     async def run(self, run_id: str) -> RunDetail:
         """One run. `run_unknown` if there is none."""
 
+    @event_stream("/api/runs/{run_id}/agent-events", last=RunEnded, check="run", errors=NO_RUN)
     def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
-        """What happened and happens in a run, from `seq` > `after`, until RunEnded.
+        """What happened and happens in a run, until it ends.
 
-        RunEnded comes in every case, also where `after` lies behind it. `run_unknown` if there is
-        no such run, `executor_lost` if the executor ended before the run did.
+        From `seq` > `after`, until RunEnded, which comes in every case, also where `after` lies
+        behind it. `run_unknown` if there is no such run, `executor_lost` if the executor ended
+        before the run did.
         """
 
+    @endpoint(
+        "POST",
+        "/api/submissions",
+        envelope=RunId,
+        errors=NOT_ACCEPTED,
+        body_limit=PROMPT_BODY_BYTES,
+    )
     async def submit(self, submission: Submission) -> str:
         """Ask for a run; returns its run id.
 
@@ -165,6 +238,12 @@ class Control(Protocol):
         `bad_value`, `queue_full`, `draining`, or `journal_failed` where the disk takes no record.
         """
 
+    @endpoint(
+        "POST",
+        "/api/runs/{run_id}/retry",
+        envelope=RunId,
+        errors=NO_RUN | NOT_ACCEPTED | _NO_RETRY,
+    )
     async def retry(self, run_id: str) -> str:
         """Ask once more for what this run was asked; the new run's id.
 
@@ -173,50 +252,67 @@ class Control(Protocol):
         `MAX_KEPT_BYTES`, or as by `submit`.
         """
 
+    @endpoint("POST", "/api/runs/{run_id}/cancel", envelope=Cancelled, errors=NO_RUN)
     async def cancel(self, run_id: str) -> CancelAnswer:
         """End a run. `run_unknown` if there is none."""
 
+    @endpoint("GET", "/api/runs/{run_id}/patch", errors=NO_RUN)
     async def changes_of(self, run_id: str) -> RunChanges:
         """What a run changed in a repository; empty while it runs. `run_unknown` if there is none.
 
         The patch in it is for reading; all of it is the artifact `changes.patch`.
         """
 
+    @endpoint(
+        "GET", "/api/runs/{run_id}/artifacts/{name}", errors=NO_RUN | {"artifact_unknown": 404}
+    )
     async def artifact(self, run_id: str, name: str) -> bytes:
         """A file that a run made, as its outcome names it. `run_unknown`, `artifact_unknown`."""
 
+    @endpoint("GET", "/api/folders-in-use")
     async def folders_in_use(self) -> tuple[str, ...]:
         """Where queued and running runs work: nobody else may delete or rewrite what is there."""
 
+    @endpoint("GET", "/api/agents", limit_s=AGENTS_LIMIT_S)
     async def agents(self, *, anew: bool = False) -> tuple[Availability, ...]:
         """Which agents can work here; `anew`: the login shell is asked again before."""
 
-    async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
-        """Start nothing new, for a while (`LONGEST_PAUSE_S` at most) or until `resume`.
+    @endpoint("POST", "/api/pause")
+    async def pause(
+        self, for_s: _PauseLength | None = None, reason: _Reason | None = None
+    ) -> Status:
+        """Start nothing new, for a while or until it is resumed.
 
-        The last call counts.
+        `for_s` is `LONGEST_PAUSE_S` at most. The last call counts.
         """
 
+    @endpoint("POST", "/api/resume")
     async def resume(self) -> Status:
         """Take back a pause."""
 
-    async def resize(self, slots: int) -> Status:
-        """Have another number of slots (1 to `MOST_SLOTS`) until the executor ends.
+    @endpoint("POST", "/api/slots")
+    async def resize(self, slots: _SlotCount) -> Status:
+        """Have another number of slots until the executor ends.
 
-        What runs, runs on.
+        1 to `MOST_SLOTS`. What runs, runs on.
         """
 
+    @endpoint("POST", "/api/drain")
     async def drain(self) -> Status:
         """Refuse new work, finish what was accepted, then end the executor."""
 
+    @endpoint("POST", "/api/stop", envelope=Stopping, limit_s=SIGN_LIMIT_S)
     async def stop(self) -> None:
         """End all runs, then the executor."""
 
+    @endpoint("POST", "/api/console", envelope=Console)
     async def console(self) -> str | None:
         """A fresh address of the console that signs in its first visitor; None without a hub."""
 
+    @endpoint("POST", "/api/links/try", envelope=Done)
     async def try_links(self) -> None:
         """Links that wait for their next attempt make it now."""
 
+    @endpoint("POST", "/api/credential", envelope=Done)
     async def credential_changed(self) -> None:
         """A token was entered or removed: links use it at once."""

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from executor_core.control.endpoint import endpoint
 from executor_core.texts import Message
 from executor_core.workspace import CleanReport, Restoration, RunChanges, WorkspaceInfo
 
@@ -92,18 +93,36 @@ class Device(Struct, kw_only=True, frozen=True):
     version: str | None = None
 
 
+class Devices(Struct):
+    """The user's devices, the default first."""
+
+    items: tuple[Device, ...]
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        self.total = len(self.items)
+
+
+_DEVICES = {"part": "devices", "envelope": Devices, "errors": {"server_unreachable": 502}}
+_DEVICES_THEN = {**_DEVICES, "then": "devices"}
+
+
 class DeviceDesk(Protocol):
     """The server's list of the user's devices. Raises ExecutorError where it cannot be asked."""
 
+    @endpoint("GET", "/api/devices", **_DEVICES)
     async def devices(self) -> tuple[Device, ...]:
         """All of them, the default first."""
 
+    @endpoint("PUT", "/api/devices/{device_id}/default", **_DEVICES_THEN)
     async def make_default(self, device_id: str) -> None:
         """Send tasks that name no device there."""
 
+    @endpoint("DELETE", "/api/devices/{device_id}/default", **_DEVICES_THEN)
     async def clear_default(self) -> None:
         """Have no default device; `no_unset_default` on servers that cannot."""
 
+    @endpoint("DELETE", "/api/devices/{device_id}", **_DEVICES_THEN)
     async def remove(self, device_id: str) -> None:
         """Take it off the list. An executor that runs there registers itself again."""
 

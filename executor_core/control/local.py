@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -128,8 +128,8 @@ class LocalControl:
         self._pauses = pauses
         self._keeping = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
-        self._paused_until: datetime | None = None
-        self._pause_reason: str | None = None
+        self._paused = Pause()
+        """How long and why, while it is paused."""
 
     async def close(self) -> None:
         """End a running pause timer."""
@@ -152,8 +152,8 @@ class LocalControl:
             outbox_pending=len(table.undelivered),
             api=self._api(),
             runs=tuple(_active(active, used) for active in self._executor.active),
-            paused_until=self._paused_until,
-            pause_reason=self._pause_reason,
+            paused_until=self._paused.until,
+            pause_reason=self._paused.reason,
             ended=self._executor.ended,
         )
 
@@ -316,7 +316,7 @@ class LocalControl:
     def _begin_pause(self, wanted: Pause) -> None:
         self._end_timer()
         self._executor.pause()
-        self._pause_reason, self._paused_until = wanted.reason, wanted.until
+        self._paused = wanted
         if wanted.until is not None:
             left_s = (wanted.until - self._clock.now()).total_seconds()
             self._timer = self._jobs.spawn(self._resume_after(left_s), "end of pause")
@@ -324,8 +324,7 @@ class LocalControl:
     async def _keep_pause(self) -> None:
         async with self._keeping:  # what holds at the end is what is written last
             is_paused = self._executor.table.is_paused
-            now = Pause(until=self._paused_until, reason=self._pause_reason)
-            await pause.keep(now if is_paused else None, self._pauses)
+            await pause.keep(self._paused if is_paused else None, self._pauses)
 
     async def resume(self) -> Status:
         self._end_timer()
@@ -335,13 +334,13 @@ class LocalControl:
 
     async def _resume_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
-        self._paused_until = self._pause_reason = self._timer = None
+        self._paused, self._timer = Pause(), None
         self._executor.resume()
         await self._keep_pause()
 
     def _end_timer(self) -> None:
         # Without waiting for it, so that of two calls at once one timer is left, not two.
-        self._paused_until = self._pause_reason = None
+        self._paused = Pause()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import wraps
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import msgspec
 import psutil
 from msgspec import Struct
 
-from executor_core.control.control import (
-    RunDetail,
-    RunSummary,
-    Status,
-    Submission,
-    check_prompt,
-    checked_run_id,
-)
+from executor_core.control.control import Control, Submission, check_prompt, checked_run_id
+from executor_core.control.endpoint import Endpoint, endpoints, row_of
 from executor_core.errors import ExecutorError
-from executor_core.executor import CancelAnswer
-from executor_core.model import AgentEvent, Availability, RunEnded
 from executor_core.texts import Message
 from executor_core.unicode import encodable
-from executor_core.workspace import RunChanges
 
-_T = TypeVar("_T")
-_events = msgspec.json.Decoder(AgentEvent)
-_statuses = msgspec.json.Decoder(Status)
-
-ANSWER_LIMIT_S = 30.0
-SIGN_LIMIT_S = 5.0
-"""For what an executor answers at once: without that it hangs."""
-AGENTS_LIMIT_S = 75.0
-"""A login shell and an agent may both take their time."""
 SILENCE_LIMIT_S = 60.0
 """A stream has a sign of life every 15 seconds, whatever happens in it."""
 
@@ -67,13 +51,20 @@ class RemoteError(ExecutorError):
         return self._sent
 
 
-class RemoteControl:
-    """Implements Control. An async context manager.
+class Remote:
+    """A protocol whose calls are asked of the executor behind the API. An async context manager.
 
-    Every call may also raise `not_running` (nobody answers; nothing was asked), `executor_lost`
-    (the answer broke off), `executor_silent` (none came in time) and `executor_differs` (it came,
-    and is of another version).
+    Subclasses name the protocol as a second base; what they do not define themselves is made of its
+    table. Every call may also raise `not_running` (nobody answers; nothing was asked),
+    `executor_lost` (the answer broke off), `executor_silent` (none came in time) and
+    `executor_differs` (it came, and is of another version).
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for row in chain.from_iterable(map(endpoints, cls.__mro__)):
+            if getattr(cls, row.name, None) is row.function:
+                setattr(cls, row.name, _stub(row))
 
     def __init__(self, api_file: Path) -> None:
         self._api_file = api_file
@@ -104,157 +95,65 @@ class RemoteControl:
         if self._http is not None:
             await self._http.close()
 
-    async def status(self) -> Status:
-        return await self._ask("GET", "/api/status", Status, limit_s=SIGN_LIMIT_S)
-
-    async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
-        path = f"/api/runs?limit={limit}"
-        if before is not None:
-            path += f"&before={checked_run_id(before)}"
-        return await self._ask("GET", path, tuple[RunSummary, ...])
-
-    async def run(self, run_id: str) -> RunDetail:
-        return await self._ask("GET", _path_of(run_id), RunDetail)
-
-    async def changes(self) -> AsyncIterator[Status]:
-        async with aclosing(self._stream("/api/status/events", _statuses)) as told:
-            async for status in told:
-                yield status
-
-    async def events(self, run_id: str, after: int = 0) -> AsyncIterator[AgentEvent]:
-        path = _path_of(run_id) + "/agent-events"
-        async with aclosing(self._stream(path, _events, after)) as told:
-            async for event in told:
-                yield event
-                if isinstance(event, RunEnded):
-                    return
-
-    async def submit(self, submission: Submission) -> str:
-        check_prompt(submission.prompt)  # before megabytes are sent in vain
-        return await self._new_run("/api/submissions", submission)
-
-    async def retry(self, run_id: str) -> str:
-        return await self._new_run(_path_of(run_id) + "/retry")
-
-    async def _new_run(self, path: str, body: Submission | None = None) -> str:
-        return (await self._ask("POST", path, dict[str, str], body))["run_id"]
-
-    async def cancel(self, run_id: str) -> CancelAnswer:
-        answer = await self._ask("POST", _path_of(run_id) + "/cancel", dict[str, CancelAnswer])
-        return answer["answer"]
-
-    async def changes_of(self, run_id: str) -> RunChanges:
-        return await self._ask("GET", _path_of(run_id) + "/patch", RunChanges)
-
-    async def artifact(self, run_id: str, name: str) -> bytes:
-        path = f"{_path_of(run_id)}/artifacts/{quote(name, safe='')}"
-        limit = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
-        try:
-            async with await self._request("GET", path, timeout=limit) as reply:
+    async def _ask(self, row: Endpoint, arguments: Mapping[str, Any]) -> Any:
+        limit = aiohttp.ClientTimeout(total=row.limit_s)
+        with self._in_words():
+            async with await self._request(row, arguments, limit) as reply:
                 await _check(reply)
-                return await reply.read()
-        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-            raise self._in_words(error) from error
-
-    async def folders_in_use(self) -> tuple[str, ...]:
-        return await self._ask("GET", "/api/folders-in-use", tuple[str, ...])
-
-    async def agents(self, *, anew: bool = False) -> tuple[Availability, ...]:
-        path = f"/api/agents?anew={str(anew).lower()}"
-        return await self._ask("GET", path, tuple[Availability, ...], limit_s=AGENTS_LIMIT_S)
-
-    async def pause(self, for_s: float | None = None, reason: str | None = None) -> Status:
-        return await self._ask("POST", "/api/pause", Status, {"for_s": for_s, "reason": reason})
-
-    async def resume(self) -> Status:
-        return await self._ask("POST", "/api/resume", Status)
-
-    async def resize(self, slots: int) -> Status:
-        return await self._ask("POST", "/api/slots", Status, {"slots": slots})
-
-    async def drain(self) -> Status:
-        return await self._ask("POST", "/api/drain", Status)
-
-    async def stop(self) -> None:
-        await self._ask("POST", "/api/stop", dict[str, Any], limit_s=SIGN_LIMIT_S)
-
-    async def console(self) -> str | None:
-        return (await self._ask("POST", "/api/console", dict[str, str | None]))["url"]
-
-    async def try_links(self) -> None:
-        await self._ask("POST", "/api/links/try", dict[str, Any])
-
-    async def credential_changed(self) -> None:
-        await self._ask("POST", "/api/credential", dict[str, Any])
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        kind: type[_T],
-        body: Struct | dict[str, Any] | None = None,
-        limit_s: float = ANSWER_LIMIT_S,
-    ) -> _T:
-        data = None if method == "GET" else BytesIO(msgspec.json.encode(encodable(body or {})))
-        headers = {} if data is None else {"Content-Type": "application/json"}
-        limit = aiohttp.ClientTimeout(total=limit_s)
-        try:
-            async with await self._request(
-                method, path, data=data, headers=headers, timeout=limit
-            ) as reply:
-                await _check(reply)
-                return msgspec.json.decode(await reply.read(), type=kind)
-        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-            raise self._in_words(error) from error
+                data = await reply.read()
+                return data if row.answer is bytes else row.opened(row.decoder.decode(data))
 
     async def _stream(
-        self, path: str, kind: msgspec.json.Decoder[_T], after: int = 0
-    ) -> AsyncGenerator[_T, None]:
-        """What an event stream tells; its end is `executor_lost`."""
-        try:
-            headers = {"Last-Event-ID": str(after)}
-            limit = aiohttp.ClientTimeout(connect=5, sock_connect=5, sock_read=SILENCE_LIMIT_S)
-            async with await self._request("GET", path, headers=headers, timeout=limit) as reply:
+        self, row: Endpoint, arguments: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """What an event stream tells; that it breaks off is `executor_lost`."""
+        limit = aiohttp.ClientTimeout(connect=5, sock_connect=5, sock_read=SILENCE_LIMIT_S)
+        with self._in_words():
+            async with await self._request(row, arguments, limit) as reply:
                 await _check(reply)
                 async for line in _lines(reply.content):
-                    if line.startswith(b"data: "):
-                        yield kind.decode(line[6:])
-        except (aiohttp.ClientError, msgspec.MsgspecError) as error:
-            raise self._in_words(error) from error
+                    if not line.startswith(b"data: "):
+                        continue
+                    event = row.decoder.decode(line[6:])
+                    yield event
+                    if row.last is not None and isinstance(event, row.last):
+                        return
         raise self._lost("executor_lost")
 
     async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        data: BytesIO | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: aiohttp.ClientTimeout | None = None,
+        self, row: Endpoint, arguments: Mapping[str, Any], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
+        path, given = _path(row, arguments), row.packed(arguments)
         if self._http is None:
-            raise RuntimeError("RemoteControl is an async context manager")
+            raise RuntimeError("Remote is an async context manager")
         if self._address is None:
             self._address = await asyncio.to_thread(_address_in, self._api_file)
             self.pid = self._address.pid
+        headers = {"Authorization": f"Bearer {self._address.token}"}
+        data = None
+        if row.method == "GET":
+            path += _query(given)
+        else:
+            data = BytesIO(msgspec.json.encode(encodable(given)))
+            headers["Content-Type"] = "application/json"
+        if row.can_resume:
+            headers["Last-Event-ID"] = str(arguments.get("after", 0))
         return await self._http.request(
-            method,
-            self._address.url + path,
-            data=data,
-            headers={**(headers or {}), "Authorization": f"Bearer {self._address.token}"},
-            timeout=timeout,
+            row.method, self._address.url + path, data=data, headers=headers, timeout=timeout
         )
 
-    def _in_words(self, error: Exception) -> ExecutorError:
-        match error:
-            case aiohttp.ClientConnectorError():
-                return self._lost("not_running")
-            case TimeoutError():
-                return ExecutorError("executor_silent", pid=self.pid)
-            case msgspec.MsgspecError():
-                return ExecutorError("executor_differs")
-            case _:
-                return self._lost("executor_lost")
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except aiohttp.ClientConnectorError as error:
+            raise self._lost("not_running") from error
+        except TimeoutError as error:
+            raise ExecutorError("executor_silent", pid=self.pid) from error
+        except msgspec.MsgspecError as error:
+            raise ExecutorError("executor_differs") from error
+        except aiohttp.ClientError as error:
+            raise self._lost("executor_lost") from error
 
     def _lost(self, code: str) -> ExecutorError:
         self._address = None
@@ -285,8 +184,31 @@ def _listens(address: Address) -> bool:
     return False
 
 
-def _path_of(run_id: str) -> str:
-    return f"/api/runs/{checked_run_id(run_id)}"
+def _stub(row: Endpoint) -> Any:
+    """The method of a row, asked of the executor behind the API."""
+
+    def tell(self: Remote, *values: object, **named: object) -> AsyncIterator[Any]:
+        return self._stream(row, row.arguments(*values, **named))
+
+    async def ask(self: Remote, *values: object, **named: object) -> Any:
+        return await self._ask(row, row.arguments(*values, **named))
+
+    return wraps(row.function)(tell if row.is_stream else ask)
+
+
+def _path(row: Endpoint, arguments: Mapping[str, Any]) -> str:
+    """Raises ExecutorError `run_unknown` for what can be the id of none."""
+    if "run_id" in row.in_path:
+        checked_run_id(arguments["run_id"])
+    # What stands in a path and is no parameter says nothing.
+    words = {name: quote(arguments.get(name, "-"), safe="") for name in row.in_path}
+    return row.path.format(**words)
+
+
+def _query(given: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in msgspec.to_builtins(given).items() if value is not None}
+    words = {name: str(v).lower() if isinstance(v, bool) else v for name, v in said.items()}
+    return f"?{urlencode(words)}" if words else ""
 
 
 class _Refusal(Struct):
@@ -305,3 +227,12 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line
+
+
+class RemoteControl(Remote, Control):
+    """Implements Control."""
+
+    async def submit(self, submission: Submission) -> str:
+        check_prompt(submission.prompt)  # before megabytes are sent in vain
+        run_id: str = await self._ask(row_of(Control.submit), {"submission": submission})
+        return run_id

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -79,6 +79,14 @@ class Access(Enum):
     """As TOKEN, or `?access_token=…`: only for event streams, whose clients cannot set headers."""
     OWN = auto()
     """The route guards itself."""
+
+
+class _Rules(NamedTuple):
+    """What is asked of requests for one route."""
+
+    access: Access = Access.TOKEN
+    is_upload: bool = False
+    body_limit: int = BODY_LIMIT_BYTES
 
 
 def user_of(request: web.Request) -> str:
@@ -151,9 +159,7 @@ class Listener:
         self._allow_remote = allow_remote
         self._clock = clock or SystemClock()
         self._verifiers: list[Verifier] = []
-        self._access: dict[web.AbstractRoute, Access] = {}
-        self._uploads: set[web.AbstractRoute] = set()
-        self._body_limits: dict[web.AbstractRoute, int] = {}
+        self._rules: dict[web.AbstractRoute, _Rules] = {}
         self._tickets: OrderedDict[str, float] = OrderedDict()
         self._streams = Jobs("web streams")
         self._open_streams = 0
@@ -195,11 +201,7 @@ class Listener:
         reads `request.content` and sees to a limit.
         """
         route = self.app.router.add_route(method, path, handler)
-        self._access[route] = access
-        if is_upload:
-            self._uploads.add(route)
-        if body_limit != BODY_LIMIT_BYTES:
-            self._body_limits[route] = body_limit
+        self._rules[route] = _Rules(access, is_upload, body_limit)
 
     def page(self, path: str, file: Path) -> None:
         """Serve one file of a page to everybody."""
@@ -332,10 +334,11 @@ class Listener:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        limit = self._body_limit(request)
+        rules = self._rules_for(request)
+        limit = rules.body_limit
         try:
             self._check(request)
-            if _USER in request or self._access.get(request.match_info.route) is Access.OWN:
+            if _USER in request or rules.access is Access.OWN:
                 self._at_work.add(request.protocol)
             if limit != BODY_LIMIT_BYTES:
                 request = request.clone(client_max_size=limit)
@@ -366,33 +369,33 @@ class Listener:
         )
         if code is not None:
             raise ExecutorError(code)
-        access = self._access.get(request.match_info.route, Access.TOKEN)
-        if access is Access.OWN:
+        rules = self._rules_for(request)
+        if rules.access is Access.OWN:
             return
-        if access is not Access.PUBLIC:
-            request[_USER] = self._user(request, access)
-        if request.match_info.route in self._uploads:
+        if rules.access is not Access.PUBLIC:
+            request[_USER] = self.user(request, rules.access)
+        if rules.is_upload:
             return
-        if (request.content_length or 0) > (limit := self._body_limit(request)):
-            raise ExecutorError("body_too_large", limit=limit // 2**20)
+        if (request.content_length or 0) > rules.body_limit:
+            raise ExecutorError("body_too_large", limit=rules.body_limit // 2**20)
         if request.body_exists and request.content_type != "application/json":
             raise ExecutorError("json_required")
 
-    def _body_limit(self, request: web.Request) -> int:
-        return self._body_limits.get(request.match_info.route, BODY_LIMIT_BYTES)
-
-    def user(self, request: web.Request) -> str:
-        """Whose token a request brought, for routes that guard themselves. Raises `no_token`."""
-        return self._user(request, Access.TOKEN)
+    def _rules_for(self, request: web.Request) -> _Rules:
+        return self._rules.get(request.match_info.route, _Rules())
 
     def known_user(self, request: web.Request) -> str | None:
         """Whose good token a request brought, be it needed or not."""
         try:
-            return self._user(request, Access.TOKEN)
+            return self.user(request)
         except ExecutorError:
             return None
 
-    def _user(self, request: web.Request, access: Access) -> str:
+    def user(self, request: web.Request, access: Access = Access.TOKEN) -> str:
+        """Whose token a request brought, also for routes that guard themselves.
+
+        Raises ExecutorError `no_token`.
+        """
         token = guard.bearer(request.headers.get("Authorization"))
         if token is None and access is Access.STREAM:
             token = request.query.get("access_token")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from executor_core.api.runs import TIME_LIMIT_S
+from executor_core.api.openrunner import TIME_LIMIT_S
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import RunState

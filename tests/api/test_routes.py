@@ -8,10 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from executor_core.api.answers import MAX_LIST
 from executor_core.api.routes import ROUTES
+from executor_core.control.control import MAX_LIST
 from executor_core.errors import ExecutorError
-from executor_core.web import Access
 from tests.support.clock import settle
 from tests.support.office import Office, outcome
 
@@ -19,7 +18,7 @@ RUN = "/api/runs/run_0"
 PRIVATE = [
     (route.method, route.path.format(run_id="run_0", device_id="hw-1", name="f"))
     for route in ROUTES
-    if route.access is not Access.PUBLIC
+    if not route.is_public
 ]
 JSON = {"Content-Type": "application/json"}
 DEEP = '{"a":' * 10_000 + "1" + "}" * 10_000
