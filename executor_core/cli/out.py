@@ -93,13 +93,13 @@ def say_json(value: object, *, is_indented: bool = True) -> None:
     click.echo(plain_json(line, getattr(sys.stdout, "encoding", None) or "utf-8"))  # noqa: TID251
 
 
-def say_table(rows: Iterable[Iterable[object]], key: str, columns: Sequence[str]) -> None:
-    """Print a table without borders. Its headings are `<key>.<column>`; "" has none."""
+def say_table(rows: Iterable[Iterable[object]], headings: Iterable[str]) -> None:
+    """Print a table without borders. `headings` are keys of the catalogue; "" is none."""
     from tabulate import tabulate
 
     cells = [[one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
-    headings = [text(f"{key}.{column}") if column else "" for column in columns]
-    say(tabulate(cells, headings, tablefmt="plain"))
+    words = [text(key) if key else "" for key in headings]
+    say(tabulate(cells, words, tablefmt="plain"))
 
 
 def say_list(lines: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ SHOWN_OF_VALUE = 200
 def config() -> None:
     found = settings_of(invocation().config())
     rows = ((one.name, one.value[:SHOWN_OF_VALUE], one.source) for one in found)
-    say_table(rows, "cli.config", ("option", "value", "source"))
+    say_table(rows, ("cli.config.option", "cli.config.value", "cli.config.source"))
 
 
 # A negative number is a value: what is allowed instead is said of the option.
@@ -91,7 +91,7 @@ def config_explain(name: str) -> None:
     if not steps:
         return
     rows = (("→" if step.winning else "", step.value, step.source) for step in steps)
-    say_table(rows, "cli.config", ("", "value", "source"))
+    say_table(rows, ("", "cli.config.value", "cli.config.source"))
 
 
 # --- users of the local API: the running executor sees each change at once; none needs to run ----
@@ -188,7 +188,7 @@ def _list_keys() -> None:
     names = ("id", "user", "name", "created_at")
     rows = [[str(item[name])[:100] for name in names] for item in found["items"]]
     if rows:
-        say_table(rows, "cli.hub", names)
+        say_table(rows, (f"cli.hub.{name}" for name in names))
     else:
         say(text("cli.hub.no_keys"))
 

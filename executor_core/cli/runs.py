@@ -52,7 +52,7 @@ _T = TypeVar("_T")
 PATIENCE_S = 1.0
 """So long may a run wait before a person is told why."""
 _MARKS = {RunState.COMPLETED: "✓", RunState.FAILED: "✗", RunState.CANCELLED: "–"}
-_COLUMNS = ("", "run", "state", "agent", "task", "accepted", "took", "memory", "note")
+_COLUMNS = ("run", "state", "agent", "task", "accepted", "took", "memory", "note")
 _MAX_OUTPUT_LINES = 12
 _LISTED = 20
 MIB = 2**20
@@ -66,7 +66,7 @@ def runs(is_json: bool, limit: int) -> None:
     if is_json:
         say_json(found)
     elif found:
-        say_table(map(_row, found), "cli.runs", _COLUMNS)
+        say_table(map(_row, found), ("", *(f"cli.runs.{name}" for name in _COLUMNS)))
     else:
         say(text("cli.runs.none"))
 

@@ -30,6 +30,7 @@ from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
 _SIGNS = {"online": "🟢", "busy": "🟡", "offline": "🔴", "ok": "✓", "failed": "✗", "skipped": "–"}
+_HEADINGS = ("", *(f"cli.devices.{name}" for name in ("name", "id", "slots", "version")), "")
 _MAX_NOTE = 300
 
 
@@ -93,7 +94,7 @@ def devices(is_json: bool) -> None:
     if is_json:
         say_json(found)
     elif found:
-        say_table(map(_row, found), "cli.devices", ("", "name", "id", "slots", "version", ""))
+        say_table(map(_row, found), _HEADINGS)
     else:
         say(text("cli.devices.none"))
 

@@ -102,7 +102,7 @@ def _show(report: CleanReport, *, is_dry: bool) -> None:
 def _table(found: Iterable[WorkspaceInfo]) -> None:
     columns = ("name", "size", "age", "state", "repositories")
     rows = ((info.name, *_words(info), ", ".join(info.repositories)) for info in found)
-    say_table(rows, "cli.workspaces", columns)
+    say_table(rows, (f"cli.workspaces.{name}" for name in columns))
 
 
 def _facts(info: WorkspaceInfo) -> str:
