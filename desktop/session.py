@@ -35,9 +35,9 @@ from desktop.tray.tray import Tray
 from desktop.windows import Windows
 from executor_core.clock import Clock
 from executor_core.control import Control, Status
-from executor_core.control.desk import Desk
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services
 from executor_core.texts import text
 
 REFRESH_S = 30.0
@@ -67,7 +67,7 @@ class Session(QObject):
     def __init__(
         self,
         control: Control,
-        desk: Desk | None,
+        services: Services | None,
         *,
         preferences: Preferences,
         autostart: Autostart,
@@ -78,7 +78,7 @@ class Session(QObject):
     ) -> None:
         super().__init__()
         self._control = control
-        self._desk = desk
+        self._services = services
         self._preferences = preferences
         self._autostart = autostart
         self._leave = leave
@@ -101,7 +101,7 @@ class Session(QObject):
             prefer=self._prefer,
             restart=restart,
         )
-        self.windows = Windows(control, desk, self._jobs, program)
+        self.windows = Windows(control, services, self._jobs, program)
         self.menu = TrayMenu()
         self.tray = Tray(control, self._jobs, self.menu, clock)
         self._connect()
@@ -138,8 +138,8 @@ class Session(QObject):
         self._jobs.spawn(self._watch(), "watch the executor")
         self._jobs.spawn(self._grow_older(), "refresh times")
         self._jobs.spawn(watch_sleep(self._clock, self._links_now), "watch for sleep")
-        if self._desk is not None:
-            self._jobs.spawn(self._watch_account(self._desk), "watch the account")
+        if self._services is not None:
+            self._jobs.spawn(self._watch_account(self._services), "watch the account")
 
     async def close(self) -> None:
         """Take everything off the screen. Idempotent."""
@@ -199,10 +199,10 @@ class Session(QObject):
             await self._clock.sleep(REFRESH_S)
             self._show()
 
-    async def _watch_account(self, desk: Desk) -> None:
+    async def _watch_account(self, services: Services) -> None:
         while True:
             with suppress(ExecutorError):  # the link says what is wrong with the token
-                self._expires_at = (await desk.account.account()).expires_at
+                self._expires_at = (await services.account.account()).expires_at
             self._show()
             await self._clock.sleep(ACCOUNT_S)
 

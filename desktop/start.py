@@ -28,8 +28,8 @@ from executor_core.cli.start import (
 from executor_core.cli.start import start as start_headless
 from executor_core.clock import SystemClock
 from executor_core.config import options
-from executor_core.desk.programs import DESKTOP_PROGRAM, sibling
 from executor_core.errors import ExecutorError
+from executor_core.services.programs import DESKTOP_PROGRAM, sibling
 from executor_core.texts import text
 
 if TYPE_CHECKING:
@@ -222,14 +222,14 @@ class _Desktop:
 
         from desktop.session import Session
         from desktop.system.single import Doorbell, channel_of
-        from executor_core.desk.opening import open_desk
+        from executor_core.services.opening import open_services
 
         def restart(window: str, item: str) -> None:
             self.next_place = (window, item)
             leave()
 
         clock = SystemClock()
-        desk = open_desk(
+        services = open_services(
             self._load,
             self._reach,
             clock,
@@ -238,7 +238,7 @@ class _Desktop:
         )
         session = Session(
             control,
-            desk,
+            services,
             preferences=_preferences(self._config),
             autostart=_autostart(self._config, standalone=self._is_asked_alone),
             leave=leave,

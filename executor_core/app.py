@@ -32,12 +32,6 @@ from executor_core.config.server_url import origin
 from executor_core.config.token import WAITING, TokenSources
 from executor_core.config.writing import PATIENCE_S
 from executor_core.control import Address, Control, LocalControl, Pause, Presence
-from executor_core.desk.computer import make_host
-from executor_core.desk.credentials import HubCredentials, ServerCredentials
-from executor_core.desk.findings import mend_small_files
-from executor_core.desk.opening import open_desk
-from executor_core.desk.reach import Load
-from executor_core.desk.workspaces import clean_daily
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
@@ -49,6 +43,12 @@ from executor_core.links.device import (
     Registration,
 )
 from executor_core.process import reap_orphans, resources_by_run, sweep
+from executor_core.services.computer import make_host
+from executor_core.services.credentials import HubCredentials, ServerCredentials
+from executor_core.services.findings import mend_small_files
+from executor_core.services.opening import open_services
+from executor_core.services.reach import Load
+from executor_core.services.workspaces import clean_daily
 from executor_core.web import OWNER, Listener, User, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
@@ -239,15 +239,15 @@ class Application:
         users = users_of(self._home, self._clock)
         if await asyncio.to_thread(_first_user, users, self._home):
             self.new_password = self._home.first_password
-        desk = open_desk(self._load, self._reach, self._clock, control=self.control)
+        services = open_services(self._load, self._reach, self._clock, control=self.control)
         api.attach(
             listener,
             self.control,
             users=users,
-            devices=None if self._standalone else desk.devices,  # there the hub has them
-            health=desk.health,
-            log=desk.log,
-            install=desk.install,
+            devices=None if self._standalone else services.devices,  # there the hub has them
+            health=services.health,
+            log=services.log,
+            install=services.install,
         )
         if self._standalone:
             from executor_core.hub import Hub  # only standalone pays for the server side

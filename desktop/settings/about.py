@@ -16,7 +16,7 @@ from desktop.parts.style import GAP
 from desktop.parts.window import DeskWindow
 from desktop.settings.page import Page
 from executor_core import __version__
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 from executor_core.texts import text
 
 LIBRARIES = (

@@ -10,7 +10,7 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.window import DeskWindow
 from desktop.settings.field import Field
 from desktop.settings.page import Page
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 
 
 class AdvancedPage(Page):

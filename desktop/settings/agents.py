@@ -18,9 +18,9 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, make_heading
 from desktop.parts.window import DeskWindow
 from desktop.settings.plain import FieldsPage
-from executor_core.control.desk import InstallPlan
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability, paragraph
+from executor_core.services.interface import InstallPlan
 from executor_core.texts import text
 
 MAX_LINES = 500

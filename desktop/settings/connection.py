@@ -15,8 +15,8 @@ from desktop.settings.field import Field
 from desktop.settings.page import Page
 from desktop.settings.sign_in import SignIn
 from executor_core.control import Status
-from executor_core.control.desk import Account, Setting
 from executor_core.model import LinkState
+from executor_core.services.interface import Account, Setting
 from executor_core.texts import text
 
 ALONE = "hub.enabled"

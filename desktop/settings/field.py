@@ -16,8 +16,8 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone
 from desktop.parts.switches import CheckBox
 from desktop.parts.window import DeskWindow
-from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Setting
 from executor_core.texts import has_text, text
 
 SWITCH = ("true", "false")

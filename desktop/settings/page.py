@@ -11,7 +11,7 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, make_heading
 from desktop.parts.window import DeskWindow
 from executor_core.control import Status
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 
 
 class Page(QWidget):

@@ -11,7 +11,7 @@ from desktop.settings.field import Field
 from desktop.settings.page import Page
 from executor_core.control import Status
 from executor_core.control.control import LONGEST_RUN_S
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 from executor_core.texts import text
 
 

@@ -20,8 +20,8 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone
 from desktop.parts.switches import RadioButton
 from desktop.parts.window import DeskWindow
-from executor_core.control.desk import Account, ServerCheck
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Account, ServerCheck
 from executor_core.texts import text
 
 TYPING_S = 0.6
@@ -164,12 +164,12 @@ class SignIn(QWidget):
         self._window.ask(self._try(to_file=to_file), "sign in")
 
     async def _try(self, *, to_file: bool) -> None:
-        desk, address = self._window.rooms.account, self.address.text()
+        services, address = self._window.rooms.account, self.address.text()
         try:
             if self.by_token.isChecked():
-                account = await desk.sign_in(address, self.token.text(), to_file=to_file)
+                account = await services.sign_in(address, self.token.text(), to_file=to_file)
             else:
-                account = await desk.sign_in_with_password(
+                account = await services.sign_in_with_password(
                     address, self.user_name.text().strip(), self.password.text(), to_file=to_file
                 )
         except ExecutorError as error:

@@ -29,8 +29,8 @@ from desktop.settings.plain import AppearancePage, NotificationsPage, SlotsPage
 from desktop.settings.workspaces import CONFIGURING, WorkspacesPage
 from executor_core.clock import Clock
 from executor_core.control import Control
-from executor_core.control.desk import Desk, Setting
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services, Setting
 from executor_core.texts import language_of, text
 
 PAGES: tuple[type[Page], ...] = (
@@ -57,9 +57,9 @@ class SettingsWindow(DeskWindow):
     title = "settings.title"
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs, clock=clock)
+        super().__init__(control, services, jobs, clock=clock)
         self.settings: dict[str, Setting] = {}
         self._waiting: dict[str, str] = {}
         self.list = QListWidget()

@@ -21,8 +21,8 @@ from desktop.parts.window import DeskWindow
 from desktop.settings.folders import FolderList
 from desktop.settings.page import Page
 from executor_core.control import CleanReport, WorkspaceInfo
-from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Setting
 from executor_core.texts import text
 
 TRUSTED = "workspace.trusted_folders"

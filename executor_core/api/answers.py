@@ -14,10 +14,17 @@ from msgspec import Meta, Struct
 from executor_core.api.route import Call
 from executor_core.control import CancelAnswer, RunChanges, RunDetail, RunSummary, Status
 from executor_core.control.control import LONGEST_PAUSE_S, MOST_SLOTS
-from executor_core.control.desk import Check, Device, DeviceDesk, InstallDesk, Installed, LogLine
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import AgentEvent, Availability, ErrorInfo, RunEnded
+from executor_core.services.interface import (
+    Check,
+    Device,
+    DeviceService,
+    Installed,
+    InstallService,
+    LogLine,
+)
 from executor_core.web import OWNER, TOKEN_LIFE, ServerEvent, download, last_event_id, words_for
 
 MAX_LIST = 500
@@ -230,7 +237,7 @@ async def install(call: Call) -> AsyncGenerator[ServerEvent, None]:
         await jobs.close()
 
 
-def _install_desk(call: Call) -> InstallDesk:
+def _install_desk(call: Call) -> InstallService:
     assert call.parts.install is not None
     return call.parts.install
 
@@ -293,7 +300,7 @@ async def remove_device(call: Call) -> Devices:
     return await devices(call)
 
 
-def _device_desk(call: Call) -> DeviceDesk:
+def _device_desk(call: Call) -> DeviceService:
     assert call.parts.devices is not None
     return call.parts.devices
 

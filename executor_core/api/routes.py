@@ -22,8 +22,15 @@ from executor_core.control import (
     Status,
     Submission,
 )
-from executor_core.control.desk import Check, DeviceDesk, HealthDesk, InstallDesk, LogDesk, LogLine
 from executor_core.model import AgentEvent, Availability
+from executor_core.services.interface import (
+    Check,
+    DeviceService,
+    HealthService,
+    InstallService,
+    LogLine,
+    LogService,
+)
 from executor_core.web import Access, Listener, Users
 
 STATUSES = {
@@ -71,10 +78,10 @@ def attach(
     control: Control,
     *,
     users: Users | None = None,
-    devices: DeviceDesk | None = None,
-    health: HealthDesk | None = None,
-    log: LogDesk | None = None,
-    install: InstallDesk | None = None,
+    devices: DeviceService | None = None,
+    health: HealthService | None = None,
+    log: LogService | None = None,
+    install: InstallService | None = None,
 ) -> None:
     """Register the routes of every part that is given."""
     parts = Parts(

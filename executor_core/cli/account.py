@@ -22,7 +22,7 @@ from executor_core.texts import text
 @speaks_plainly
 def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
     from executor_core.config import options
-    from executor_core.desk.account import AccountRoom
+    from executor_core.services.account import LocalAccount
 
     asked = invocation()
     if backend_url:
@@ -31,7 +31,7 @@ def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
     if not server:
         raise ExecutorError("no_server")
     value = _token_to_keep(token or asked.given.get(options.SERVER_TOKEN.name), server)
-    room = AccountRoom(*asked.desk(), on_wait=_say_wait if sys.stderr.isatty() else None)
+    room = LocalAccount(*asked.desk(), on_wait=_say_wait if sys.stderr.isatty() else None)
     kept = asyncio.run(room.sign_in(server, value, to_file=to_file))
     say(text("cli.logged_in", server=server, place=kept.place))
     _say_other_server(asked, server)
@@ -41,11 +41,11 @@ def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
 @speaks_plainly
 def logout() -> None:
     from executor_core.config import options
-    from executor_core.desk.account import AccountRoom
+    from executor_core.services.account import LocalAccount
 
     asked = invocation()
     server = asked.config()[options.SERVER_URL]
-    left = asyncio.run(AccountRoom(*asked.desk()).sign_out())
+    left = asyncio.run(LocalAccount(*asked.desk()).sign_out())
     say(text("cli.logged_out", server=server))
     if left.place is not None:
         say(text("cli.token_left", place=left.place))
@@ -66,7 +66,7 @@ def _token_to_keep(given: object, server: str) -> str:
 
 def _say_other_server(asked: Invocation, server: str) -> None:
     """Whoever signs in at one server must not think that the running executor uses it."""
-    from executor_core.desk.reach import status_of
+    from executor_core.services.reach import status_of
 
     status = asyncio.run(status_of(asked.desk()[1]))
     servers = [link.server for link in status.links] if status is not None else [server]

@@ -20,8 +20,8 @@ from executor_core.texts import text
 if TYPE_CHECKING:
     from executor_core.agents.catalog import KnownAgent
     from executor_core.control import Control
-    from executor_core.control.desk import InstallDesk, InstallPlan
     from executor_core.model import Availability
+    from executor_core.services.interface import InstallPlan, InstallService
 
 
 @click.group(cls=Verbs, invoke_without_command=True)
@@ -42,7 +42,7 @@ def agents(context: click.Context, is_json: bool, is_all: bool) -> None:
     except ExecutorError as error:
         if error.code != "not_running":
             raise
-        from executor_core.desk.computer import look_for_agents
+        from executor_core.services.computer import look_for_agents
 
         found, path = asyncio.run(look_for_agents(invocation().config()))
     from executor_core.agents.catalog import known_agents
@@ -71,7 +71,7 @@ def _not_installed(known: KnownAgent) -> Availability:
 @speaks_plainly
 def agents_check(name: str, is_json: bool) -> None:
     from executor_core.cli import show
-    from executor_core.desk.computer import check_agent
+    from executor_core.services.computer import check_agent
 
     found = asyncio.run(check_agent(invocation().config(), name))
     show.as_json(found) if is_json else show.checked_agent(found)
@@ -88,14 +88,14 @@ def agents_check(name: str, is_json: bool) -> None:
 def agents_install(
     context: click.Context, names: tuple[str, ...], is_all: bool, is_agreed: bool
 ) -> None:
-    from executor_core.desk.computer import find_installer, find_python_installer
-    from executor_core.desk.install import InstallRoom
+    from executor_core.services.computer import find_installer, find_python_installer
+    from executor_core.services.install import LocalInstall
 
     if not names and not is_all:
         missing = click.MissingParameter(ctx=context, param=context.command.params[0])
         raise Misuse(str(missing), context) from missing
     config = invocation().config()
-    room = InstallRoom(partial(find_installer, config), partial(find_python_installer, config))
+    room = LocalInstall(partial(find_installer, config), partial(find_python_installer, config))
     wanted = dict.fromkeys(room.installable() if is_all else names)
     plans = asyncio.run(_plans(room, wanted))
     for plan in plans:
@@ -108,11 +108,11 @@ def agents_install(
         sys.exit(Exit.FAILED)
 
 
-async def _plans(room: InstallDesk, names: Iterable[str]) -> list[InstallPlan]:
+async def _plans(room: InstallService, names: Iterable[str]) -> list[InstallPlan]:
     return [await room.plan(name) for name in names]
 
 
-def _installed(room: InstallDesk, plan: InstallPlan) -> bool:
+def _installed(room: InstallService, plan: InstallPlan) -> bool:
     """Install one of them; what is wrong with it does not keep the others from being installed."""
     try:
         done = asyncio.run(room.install(plan.name, say))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from executor_core.config.home import Home
     from executor_core.config.layers import Config
     from executor_core.control import RemoteControl
-    from executor_core.desk.reach import Load, Reach
+    from executor_core.services.reach import Load, Reach
 
 _T = TypeVar("_T")
 

@@ -14,8 +14,8 @@ from executor_core.cli.words import Misuse, Verbs, as_json
 from executor_core.texts import text
 
 if TYPE_CHECKING:
-    from executor_core.control.desk import Device
-    from executor_core.desk.devices import DeviceRoom
+    from executor_core.services.devices import LocalDevices
+    from executor_core.services.interface import Device
 
 _SIGNS = {"online": "🟢", "busy": "🟡", "offline": "🔴"}
 
@@ -63,10 +63,10 @@ def devices_remove(device_id: str) -> None:
     say(text("cli.devices.removed", device_id=device_id))
 
 
-def _room() -> DeviceRoom:
-    from executor_core.desk.devices import DeviceRoom
+def _room() -> LocalDevices:
+    from executor_core.services.devices import LocalDevices
 
-    return DeviceRoom(*invocation().desk())
+    return LocalDevices(*invocation().desk())
 
 
 def _heading(name: str) -> str:

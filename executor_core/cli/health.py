@@ -19,8 +19,8 @@ from executor_core.errors import ExecutorError
 from executor_core.texts import text
 
 if TYPE_CHECKING:
-    from executor_core.control.desk import Check
-    from executor_core.desk.health import Doctor
+    from executor_core.services.doctor import Doctor
+    from executor_core.services.interface import Check
 
 _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "–"}
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
@@ -43,8 +43,8 @@ def doctor(is_json: bool, is_fix: bool) -> None:
 
 
 def _doctor() -> Doctor:
-    from executor_core.desk.computer import make_host
-    from executor_core.desk.health import Doctor
+    from executor_core.services.computer import make_host
+    from executor_core.services.doctor import Doctor
 
     config, clock = invocation().read(), SystemClock()
     return Doctor(config, make_host(config, clock), clock)

@@ -68,6 +68,6 @@ def _list_keys() -> None:
 
 def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
     """The address of the hub that runs, and its answer."""
-    from executor_core.desk.reach import ask_hub
+    from executor_core.services.reach import ask_hub
 
     return asyncio.run(ask_hub(*invocation().desk(), method, f"/api/hub/{path}", body))

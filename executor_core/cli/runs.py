@@ -202,7 +202,7 @@ def _alone(question: Callable[[Control], Awaitable[_T]], *, for_exec: bool) -> _
     """Be the executor of this <home> for one run, or one question about earlier ones."""
     from executor_core.cli.start import own_command, set_up_logs
     from executor_core.config.home import InstanceLock
-    from executor_core.desk.will import ends_its_runs
+    from executor_core.services.will import ends_its_runs
 
     config = invocation().config()
     config.home.create()

@@ -17,7 +17,7 @@ from executor_core.clock import SystemClock
 from executor_core.texts import text
 
 if TYPE_CHECKING:
-    from executor_core.desk.selftest import SelfTest, Step
+    from executor_core.services.selftest import SelfTest, Step
 
 _SIGNS = {"ok": "✓", "failed": "✗", "skipped": "–"}
 _MAX_NOTE = 300
@@ -46,7 +46,7 @@ def selftest(
     is_json: bool,
 ) -> None:
     from executor_core.cli import show
-    from executor_core.desk.selftest import SelfTest
+    from executor_core.services.selftest import SelfTest
 
     asked = invocation()
     if backend_url:

@@ -14,7 +14,7 @@ from executor_core.cli.words import Verbs
 from executor_core.texts import text
 
 if TYPE_CHECKING:
-    from executor_core.control.desk import Setting
+    from executor_core.services.interface import Setting
 
 
 SHOWN_OF_VALUE = 200
@@ -27,7 +27,7 @@ def config(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from executor_core.cli import show
-    from executor_core.desk.settings import settings_of
+    from executor_core.services.settings import settings_of
 
     rows = [
         (one.name, one.value[:SHOWN_OF_VALUE], one.source)
@@ -68,7 +68,7 @@ def config_unset(name: str) -> None:
 def _counts_now(changed: Setting) -> bool:
     """Slots are given to a running executor at once, as the window does; other options wait."""
     from executor_core.config.options import DEVICE_MAX_CONCURRENT_TASKS
-    from executor_core.desk.reach import ask_running
+    from executor_core.services.reach import ask_running
 
     if changed.name != DEVICE_MAX_CONCURRENT_TASKS.name or changed.overridden_by is not None:
         return False
@@ -78,7 +78,7 @@ def _counts_now(changed: Setting) -> bool:
 
 
 def _change(name: str, value: str | None) -> Setting:
-    from executor_core.desk.settings import change
+    from executor_core.services.settings import change
 
     return change(invocation().read().reread, name, value)
 
@@ -89,7 +89,7 @@ def _change(name: str, value: str | None) -> Setting:
 def config_explain(name: str) -> None:
     from executor_core.cli import show
     from executor_core.config.options import option_called, other_names
-    from executor_core.desk.settings import chain_of, setting_of
+    from executor_core.services.settings import chain_of, setting_of
 
     loaded = invocation().config()
     option = option_called(name)

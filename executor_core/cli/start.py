@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from executor_core import open_files
 from executor_core.cli.context import Invocation
 from executor_core.cli.out import say
-from executor_core.desk.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.errors import ExecutorError
+from executor_core.services.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.texts import text
 
 if TYPE_CHECKING:

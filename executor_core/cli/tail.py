@@ -7,7 +7,7 @@ from pathlib import Path
 
 from executor_core.cli.out import say
 from executor_core.clock import SystemClock
-from executor_core.desk.log import LogFiles, written
+from executor_core.services.log import LogFiles, written
 
 
 async def print_tail(path: Path, entries: int, *, follow: bool) -> None:

@@ -50,7 +50,7 @@ def demo_agent() -> None:
 @click.command("sweep", hidden=True)
 @click.argument("owner")
 def sweep(owner: str) -> None:
-    from executor_core.desk.will import carry_out
+    from executor_core.services.will import carry_out
 
     asyncio.run(carry_out(owner))
 

@@ -23,7 +23,7 @@ from executor_core.unicode import one_line
 
 if TYPE_CHECKING:
     from executor_core.control import CleanReport, Restoration, WorkspaceInfo
-    from executor_core.desk.workspaces import WorkspaceRoom
+    from executor_core.services.workspaces import LocalWorkspaces
 
 _DAY_S = 24 * 3600
 _MAX_LISTED = 50
@@ -243,9 +243,9 @@ def _list(paths: Sequence[str]) -> None:
         say("  …")
 
 
-def _room() -> WorkspaceRoom:
-    from executor_core.desk.computer import host_of_user
-    from executor_core.desk.workspaces import WorkspaceRoom
+def _room() -> LocalWorkspaces:
+    from executor_core.services.computer import host_of_user
+    from executor_core.services.workspaces import LocalWorkspaces
 
     load, reach = invocation().desk()
-    return WorkspaceRoom(load, reach, host_of_user)
+    return LocalWorkspaces(load, reach, host_of_user)
