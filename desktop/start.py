@@ -35,8 +35,9 @@ from executor_core.texts import text
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from desktop.session import Preferences, Session
+    from desktop.session import Session
     from desktop.system.autostart import Autostart
+    from desktop.tray.notices import NoticeKind
     from executor_core.app import Application
     from executor_core.config.layers import Config
     from executor_core.control import Control
@@ -239,7 +240,7 @@ class _Desktop:
         session = Session(
             control,
             services,
-            preferences=_preferences(self._config),
+            notices=_notices(self._config),
             autostart=_autostart(self._config, standalone=self._is_asked_alone),
             leave=leave,
             clock=clock,
@@ -257,8 +258,7 @@ class _Desktop:
         await self._undo.aclose()
 
 
-def _preferences(config: Config) -> Preferences:
-    from desktop.session import Preferences
+def _notices(config: Config) -> frozenset[NoticeKind]:
     from desktop.tray.notices import NoticeKind
 
     wanted = {
@@ -266,10 +266,7 @@ def _preferences(config: Config) -> Preferences:
         NoticeKind.RUN_FAILED: config[options.NOTIFICATIONS_RUN_FAILED],
         NoticeKind.ATTENTION: config[options.NOTIFICATIONS_ATTENTION],
     }
-    return Preferences(
-        notices=frozenset(kind for kind, is_wanted in wanted.items() if is_wanted),
-        keep_awake=config[options.DESKTOP_KEEP_AWAKE],
-    )
+    return frozenset(kind for kind, is_wanted in wanted.items() if is_wanted)
 
 
 def _autostart(config: Config, *, standalone: bool) -> Autostart:

@@ -43,6 +43,7 @@ from executor_core.links.device import (
     Registration,
 )
 from executor_core.process import reap_orphans, resources_by_run, sweep
+from executor_core.services.awake import KeepAwake, stay_awake_at_work, watch_sleep
 from executor_core.services.computer import make_host
 from executor_core.services.credentials import HubCredentials, ServerCredentials
 from executor_core.services.findings import mend_small_files
@@ -195,6 +196,7 @@ class Application:
                 self._links.append(link)
                 await link.start()
                 undo.push_async_callback(link.stop, FLUSH_S)
+            self._jobs.spawn(watch_sleep(self._clock, self.control.try_links), "watch for sleep")
         # Last to be started, first to be ended: links report the ends of runs.
         undo.push_async_callback(self._executor.stop, END_RUNS_S)
         self._jobs.spawn(reap_orphans(self._clock), "reap orphans")
@@ -204,7 +206,17 @@ class Application:
             cleaning = clean_daily(inventory, days, self.control.folders_in_use, self._clock)
             self._jobs.spawn(cleaning, "clean workspaces")
         self._jobs.spawn(self._leave_when_drained(), "leave when drained")
+        self._jobs.spawn(self._stay_awake(), "stay awake")
         _log.info("started: version %s, device %s", __version__, self._presence.device_id)
+
+    async def _stay_awake(self) -> None:
+        await stay_awake_at_work(
+            KeepAwake(),
+            self._clock,
+            self._executor.changes,
+            is_working=lambda: self._executor.table.slots_used > 0,
+            is_wanted=lambda: self._config.reread()[options.DESKTOP_KEEP_AWAKE],
+        )
 
     async def wait(self) -> None:
         """Return when somebody asked the executor to end."""

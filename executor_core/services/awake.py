@@ -9,13 +9,8 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
 
-from PySide6.QtCore import SLOT, QObject, Slot
-from PySide6.QtDBus import QDBusConnection
-from PySide6.QtNetwork import QNetworkInformation
-
-from desktop.system.deletion import delete_later
+from executor_core.changes import Changes
 from executor_core.clock import Clock
 
 TICK_S = 15.0
@@ -24,7 +19,7 @@ SLEPT = timedelta(seconds=45)
 END_S = 2.0
 _WINDOWS_CONTINUOUS = 0x80000000
 _WINDOWS_SYSTEM_REQUIRED = 0x00000001
-_log = logging.getLogger("executor.desktop")
+_log = logging.getLogger("executor.services")
 
 
 def keep_awake_command(platform: str) -> list[str] | None:
@@ -112,31 +107,27 @@ async def watch_sleep(clock: Clock, on_wake: Callable[[], Awaitable[None]]) -> N
             await on_wake()
 
 
-class SystemSignals(QObject):
-    """Calls `on_change` at once where the system tells that it woke, or that a network came."""
+async def stay_awake_at_work(
+    awake: KeepAwake,
+    clock: Clock,
+    changes: Changes,
+    *,
+    is_working: Callable[[], bool],
+    is_wanted: Callable[[], bool],
+) -> None:
+    """Hold while runs live, as long as a person wants it; let go a tick late at most.
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        super().__init__()
-        self._on_change = on_change
-        if sys.platform.startswith("linux"):
-            connect: Any = QDBusConnection.systemBus().connect  # Any: its types want bytes
-            place = ("", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
-            connect(*place, "PrepareForSleep", self, SLOT("on_sleep(bool)"))
-        if QNetworkInformation.loadDefaultBackend():
-            QNetworkInformation.instance().reachabilityChanged.connect(self.on_network)
-
-    @Slot(bool)
-    def on_sleep(self, is_going_to: bool) -> None:
-        """login1 says True before the sleep and False after it."""
-        if not is_going_to:
-            self._on_change()
-
-    def on_network(self, reachability: QNetworkInformation.Reachability) -> None:
-        """The way to the network changed."""
-        if reachability is not QNetworkInformation.Reachability.Disconnected:
-            self._on_change()
-
-    def close(self) -> None:
-        """Hear nothing more."""
-        self._on_change = lambda: None
-        delete_later(self)
+    `is_wanted` may block. It is asked at every tick, so that a change of the option counts soon.
+    `changes` tell when work begins.
+    """
+    try:
+        while True:
+            changed = changes.next
+            if is_working():
+                await awake.hold(await asyncio.to_thread(is_wanted))
+                await clock.sleep(TICK_S)
+            else:
+                await awake.hold(False)
+                await changed.wait()
+    finally:
+        await awake.hold(False)
