@@ -23,9 +23,8 @@ from executor_core.model import ErrorInfo
 from executor_core.proxies import proxy_for
 from executor_core.services.findings import refusal_of
 from executor_core.services.interface import Account, ServerCheck, Verdict
-from executor_core.services.network_checks import network, server, tls
 from executor_core.services.reach import Load, Reach, status_of, tell_credential_changed
-from executor_core.services.server_look import ServerLook, look_at_server
+from executor_core.services.server_look import ServerLook, look_at_server, network, server, tls
 
 LOOK_AGAIN_S = 0.5
 

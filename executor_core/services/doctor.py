@@ -1,42 +1,63 @@
-"""The doctor at work: what the checks look at is gathered here, and what can be put right is done.
+"""The doctor at work, and the bundle of what helpers need to know.
 
-It works with and without a running executor, and before anything was configured.
+It works with and without a running executor, and before anything was configured. In the bundle is
+no prompt, no answer and no value of a variable; what is in it is redacted once more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Mapping
-from contextlib import aclosing
+import io
+import platform
+import re
+import sys
+import zipfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
+from importlib import metadata
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from executor_core.agents import AgentHost, agents_here
-from executor_core.agents.host import version_in
-from executor_core.agents.packages import PACKAGES
+import msgspec
+
+from executor_core import __version__
+from executor_core.agents import AgentHost
 from executor_core.clock import Clock
 from executor_core.config import options
-from executor_core.config.home import InstanceLock
-from executor_core.config.keychain import Absent, Found, NoKeychain, system_keychain
+from executor_core.config.errors import reason_of
+from executor_core.config.files import write_private
+from executor_core.config.home import Home, user_home
 from executor_core.config.layers import Config
-from executor_core.config.server_url import origin
-from executor_core.config.token import TokenSources
-from executor_core.control import Control, RemoteControl, Status
+from executor_core.config.redaction import redact, register_secret
+from executor_core.control import Address, Control, RemoteControl, RunSummary, Status
 from executor_core.errors import ExecutorError
-from executor_core.process import left_behind, sweep
-from executor_core.proxies import proxy_for
-from executor_core.services import computer_checks, findings, network_checks, programs
-from executor_core.services.bundle import bundle_of, write_zip
-from executor_core.services.examination import Look, examine, look_once
+from executor_core.services.checks import Examination
+from executor_core.services.examination import CHECKS, examine, run_check
 from executor_core.services.interface import Check
+from executor_core.services.log import LogFiles, written
 from executor_core.services.reach import ask_running
-from executor_core.services.server_look import LOOK_LIMIT_S, ServerLook, look_at_server
+from executor_core.services.settings import settings_of
 
 _T = TypeVar("_T")
-LIMIT_S = 15.0
-AGENTS_LIMIT_S = 70.0
 RUNS_IN_BUNDLE = 200
+LOG_ENTRIES = 3000
+MAX_FILE_CHARS = 2 * 2**20
+"""Of a longer file the end is kept: the newest is what matters."""
+_LIBRARIES = (
+    "aiohttp",
+    "click",
+    "keyring",
+    "msgspec",
+    "psutil",
+    "python-socketio",
+    "PySide6-Essentials",
+)
+_OF_RUN = (
+    "run_id", "source", "agent", "state", "error", "accepted_at", "started_at", "finished_at",
+)  # fmt: skip
+_NOT_OF_STATUS = ("runs", "pause_reason")
+_HOMES = re.compile(r"(?:/home|/Users|(?i:[A-Z]:(?:\\{1,2}|/)Users))(?:\\{1,2}|/)[^/\\\s\"':;,]+")
 
 
 class Doctor:
@@ -62,24 +83,26 @@ class Doctor:
         self._has_tray = has_tray
 
     async def examine(self) -> AsyncGenerator[Check, None]:
-        """See HealthService. Takes as long as the slowest look, 70 s at most."""
-        async with aclosing(examine(await self._looks())) as checks:
+        """See HealthService. Takes as long as the slowest check, 70 s at most."""
+        async with aclosing(examine(CHECKS.values(), await self._begin())) as checks:
             async for check in checks:
                 yield check
 
     async def fix(self, name: str) -> Check:
         """See HealthService."""
-        fixes: dict[str, Callable[[], Awaitable[object]]] = {
-            "folders": partial(asyncio.to_thread, findings.make_private, self._config.home),
-            "files": partial(asyncio.to_thread, findings.mend_files, self._config.home),
-            "leftovers": self._sweep,
-        }
-        look = next((look for look in await self._looks() if look.name == name), None)
-        if name not in fixes or look is None or (await look_once(look))[0].fix is None:
+        known, examination = CHECKS.get(name), await self._begin()
+        if known is None or known.fix is None:
             raise ExecutorError("nothing_to_fix", check=name)
-        await fixes[name]()
-        [check] = await look_once(look)
+        if (await run_check(known, examination))[0].fix is None:
+            raise ExecutorError("nothing_to_fix", check=name)
+        await known.fix(examination)
+        [check] = await run_check(known, examination)
         return check
+
+    async def _begin(self) -> Examination:
+        return await asyncio.to_thread(
+            Examination, self._config, self._host, self._clock, self._ask, self._has_tray
+        )
 
     async def bundle(self) -> dict[str, str]:
         """See HealthService."""
@@ -92,66 +115,6 @@ class Doctor:
         """See HealthService."""
         return await asyncio.to_thread(write_zip, target, files)
 
-    async def _looks(self) -> tuple[Look, ...]:
-        """Every look, in the order in which they are told."""
-        # Before anything else: looking at agents makes the home.
-        folders = await asyncio.to_thread(findings.folder_facts, self._config)
-        visit = _Visit(self._config, self._host, self._clock, self._ask)
-        now = self._clock.now
-
-        async def looked_again() -> tuple[Check]:
-            facts = await asyncio.to_thread(findings.folder_facts, self._config)
-            return (computer_checks.folders(facts if folders.exists else folders),)
-
-        async def network() -> tuple[Check]:
-            return (network_checks.network(await visit.server()),)
-
-        async def tls() -> tuple[Check]:
-            return (network_checks.tls(await visit.server(), now()),)
-
-        async def clock() -> tuple[Check]:
-            return (network_checks.clock(await visit.server()),)
-
-        async def tray() -> tuple[Check]:
-            return (self._tray(),)
-
-        return (
-            Look("executor", LIMIT_S, visit.look_at_executor),
-            Look("config", LIMIT_S, visit.look_at_config),
-            Look("network", LOOK_LIMIT_S, network),
-            Look("tls", LOOK_LIMIT_S, tls),
-            Look("server", LOOK_LIMIT_S, visit.look_at_server),
-            Look("clock", LOOK_LIMIT_S, clock),
-            Look("token", LIMIT_S, visit.look_at_token),
-            Look("keychain", LIMIT_S, visit.look_at_keychain),
-            Look("agent", AGENTS_LIMIT_S, visit.look_at_agents),
-            Look("environment", LIMIT_S, visit.look_at_environment),
-            Look("git", LIMIT_S, visit.look_at_git),
-            Look("path", LIMIT_S, visit.look_at_path),
-            Look("folders", LIMIT_S, looked_again),
-            Look("files", LIMIT_S, visit.look_at_files),
-            Look("disk", LIMIT_S, visit.look_at_disk),
-            Look("port", LIMIT_S, visit.look_at_port),
-            Look("leftovers", LIMIT_S, visit.look_at_leftovers),
-            Look("tray", LIMIT_S, tray),
-        )
-
-    def _tray(self) -> Check:
-        return computer_checks.tray(
-            has_display=programs.has_display(self._config.environment),
-            is_installed=programs.sibling(programs.DESKTOP_PROGRAM).is_file(),
-            is_shown=self._has_tray() if self._has_tray is not None else None,
-        )
-
-    async def _sweep(self) -> None:
-        status = await self._ask(lambda control: control.status())
-        if status is not None:
-            await sweep(self._host.owner, alive=_AliveUnder(status), clock=self._clock)
-            return
-        # Whoever has the lock may have runs, though it does not answer.
-        with InstanceLock.acquire(self._config.home):
-            await sweep(self._host.owner, alive=(), clock=self._clock)
-
     async def _ask(self, question: Callable[[Control], Awaitable[_T]]) -> _T | None:
         """What the running executor answers; None where none runs."""
         if self._control is not None:
@@ -160,157 +123,106 @@ class Doctor:
         return await ask_running(reach, question)
 
 
-class _Visit:
-    """One examination: what several looks need is found out once."""
-
-    def __init__(
-        self,
-        config: Config,
-        host: AgentHost,
-        clock: Clock,
-        ask: Callable[[Callable[[Control], Awaitable[object]]], Awaitable[object]],
-    ) -> None:
-        self._config = config
-        self._host = host
-        self._clock = clock
-        self._ask = ask
-        self._keychain = system_keychain()
-        self.server = _Once(self._look_at_server)
-        self._status = _Once(self._ask_status)
-        self._path = _Once(self._ask_path)
-
-    async def _look_at_server(self) -> ServerLook | None:
-        server = self._config[options.SERVER_URL]
-        if not server:
-            return None
-        proxy = await asyncio.to_thread(proxy_for, server)
-        return await look_at_server(server, proxy, self._clock)
-
-    async def _ask_status(self) -> Status | None:
-        status = await self._ask(lambda control: control.status())
-        assert status is None or isinstance(status, Status)
-        return status
-
-    async def _ask_path(self) -> str:
-        await self._host.ready(anew=True)
-        return self._host.path
-
-    async def look_at_executor(self) -> tuple[Check]:
-        status = await self._status()
-        holder = None
-        if status is None:
-            holder = await asyncio.to_thread(findings.lock_holder, self._config.home)
-        return (computer_checks.executor(status, holder),)
-
-    async def look_at_config(self) -> tuple[Check]:
-        config = await asyncio.to_thread(self._config.reread)
-        for problem in config.problems:
-            raise problem
-        return (computer_checks.config(config.home.config_toml),)
-
-    async def look_at_server(self) -> tuple[Check]:
-        status = await self._status()
-        server = self._config[options.SERVER_URL]
-        links = status.links if status is not None else ()
-        dialect = next((link.dialect for link in links if link.server == server), None)
-        return (network_checks.server(await self.server(), dialect),)
-
-    async def look_at_token(self) -> tuple[Check]:
-        server = self._config[options.SERVER_URL]
-        facts = None
-        if server:
-            refusal = findings.refusal_of(await self._status(), server)
-            sources = TokenSources(self._config, self._keychain)
-            token = await asyncio.to_thread(sources.current, server)
-            facts = findings.token_facts(token, refusal)
-        return (computer_checks.token(facts, self._clock.now()),)
-
-    async def look_at_keychain(self) -> tuple[Check]:
-        server = self._config[options.SERVER_URL]
-        account = origin(server) if server else "doctor"
-        answer = await asyncio.to_thread(self._keychain.read, account)
-        match answer:
-            case Found() | Absent():
-                return (computer_checks.keychain(is_there=True, blocked=None),)
-            case NoKeychain():
-                return (computer_checks.keychain(is_there=False, blocked=None),)
-            case _:
-                return (computer_checks.keychain(is_there=True, blocked=answer.reason),)
-
-    async def look_at_agents(self) -> tuple[Check, ...]:
-        await self._path()
-        self._config.home.create()
-        agents = agents_here(self._host, self._config[options.AGENTS_ACP])
-        return computer_checks.agents(await agents.availability(), tuple(PACKAGES))
-
-    async def look_at_environment(self) -> tuple[Check]:
-        await self._path()
-        withheld = self._config[options.AGENTS_ENVIRONMENT_WITHHELD]
-        host = self._host
-        return (computer_checks.environment(host.variables, withheld, host.silent_shell),)
-
-    async def look_at_git(self) -> tuple[Check]:
-        await self._path()
-        program = await self._host.find("git")
-        version = None
-        if program is not None:
-            self._config.home.create()
-            environment = self._host.environment({})
-            answer = await self._host.ask([str(program), "--version"], environment)
-            version = version_in(answer.output) if answer.code == 0 else None
-        return (computer_checks.git(version, program),)
-
-    async def look_at_path(self) -> tuple[Check]:
-        own = self._config.environment.get("PATH", "")
-        return (computer_checks.path(own, await self._path()),)
-
-    async def look_at_files(self) -> tuple[Check]:
-        is_running = await self._status() is not None
-        look = partial(findings.file_facts, self._config.home, is_running=is_running)
-        return (computer_checks.files(await asyncio.to_thread(look)),)
-
-    async def look_at_disk(self) -> tuple[Check]:
-        free = await asyncio.to_thread(findings.free_space, self._config)
-        return (computer_checks.disk(free),)
-
-    async def look_at_port(self) -> tuple[Check]:
-        status = await self._status()
-        in_use = status.api if status is not None else ""
-        facts = await asyncio.to_thread(findings.port_facts, self._config, in_use)
-        return (computer_checks.port(facts),)
-
-    async def look_at_leftovers(self) -> tuple[Check]:
-        status = await self._status()
-        if status is not None:
-            alive: Container[str] = _AliveUnder(status)
-        elif await asyncio.to_thread(findings.lock_holder, self._config.home) is None:
-            alive = ()
-        else:
-            return (computer_checks.leftovers(None),)
-        pids = await asyncio.to_thread(partial(left_behind, self._host.owner, alive=alive))
-        return (computer_checks.leftovers(pids),)
+# --- the bundle ----------------------------------------------------------------------------------
 
 
-class _AliveUnder:
-    """The marks that live rightly while an executor runs: its runs, and whatever is no run."""
+async def bundle_of(
+    config: Config,
+    clock: Clock,
+    *,
+    checks: Iterable[Check],
+    status: Status | None,
+    runs: Sequence[RunSummary],
+) -> dict[str, str]:
+    """The files of a bundle by name, redacted and with home folders written as `~`."""
+    files = {
+        "doctor.json": _json(tuple(checks)),
+        "status.json": _json(_without(status, _NOT_OF_STATUS) if status is not None else None),
+        "runs.json": _json([_only(run, _OF_RUN) for run in runs]),
+        "settings.txt": await _settings(config),
+        "versions.txt": _versions(),
+        "environment.txt": "\n".join(sorted(config.environment)) + "\n",
+        "executor.log": await _log(config, clock),
+    }
+    return await asyncio.to_thread(_cleaned, files, config)
 
-    def __init__(self, status: Status) -> None:
-        self._runs = {run.run_id for run in status.runs}
 
-    def __contains__(self, mark: object) -> bool:
-        return mark in self._runs or not str(mark).startswith("run_")
+def _cleaned(files: Mapping[str, str], config: Config) -> dict[str, str]:
+    _know_secrets_of(config.home)
+    home = _user_home(config)
+    return {name: cleaned(content[-MAX_FILE_CHARS:], home) for name, content in files.items()}
 
 
-class _Once(Generic[_T]):
-    """Something that is found out by whoever asks first."""
+def cleaned(content: str, home: str | None) -> str:
+    """`content` without secrets and without the names of users in paths."""
+    content = redact(content)
+    if home is not None:
+        for spelling in (home, home.replace("\\", "\\\\")):
+            content = content.replace(spelling, "~")
+    return _HOMES.sub("~", content)
 
-    def __init__(self, work: Callable[[], Awaitable[_T]]) -> None:
-        self._work = work
-        self._lock = asyncio.Lock()
-        self._found: list[_T] = []
 
-    async def __call__(self) -> _T:
-        async with self._lock:
-            if not self._found:
-                self._found.append(await self._work())
-            return self._found[0]
+def write_zip(target: Path, files: Mapping[str, str]) -> Path:
+    """Put `files` into the zip file `target`, which only its owner may read. Blocks."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    try:
+        write_private(target, buffer.getvalue())
+    except OSError as error:
+        raise ExecutorError("bundle_not_written", file=target, reason=reason_of(error)) from error
+    return target.absolute()
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
+def _without(value: object, names: Sequence[str]) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(value)
+    return {name: field for name, field in fields.items() if name not in names}
+
+
+def _only(value: object, names: Sequence[str]) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(value)
+    return {name: fields[name] for name in names}
+
+
+async def _settings(config: Config) -> str:
+    found = await asyncio.to_thread(settings_of, config)
+    return "".join(f"{one.name} = {one.value}  [{one.source}]\n" for one in found)
+
+
+def _versions() -> str:
+    lines = {
+        "wegent-executor": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "frozen": str(bool(getattr(sys, "frozen", False))).lower(),
+    }
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            lines[name] = metadata.version(name)
+    return "".join(f"{name} {version}\n" for name, version in lines.items())
+
+
+async def _log(config: Config, clock: Clock) -> str:
+    files = LogFiles(config[options.LOG_DIR] / config[options.LOG_FILE], clock)
+    try:
+        return "".join([written(line) + "\n" async for line in files.lines(LOG_ENTRIES)])
+    except ExecutorError as error:
+        return f"{error}\n"
+
+
+def _know_secrets_of(home: Home) -> None:
+    """The token of the local API is no option, and nobody else here has read it."""
+    with suppress(OSError, msgspec.MsgspecError):
+        register_secret(msgspec.json.decode(home.api_json.read_bytes(), type=Address).token)
+
+
+def _user_home(config: Config) -> str | None:
+    with suppress(ExecutorError):
+        home = str(user_home(config.environment))
+        return home if len(home) > 1 else None
+    return None

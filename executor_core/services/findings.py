@@ -11,10 +11,12 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core import control
@@ -39,11 +41,52 @@ from executor_core.config.token import Token
 from executor_core.control import Status
 from executor_core.errors import ExecutorError
 from executor_core.model import TWIN, LinkState
-from executor_core.services.computer_checks import FileFacts, FolderFacts, PortFacts, TokenFacts
 
 _log = logging.getLogger("executor.services")
 _DATABASES = {"journal.db": JOURNAL_VERSION, "hub.db": HUB_VERSION}
 _HAS_MODES = os.name == "posix"
+
+
+class TokenFacts(Struct, frozen=True, kw_only=True):
+    """What is known of the token without asking the server. `place` is None where there is none."""
+
+    place: str | None
+    expires_at: datetime | None = None
+    refusal: str | None = None
+
+
+class FolderFacts(Struct, frozen=True, kw_only=True):
+    """What was found at our folders. `unwritable` come with the system's reason."""
+
+    home: Path
+    exists: bool
+    readable_by_others: tuple[Path, ...] = ()
+    unwritable: tuple[tuple[Path, str], ...] = ()
+
+
+class FileFacts(Struct, frozen=True, kw_only=True):
+    """How the files are that we alone write. `unusable` come with their reader's reason.
+
+    `newer` were written by a newer program; `aside` are those that were damaged once.
+    """
+
+    home: Path
+    unusable: tuple[tuple[Path, str], ...] = ()
+    newer: tuple[Path, ...] = ()
+    aside: tuple[Path, ...] = ()
+
+
+class PortFacts(Struct, frozen=True, kw_only=True):
+    """The address that is configured, the one in use, and who else has the configured port.
+
+    `holder` is "" for somebody unknown and None for nobody; `refusal` is why it cannot be opened.
+    """
+
+    address: str
+    in_use: str | None = None
+    holder: str | None = None
+    refusal: str | None = None
+    is_fixed: bool = False
 
 
 # --- server and token --------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""One look at the configured server, step by step as a connection is made. No token is sent."""
+"""One look at a server, step by step as a connection is made, and what it comes to.
+
+No token is sent.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import re
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,6 +23,8 @@ from msgspec.structs import replace
 
 from executor_core.clock import Clock
 from executor_core.outbound import trust
+from executor_core.services.examination import said
+from executor_core.services.interface import Check, Verdict
 
 STEP_LIMIT_S = 6.0
 """For each of five steps."""
@@ -30,7 +35,19 @@ _OF_WEGENT = ("api_prefix", "socketio_path")
 # A protocol version that nobody speaks any more: a Socket.IO server says so and begins no session.
 _REFUSED_BY_SOCKETIO = "/socket.io/?EIO=3&transport=polling"
 _SOCKETIO = re.compile(rb"Engine\.IO|Invalid transport")
-_S = TypeVar("_S", bound=Struct)
+
+SOON = timedelta(days=14)
+"""A certificate that ends within this time is worth a word."""
+SKEW_WARNING_S = 60.0
+SKEW_FAILURE_S = 300.0
+"""Tokens are refused at about this distance."""
+
+# OpenSSL's numbers (X509_V_ERR_…): what a person has to do differs.
+_CASES = {
+    **dict.fromkeys((9, 10), "tls.expired"),
+    **dict.fromkeys((2, 18, 19, 20, 21), "tls.untrusted"),
+    **dict.fromkeys((62, 64), "tls.wrong_name"),
+}
 
 
 class Certificate(Struct, frozen=True):
@@ -246,3 +263,91 @@ def _words(error: BaseException) -> str:
         return os.strerror(error.errno)  # asyncio's own words are about a call that failed
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(said)[:200]
+
+
+# --- what it comes to --------------------------------------------------------------------------
+
+
+def network(look: ServerLook | None) -> Check:
+    """Whether the server, or the proxy in between, can be found and takes connections."""
+    if look is None:
+        return said("network", Verdict.SKIPPED, "network.no_server")
+    values = {"server": look.server, "proxy": look.proxy}
+    way = "_by_proxy" if look.proxy else ""
+    if look.name_error is not None:
+        case = f"network.no_name{way}"
+        return said("network", Verdict.FAILED, case, reason=look.name_error, **values)
+    if look.connect_error is not None:
+        case = f"network.no_connection{way}"
+        return said("network", Verdict.FAILED, case, reason=look.connect_error, **values)
+    found = ", ".join(look.addresses[:3])
+    return said("network", Verdict.OK, f"network.ok{way}", addresses=found, **values)
+
+
+def tls(look: ServerLook | None, now: datetime) -> Check:
+    """Whether the connection is private, and who vouches for it."""
+    if look is None:
+        return said("tls", Verdict.SKIPPED, "no_server")
+    if not look.is_https:
+        return said("tls", Verdict.SKIPPED, "tls.plain")
+    if not look.is_reached:
+        return said("tls", Verdict.SKIPPED, "not_reached")
+    if look.tls_error is not None:
+        return said("tls", Verdict.FAILED, "tls.failed", reason=look.tls_error)
+    if look.certificate is None:
+        return _tls_by_proxy(look)
+    return _tls_of(look.certificate, now)
+
+
+def _tls_by_proxy(look: ServerLook) -> Check:
+    """The proxy is all that we reach by ourselves: only whether it went well is known."""
+    if look.answer_error is not None:
+        return said("tls", Verdict.SKIPPED, "not_reached")
+    return said("tls", Verdict.OK, "tls.ok_by_proxy", proxy=look.proxy)
+
+
+def _tls_of(certificate: Certificate, now: datetime) -> Check:
+    expires = certificate.expires_at.date().isoformat()
+    values: dict[str, object] = {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "expires": expires,
+    }
+    if certificate.problem is not None:
+        number, reason = certificate.problem
+        case = _CASES.get(number, "tls.other")
+        return said("tls", Verdict.FAILED, case, reason=reason, **values)
+    if certificate.expires_at - now < SOON:
+        return said("tls", Verdict.WARNING, "tls.ends_soon", **values)
+    return said("tls", Verdict.OK, "tls.ok", **values)
+
+
+def server(look: ServerLook | None, dialect: str | None) -> Check:
+    """Whether it is a Wegent server, and what is known of its generation."""
+    if look is None:
+        return said("server", Verdict.SKIPPED, "no_server")
+    if not look.is_trusted:
+        return said("server", Verdict.SKIPPED, "not_reached")
+    if look.answer_error is not None:
+        return said("server", Verdict.FAILED, "server.no_answer", reason=look.answer_error)
+    if look.name is None:
+        is_ill = (look.status or 0) >= 500
+        case = "server.ill" if is_ill else "server.foreign"
+        return said("server", Verdict.FAILED, case, server=look.server, status=look.status)
+    name = " ".join(part for part in (look.name, look.version) if part)
+    case = "server.ok" if dialect is None else "server.ok_dialect"
+    return said("server", Verdict.OK, case, name=name, dialect=dialect)
+
+
+def clock(look: ServerLook | None) -> Check:
+    """Whether this computer and the server agree on the time."""
+    if look is None:
+        return said("clock", Verdict.SKIPPED, "no_server")
+    if look.skew_s is None:
+        return said("clock", Verdict.SKIPPED, "clock.unknown")
+    off = abs(look.skew_s)
+    if off <= SKEW_WARNING_S:
+        return said("clock", Verdict.OK, "clock.ok", seconds=round(off))
+    verdict = Verdict.WARNING if off <= SKEW_FAILURE_S else Verdict.FAILED
+    case = "clock.ahead" if look.skew_s > 0 else "clock.behind"
+    return said("clock", verdict, case, seconds=round(off))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,14 +12,10 @@ import pytest
 from executor_core import texts
 from executor_core.control import Slots, Status
 from executor_core.model import TWIN, Availability, ErrorInfo, LinkState, LinkStatus
-from executor_core.services import computer_checks, network_checks
-from executor_core.services.computer_checks import (
-    GIB,
-    FileFacts,
-    FolderFacts,
-    PortFacts,
-    TokenFacts,
-)
+from executor_core.services import checks, server_look
+from executor_core.services.checks import GIB
+from executor_core.services.examination import CHECKS
+from executor_core.services.findings import FileFacts, FolderFacts, PortFacts, TokenFacts
 from executor_core.services.interface import Check, Verdict
 from executor_core.services.server_look import Certificate, ServerLook
 from executor_core.texts import LANGUAGES, catalogue
@@ -74,27 +71,25 @@ def agent(name: str, problem: str | None = None, path: str | None = "/bin/x") ->
 def token(days: float | None, refusal: str | None = None) -> Check:
     expires_at = None if days is None else START + timedelta(days=days)
     facts = TokenFacts(place="keychain", expires_at=expires_at, refusal=refusal)
-    return computer_checks.token(facts, START)
+    return checks.token(facts, START)
 
 
 def port(**more: object) -> Check:
-    return computer_checks.port(PortFacts(address="127.0.0.1:8090", **more))  # type: ignore[arg-type]
+    return checks.port(PortFacts(address="127.0.0.1:8090", **more))  # type: ignore[arg-type]
 
 
 def tls(look: ServerLook | None) -> Check:
-    return network_checks.tls(look, START)
+    return server_look.tls(look, START)
 
 
 def tray(is_shown: bool | None, *, has_display: bool = True, is_installed: bool = True) -> Check:
-    return computer_checks.tray(
-        has_display=has_display, is_installed=is_installed, is_shown=is_shown
-    )
+    return checks.tray(has_display=has_display, is_installed=is_installed, is_shown=is_shown)
 
 
 def cases() -> Iterator[tuple[Check, Verdict, str]]:
     """A check, what it has to come to, and a word that its reason has to have."""
     ok, warning, failed, skipped = Verdict
-    network = network_checks.network
+    network = server_look.network
     yield network(None), skipped, "No Wegent server"
     yield network(reached()), ok, "10.0.0.1"
     yield network(reached(proxy=PROXY)), ok, PROXY
@@ -112,7 +107,7 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
     for number, word in ((10, "was good until"), (19, "does not trust"), (62, "another server")):
         yield tls(reached(certificate=certificate(90, (number, "why")))), failed, word
     yield tls(reached(certificate=certificate(90, (99, "why")))), failed, "refused: why"
-    server = network_checks.server
+    server = server_look.server
     yield server(None, None), skipped, "No Wegent server"
     yield server(reached(connect_error="x"), None), skipped, "earlier"
     yield server(reached(certificate=certificate(1, (10, "x"))), None), skipped, "earlier"
@@ -121,20 +116,20 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
     yield server(reached(status=404), None), failed, "no Wegent server"
     yield server(reached(status=200, name="Wegent", version="1.0.0"), None), ok, "Wegent 1.0.0"
     yield server(reached(status=200, name="Wegent", version=""), "R"), ok, "dialect R"
-    clock = network_checks.clock
+    clock = server_look.clock
     yield clock(None), skipped, "No Wegent server"
     yield clock(reached()), skipped, "its time"
     yield clock(reached(skew_s=-59.0)), ok, "59 s"
     yield clock(reached(skew_s=61.0)), warning, "61 s ahead"
     yield clock(reached(skew_s=-301.0)), failed, "301 s behind"
-    yield computer_checks.token(None, START), skipped, "No Wegent server"
-    yield computer_checks.token(TokenFacts(place=None), START), failed, "none"
+    yield checks.token(None, START), skipped, "No Wegent server"
+    yield checks.token(TokenFacts(place=None), START), failed, "none"
     yield token(None), ok, "keychain"
     yield token(2), ok, "good until"
     yield token(0.9), warning, "ends at"
     yield token(-1), failed, "ended at"
     yield token(2, refusal="invalid"), failed, "invalid"
-    executor = computer_checks.executor
+    executor = checks.executor
     yield executor(None, None), warning, "None is running"
     yield executor(None, "4711"), warning, "4711"
     yield executor(status(), None), ok, "process 77"
@@ -146,28 +141,28 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
     yield executor(status(LinkState.REJECTED, code=TWIN), None), failed, "because"
     yield executor(status(LinkState.CONNECTING), None), warning, "connecting"
     yield executor(status(LinkState.STOPPED), None), failed, "stopped"
-    git = computer_checks.git
+    git = checks.git
     yield git(None, None), warning, "not installed"
     yield git(None, Path("/usr/bin/git")), failed, "/usr/bin/git"
     yield git("2.39.5", Path("/usr/bin/git")), ok, "2.39.5"
-    yield computer_checks.path("/a:/b", "/a:/b"), ok, "/a:/b"
-    yield computer_checks.path("/a", "/a:/b"), ok, "login shell"
-    files, one = computer_checks.files, HOME / "accounts.json"
+    yield checks.path("/a:/b", "/a:/b"), ok, "/a:/b"
+    yield checks.path("/a", "/a:/b"), ok, "login shell"
+    files, one = checks.files, HOME / "accounts.json"
     yield files(FileFacts(home=HOME)), ok, "can be used"
     yield files(FileFacts(home=HOME, unusable=((one, "truncated"),))), failed, "truncated"
     yield files(FileFacts(home=HOME, newer=(HOME / "hub.db",))), failed, "hub.db"
     yield files(FileFacts(home=HOME, aside=(one,))), warning, "accounts.json"
-    folders = computer_checks.folders
+    folders = checks.folders
     yield folders(FolderFacts(home=HOME, exists=True)), ok, "yours alone"
     yield folders(FolderFacts(home=HOME, exists=False)), ok, "first starts"
     unwritable = FolderFacts(home=HOME, exists=True, unwritable=((Path("/w"), "Read-only"),))
     yield folders(unwritable), failed, "Read-only"
     yield folders(FolderFacts(home=HOME, exists=True, readable_by_others=(HOME,))), failed, "Other"
     for free, verdict in ((5 * GIB, ok), (5 * GIB - 1, warning), (GIB - 1, failed)):
-        yield computer_checks.disk([(HOME, 9 * GIB), (Path("/w"), free)]), verdict, "/w"
-    yield computer_checks.keychain(is_there=True, blocked=None), ok, "answers"
-    yield computer_checks.keychain(is_there=False, blocked=None), skipped, "none"
-    yield computer_checks.keychain(is_there=True, blocked="locked"), warning, "locked"
+        yield checks.disk([(HOME, 9 * GIB), (Path("/w"), free)]), verdict, "/w"
+    yield checks.keychain(is_there=True, blocked=None), ok, "answers"
+    yield checks.keychain(is_there=False, blocked=None), skipped, "none"
+    yield checks.keychain(is_there=True, blocked="locked"), warning, "locked"
     yield port(), ok, "free"
     yield port(in_use="http://127.0.0.1:8090"), ok, "listens on"
     yield port(refusal="Cannot assign"), failed, "Cannot assign"
@@ -175,15 +170,15 @@ def cases() -> Iterator[tuple[Check, Verdict, str]]:
         yield port(holder=holder), warning, word
         yield port(holder=holder, is_fixed=True), failed, word
         yield port(holder=holder, is_fixed=True, in_use="http://127.0.0.1:1"), warning, word
-    environment = computer_checks.environment
+    environment = checks.environment
     yield environment(["A_KEY", "B"], [], None), ok, "these variables of yours: A_KEY, B."
     yield environment([], [], None), ok, "only what every program gets"
     yield environment(["A"], ["GH_TOKEN", "AWS_*"], None), ok, "Withheld: GH_TOKEN, AWS_*"
     yield environment(["A"], [], "/bin/zsh"), warning, "/bin/zsh gave no answer"
-    yield computer_checks.config(Path("/home/config.toml")), ok, "have no errors"
-    yield computer_checks.leftovers([]), ok, "None"
-    yield computer_checks.leftovers(None), skipped, "Not looked at"
-    yield computer_checks.leftovers([5, 6]), warning, "5, 6"
+    yield checks.config(Path("/home/config.toml")), ok, "have no errors"
+    yield checks.leftovers([]), ok, "None"
+    yield checks.leftovers(None), skipped, "Not looked at"
+    yield checks.leftovers([5, 6]), warning, "5, 6"
     yield tray(None, has_display=False), skipped, "no desktop"
     yield tray(None, is_installed=False), skipped, "not installed"
     yield tray(None), skipped, "Only the tray"
@@ -227,9 +222,16 @@ def test_no_text_of_a_case_is_left_over() -> None:
         assert longest.strip() in used, key
 
 
+def test_what_can_be_put_right_is_declared_and_has_a_sentence() -> None:
+    sentences = {key for key in catalogue("en") if re.fullmatch(r"check\..*\.fix", key)}
+    declared = [one for one in CHECKS.values() if one.fix is not None]
+    assert {f"check.{one.fixable}.fix" for one in declared} == sentences
+    assert all(one.fixable.startswith(f"{one.name}.") for one in declared)
+
+
 def some_agents() -> tuple[Check, ...]:
     found = [agent("a"), agent("b", "too_old"), agent("c", "c_missing", path=None)]
-    return computer_checks.agents([*found, agent("d", "d_not_signed_in")], ["c"])
+    return checks.agents([*found, agent("d", "d_not_signed_in")], ["c"])
 
 
 def test_an_agent_that_works_is_enough_and_a_missing_one_names_the_command() -> None:
@@ -238,12 +240,12 @@ def test_an_agent_that_works_is_enough_and_a_missing_one_names_the_command() -> 
     assert (one.verdict, two.verdict, three.verdict) == ("ok", "warning", "warning")
     assert (two.reason, two.hint) == ("T: D", "H")
     assert "wegent-executor agents install c" in three.hint
-    [alone] = computer_checks.agents([agent("d", "d_missing", path=None)], [])
+    [alone] = checks.agents([agent("d", "d_missing", path=None)], [])
     assert (alone.verdict, alone.hint) == ("failed", "H")
 
 
 def test_an_agent_that_works_only_with_the_login_of_a_task_is_not_ill() -> None:
-    missing, signed_out = computer_checks.agents(
+    missing, signed_out = checks.agents(
         [agent("c", "c_missing", path=None), agent("d", "d_not_signed_in")], ["c"]
     )
     assert (missing.verdict, signed_out.verdict) == ("warning", "warning")

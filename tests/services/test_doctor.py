@@ -20,9 +20,8 @@ from executor_core.config.layers import load
 from executor_core.config.redaction import register_secret, spellings
 from executor_core.errors import ExecutorError
 from executor_core.process import MARKER, marker_of
-from executor_core.services import bundle
 from executor_core.services.computer import make_host
-from executor_core.services.doctor import Doctor
+from executor_core.services.doctor import Doctor, cleaned
 from executor_core.services.interface import Check
 from tests.support.clock import JumpingClock
 from tests.support.office import Office
@@ -255,12 +254,12 @@ async def test_a_bundle_of_a_running_executor_has_codes_and_no_words_of_people(
 
 def test_names_of_users_go_whatever_the_system() -> None:
     said = r'/home/bob/a /Users/eve/b C:\Users\Mallory\c "C:\\Users\\Mallory\\d" /users/ada/e'
-    assert bundle.cleaned(said, "/users/ada") == r'~/a ~/b ~\c "~\\d" ~/e'
+    assert cleaned(said, "/users/ada") == r'~/a ~/b ~\c "~\\d" ~/e'
 
 
 def test_a_secret_that_is_known_is_taken_out_of_a_bundle() -> None:
     register_secret("a secret with spaces")
-    assert "secret" not in bundle.cleaned("x a secret with spaces y", None)
+    assert "secret" not in cleaned("x a secret with spaces y", None)
 
 
 async def test_a_bundle_that_cannot_be_written_says_where(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import cast
 
 import pytest
 
 from executor_core.errors import ExecutorError
-from executor_core.services.examination import Look, examine
+from executor_core.services.checks import Examination
+from executor_core.services.examination import DoctorCheck, examine
 from executor_core.services.interface import Check, Verdict
 
 
@@ -16,8 +18,14 @@ def good(name: str) -> Check:
     return Check(name=name, title=name, verdict=Verdict.OK)
 
 
-def look(name: str, work: Callable[[], Awaitable[tuple[Check, ...]]], limit_s: float = 5) -> Look:
-    return Look(name, limit_s, work)
+def check(
+    name: str, work: Callable[[], Awaitable[tuple[Check, ...]]], limit_s: float = 5
+) -> DoctorCheck:
+    return DoctorCheck(name, lambda _: work(), limit_s)
+
+
+def told(checks: list[DoctorCheck]) -> AsyncGenerator[Check, None]:
+    return examine(checks, cast("Examination", None))  # these need nothing of it
 
 
 async def test_they_run_side_by_side_and_are_told_in_order() -> None:
@@ -31,7 +39,7 @@ async def test_they_run_side_by_side_and_are_told_in_order() -> None:
         second_is_done.set()
         return (good("agent.a"), good("agent.b"))
 
-    found = [check.name async for check in examine([look("disk", first), look("agent", second)])]
+    found = [one.name async for one in told([check("disk", first), check("agent", second)])]
     assert found == ["disk", "agent.a", "agent.b"]
 
 
@@ -51,13 +59,13 @@ async def test_one_that_hangs_fails_or_breaks_is_a_failed_check(
     async def works() -> tuple[Check, ...]:
         return (good("git"),)
 
-    looks = [
-        look("disk", hangs, 0.05),
-        look("port", refuses),
-        look("agent", breaks),
-        look("git", works),
+    given = [
+        check("disk", hangs, 0.05),
+        check("port", refuses),
+        check("agent", breaks),
+        check("git", works),
     ]
-    hung, refused, broken, worked = [check async for check in examine(looks)]
+    hung, refused, broken, worked = [one async for one in told(given)]
     assert [one.verdict for one in (hung, refused, broken)] == ["failed"] * 3
     assert "0.05 s" in hung.reason
     assert "8090" in refused.reason
@@ -81,7 +89,7 @@ async def test_a_reader_that_leaves_ends_the_rest() -> None:
             is_cancelled.set()
         return ()
 
-    checks = examine([look("git", works), look("disk", goes_on)])
+    checks = told([check("git", works), check("disk", goes_on)])
     assert (await anext(checks)).name == "git"
     await checks.aclose()
     assert is_cancelled.is_set()

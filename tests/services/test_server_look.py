@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from executor_core.clock import SystemClock
-from executor_core.services import network_checks
+from executor_core.services import server_look
 from executor_core.services.server_look import ServerLook, look_at_server
 from tests.support.clock import JumpingClock
 
@@ -114,7 +114,7 @@ async def test_a_wegent_server_is_known_by_what_it_says() -> None:
     assert (found.name, found.version, found.status) == ("Wegent", "1.0.0", 200)
     assert found.addresses == ("127.0.0.1",)
     assert abs(found.skew_s or 99) < 5
-    assert network_checks.server(found, None).verdict == "ok"
+    assert server_look.server(found, None).verdict == "ok"
 
 
 async def test_a_server_below_a_path_is_asked_there_and_no_token_is_sent() -> None:
@@ -147,7 +147,7 @@ async def test_another_server_is_none(body: bytes) -> None:
     async with serving(lambda _: web.Response(body=body)) as port:
         found = await look(f"http://127.0.0.1:{port}")
     assert found.name is None
-    assert network_checks.server(found, None).verdict == "failed"
+    assert server_look.server(found, None).verdict == "failed"
 
 
 async def test_a_clock_that_differs_is_measured(clock: JumpingClock) -> None:
@@ -155,7 +155,7 @@ async def test_a_clock_that_differs_is_measured(clock: JumpingClock) -> None:
     async with serving(lambda _: web.json_response(WEGENT, headers={"Date": behind})) as port:
         found = await look_at_server(f"http://127.0.0.1:{port}", None, clock)
     assert found.skew_s == 360
-    assert network_checks.clock(found).verdict == "failed"
+    assert server_look.clock(found).verdict == "failed"
 
 
 async def test_a_date_that_is_none_is_not_told() -> None:
@@ -180,7 +180,7 @@ async def test_a_server_that_ends_the_connection_is_no_answer() -> None:
     async with await asyncio.start_server(end, "127.0.0.1", 0) as server:
         found = await look(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     assert found.answer_error
-    assert network_checks.server(found, None).verdict == "failed"
+    assert server_look.server(found, None).verdict == "failed"
 
 
 async def test_a_proxy_is_what_is_reached_and_asked() -> None:
@@ -245,7 +245,7 @@ async def test_an_answer_that_comes_in_pieces_is_read_to_its_end() -> None:
 async def test_a_certificate_of_a_company_names_its_maker(tmp_path: Path) -> None:
     async with serving(as_wegent, Company(tmp_path).context()) as port:
         found = await look(f"https://localhost:{port}")
-    check = network_checks.tls(found, SystemClock().now())
+    check = server_look.tls(found, SystemClock().now())
     assert check.verdict == "failed"
     assert "Corporate Inspection CA" in check.reason
     assert "SSL_CERT_FILE" in check.hint
@@ -261,7 +261,7 @@ async def test_the_file_that_the_hint_names_makes_it_trusted(
         found = await look(f"https://localhost:{port}")
     assert found.certificate is not None
     assert found.certificate.problem is None
-    assert network_checks.tls(found, SystemClock().now()).verdict == "warning"
+    assert server_look.tls(found, SystemClock().now()).verdict == "warning"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ async def test_one_that_ended_and_one_of_another_name_are_told_apart(
     monkeypatch.setenv("SSL_CERT_FILE", str(company.file))
     async with serving(as_wegent, company.context(host, days)) as port:
         found = await look(f"https://localhost:{port}")
-    check = network_checks.tls(found, SystemClock().now())
+    check = server_look.tls(found, SystemClock().now())
     assert check.verdict == "failed"
     assert words in check.reason
 
@@ -284,4 +284,4 @@ async def test_a_server_without_encryption_behind_https_is_said() -> None:
     async with serving(as_wegent) as port:
         found = await look(f"https://localhost:{port}")
     assert found.tls_error
-    assert network_checks.tls(found, SystemClock().now()).verdict == "failed"
+    assert server_look.tls(found, SystemClock().now()).verdict == "failed"

@@ -26,9 +26,8 @@ from executor_core.config.layers import load
 from executor_core.control import LocalControl
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.services.bundle import write_zip
 from executor_core.services.computer import make_host
-from executor_core.services.doctor import Doctor
+from executor_core.services.doctor import Doctor, write_zip
 from executor_core.services.interface import Check, HealthService, Services, Verdict
 from executor_core.texts import catalogue
 from tests.support.clock import JumpingClock
