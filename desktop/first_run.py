@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, make_heading
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.runs.output import Output
 from desktop.settings.agents import AgentList
 from desktop.settings.connection import ALONE
@@ -36,7 +36,7 @@ from executor_core.texts import text
 STEPS = ("where", "agents", "try")
 
 
-class FirstRunWindow(DeskWindow):
+class FirstRunWindow(ServicesWindow):
     """Three steps. What was chosen is kept at once, so leaving early loses nothing."""
 
     name = "first_run"

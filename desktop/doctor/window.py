@@ -13,7 +13,7 @@ from desktop.doctor.report import ReportDialog
 from desktop.doctor.row import CheckRow
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, make_heading
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.system.deletion import delete_later
 from desktop.system.streams import closing
 from executor_core.clock import Clock
@@ -25,7 +25,7 @@ from executor_core.services.interface import Check, Services, Verdict
 from executor_core.texts import text
 
 
-class DoctorWindow(DeskWindow):
+class DoctorWindow(ServicesWindow):
     """It looks anew whenever it is opened: what was found earlier may no longer be so."""
 
     name = "doctor"

@@ -190,7 +190,7 @@ class Window(QWidget):
         super().changeEvent(event)
 
 
-class DeskWindow(Window):
+class ServicesWindow(Window):
     """A window that works with the services and cannot be without it."""
 
     def __init__(

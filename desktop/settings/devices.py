@@ -8,7 +8,7 @@ from PySide6.QtGui import QBrush
 from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QTreeWidget, QTreeWidgetItem
 
 from desktop.parts.style import GAP, Tone, colour
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.page import Page
 from executor_core.errors import ExecutorError
 from executor_core.services.interface import Device
@@ -24,7 +24,7 @@ class DevicesPage(Page):
     name = "devices"
     title = "settings.devices"
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.sentence("settings.devices_note", is_muted=True)
         self.devices: Sequence[Device] = ()

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone
 from desktop.parts.switches import RadioButton
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from executor_core.errors import ExecutorError
 from executor_core.services.interface import Account, ServerCheck
 from executor_core.texts import text
@@ -38,7 +38,7 @@ class SignIn(QWidget):
 
     signed_in = Signal(object)
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__()
         self._window = window
         self._looking: asyncio.Task[None] | None = None

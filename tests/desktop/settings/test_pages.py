@@ -244,6 +244,17 @@ async def test_notifications_count_at_once(window: SettingsWindow, computer: Com
     assert window.restart_bar.isHidden()
 
 
+async def test_the_executor_itself_looks_whether_to_stay_awake(
+    window: SettingsWindow, computer: Computer
+) -> None:
+    page = page_of(window, SlotsPage)
+    assert isinstance(page, SlotsPage)
+    page.fields["desktop.keep_awake"].editor.click()  # type: ignore[union-attr]
+    await until(lambda: window.settings["desktop.keep_awake"].value == "false")
+    assert computer.preferred == []
+    assert window.restart_bar.isHidden()
+
+
 # --- appearance and language -------------------------------------------------------------------
 
 
