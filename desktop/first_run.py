@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, make_heading
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.runs.output import Output
 from desktop.settings.agents import AgentList
 from desktop.settings.connection import ALONE
@@ -27,25 +27,25 @@ from desktop.settings.sign_in import SignIn
 from desktop.system.streams import closing
 from executor_core.clock import Clock
 from executor_core.control import Control, Status, Submission
-from executor_core.control.desk import Account, Desk
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import Outcome, RunEnded, RunState
+from executor_core.services.interface import Account, Services
 from executor_core.texts import text
 
 STEPS = ("where", "agents", "try")
 
 
-class FirstRunWindow(DeskWindow):
+class FirstRunWindow(ServicesWindow):
     """Three steps. What was chosen is kept at once, so leaving early loses nothing."""
 
     name = "first_run"
     title = "first.title"
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs, clock=clock)
+        super().__init__(control, services, jobs, clock=clock)
         self.heading, self.note = QLabel(), Paragraph()
         self.steps = QStackedWidget()
         self.alone, self.server, self.back = QPushButton(), QPushButton(), QPushButton()

@@ -28,8 +28,8 @@ from desktop.parts.style import GAP, Tone, colour
 from desktop.parts.window import Window
 from executor_core import help_pages
 from executor_core.control import Control
-from executor_core.control.desk import Desk
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services
 
 FIRST = "connect"
 _SCHEME = "topic"
@@ -101,8 +101,8 @@ class HelpWindow(Window):
     name = "help"
     title = "pages.title"
 
-    def __init__(self, control: Control, desk: Desk | None, jobs: Jobs) -> None:
-        super().__init__(control, desk, jobs)
+    def __init__(self, control: Control, services: Services | None, jobs: Jobs) -> None:
+        super().__init__(control, services, jobs)
         self.search, self.list, self.pages = QLineEdit(), QListWidget(), Pages()
         self.none = QLabel()
         self.back, self.forward = QPushButton(), QPushButton()

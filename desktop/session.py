@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 
-from msgspec import Struct
-from msgspec.structs import replace
 from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QApplication, QMessageBox
@@ -19,8 +17,8 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from desktop.parts.window import Program
 from desktop.system.application import DesktopApplication
 from desktop.system.autostart import Autostart
-from desktop.system.awake import KeepAwake, SystemSignals, watch_sleep
 from desktop.system.deletion import delete_later
+from desktop.system.signals import SystemSignals
 from desktop.tray.glance import Glance, glance, until_tomorrow_s
 from desktop.tray.menu import PAUSES, TrayMenu
 from desktop.tray.notices import (
@@ -35,9 +33,9 @@ from desktop.tray.tray import Tray
 from desktop.windows import Windows
 from executor_core.clock import Clock
 from executor_core.control import Control, Status
-from executor_core.control.desk import Desk
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services
 from executor_core.texts import text
 
 REFRESH_S = 30.0
@@ -45,16 +43,8 @@ REFRESH_S = 30.0
 REACH_S = 5.0
 COLLECT_S = 2.0
 ACCOUNT_S = 3600.0
-KEEP_AWAKE = "desktop.keep_awake"
 _RECENT = 20
 _log = logging.getLogger("executor.desktop")
-
-
-class Preferences(Struct, kw_only=True, frozen=True):
-    """What the person chose; `notices` are the kinds they want to see."""
-
-    notices: frozenset[NoticeKind] = frozenset(NoticeKind)
-    keep_awake: bool = True
 
 
 class Session(QObject):
@@ -67,9 +57,9 @@ class Session(QObject):
     def __init__(
         self,
         control: Control,
-        desk: Desk | None,
+        services: Services | None,
         *,
-        preferences: Preferences,
+        notices: frozenset[NoticeKind],
         autostart: Autostart,
         leave: Callable[[], None],
         clock: Clock,
@@ -78,14 +68,13 @@ class Session(QObject):
     ) -> None:
         super().__init__()
         self._control = control
-        self._desk = desk
-        self._preferences = preferences
+        self._services = services
+        self._wanted = notices
         self._autostart = autostart
         self._leave = leave
         self._clock = clock
         self._attached_to = attached_to
         self._jobs = Jobs("desktop")
-        self._awake = KeepAwake()
         self._signals = SystemSignals(self._try_links)
         self._status: Status | None = None
         self._told_at: datetime | None = None
@@ -101,7 +90,7 @@ class Session(QObject):
             prefer=self._prefer,
             restart=restart,
         )
-        self.windows = Windows(control, desk, self._jobs, program)
+        self.windows = Windows(control, services, self._jobs, program)
         self.menu = TrayMenu()
         self.tray = Tray(control, self._jobs, self.menu, clock)
         self._connect()
@@ -137,9 +126,8 @@ class Session(QObject):
         self.tray.open()
         self._jobs.spawn(self._watch(), "watch the executor")
         self._jobs.spawn(self._grow_older(), "refresh times")
-        self._jobs.spawn(watch_sleep(self._clock, self._links_now), "watch for sleep")
-        if self._desk is not None:
-            self._jobs.spawn(self._watch_account(self._desk), "watch the account")
+        if self._services is not None:
+            self._jobs.spawn(self._watch_account(self._services), "watch the account")
 
     async def close(self) -> None:
         """Take everything off the screen. Idempotent."""
@@ -153,7 +141,6 @@ class Session(QObject):
         self.windows.close()
         await self._jobs.close()
         self.windows.forget()
-        await self._awake.hold(False)
         await self.tray.close()
         delete_later(self.menu)
 
@@ -192,17 +179,16 @@ class Session(QObject):
             for run_id in ended:
                 self._announce(notice_of_run(await self._control.run(run_id)))
             self.menu.show_recent(recent, self._agents)
-        await self._awake.hold(self._preferences.keep_awake and status.slots.used > 0)
 
     async def _grow_older(self) -> None:
         while True:
             await self._clock.sleep(REFRESH_S)
             self._show()
 
-    async def _watch_account(self, desk: Desk) -> None:
+    async def _watch_account(self, services: Services) -> None:
         while True:
             with suppress(ExecutorError):  # the link says what is wrong with the token
-                self._expires_at = (await desk.account.account()).expires_at
+                self._expires_at = (await services.account.account()).expires_at
             self._show()
             await self._clock.sleep(ACCOUNT_S)
 
@@ -221,7 +207,7 @@ class Session(QObject):
     # --- notifications ----------------------------------------------------------------------
 
     def _announce(self, notice: Notice | None) -> None:
-        if notice is None or notice.kind not in self._preferences.notices:
+        if notice is None or notice.kind not in self._wanted:
             return
         if QApplication.activeWindow() is not None:
             return
@@ -275,13 +261,8 @@ class Session(QObject):
         self.menu.show_start_at_login(on)
 
     def _prefer(self, option: str, on: bool) -> None:
-        if option == KEEP_AWAKE:
-            self._preferences = replace(self._preferences, keep_awake=on)
-            return
         kind = NoticeKind(option.removeprefix("notifications."))
-        wanted = self._preferences.notices
-        notices = wanted | {kind} if on else wanted - {kind}
-        self._preferences = replace(self._preferences, notices=notices)
+        self._wanted = self._wanted | {kind} if on else self._wanted - {kind}
 
     def _start_at_login(self, on: bool) -> None:
         try:

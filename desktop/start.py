@@ -28,15 +28,16 @@ from executor_core.cli.start import (
 from executor_core.cli.start import start as start_headless
 from executor_core.clock import SystemClock
 from executor_core.config import options
-from executor_core.desk.programs import DESKTOP_PROGRAM, sibling
 from executor_core.errors import ExecutorError
+from executor_core.services.programs import DESKTOP_PROGRAM, sibling
 from executor_core.texts import text
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
-    from desktop.session import Preferences, Session
+    from desktop.session import Session
     from desktop.system.autostart import Autostart
+    from desktop.tray.notices import NoticeKind
     from executor_core.app import Application
     from executor_core.config.layers import Config
     from executor_core.control import Control
@@ -175,7 +176,7 @@ class _Desktop:
         opened at once."""
         from executor_core.app import is_standalone
 
-        self._load, self._reach = invocation.desk()
+        self._load, self._reach = invocation.reach()
         self._config = config
         self._is_asked_alone = standalone
         self._standalone = is_standalone(config, standalone)
@@ -222,14 +223,14 @@ class _Desktop:
 
         from desktop.session import Session
         from desktop.system.single import Doorbell, channel_of
-        from executor_core.desk.opening import open_desk
+        from executor_core.services.opening import open_services
 
         def restart(window: str, item: str) -> None:
             self.next_place = (window, item)
             leave()
 
         clock = SystemClock()
-        desk = open_desk(
+        services = open_services(
             self._load,
             self._reach,
             clock,
@@ -238,8 +239,8 @@ class _Desktop:
         )
         session = Session(
             control,
-            desk,
-            preferences=_preferences(self._config),
+            services,
+            notices=_notices(self._config),
             autostart=_autostart(self._config, standalone=self._is_asked_alone),
             leave=leave,
             clock=clock,
@@ -257,8 +258,7 @@ class _Desktop:
         await self._undo.aclose()
 
 
-def _preferences(config: Config) -> Preferences:
-    from desktop.session import Preferences
+def _notices(config: Config) -> frozenset[NoticeKind]:
     from desktop.tray.notices import NoticeKind
 
     wanted = {
@@ -266,10 +266,7 @@ def _preferences(config: Config) -> Preferences:
         NoticeKind.RUN_FAILED: config[options.NOTIFICATIONS_RUN_FAILED],
         NoticeKind.ATTENTION: config[options.NOTIFICATIONS_ATTENTION],
     }
-    return Preferences(
-        notices=frozenset(kind for kind, is_wanted in wanted.items() if is_wanted),
-        keep_awake=config[options.DESKTOP_KEEP_AWAKE],
-    )
+    return frozenset(kind for kind, is_wanted in wanted.items() if is_wanted)
 
 
 def _autostart(config: Config, *, standalone: bool) -> Autostart:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from desktop.parts.window import Program, Window
 from desktop.system.deletion import delete_later
 from executor_core.control import Control
-from executor_core.control.desk import Desk
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services
 
 
 class Entry(NamedTuple):
@@ -36,10 +36,14 @@ class Windows:
     """Opens each window once; closing hides it."""
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, program: Program | None = None
+        self,
+        control: Control,
+        services: Services | None,
+        jobs: Jobs,
+        program: Program | None = None,
     ) -> None:
         self._program = program
-        self._make: Callable[[type[Window]], Window] = lambda kind: kind(control, desk, jobs)
+        self._make: Callable[[type[Window]], Window] = lambda kind: kind(control, services, jobs)
         self._open: dict[str, Window] = {}
 
     def open(self, name: str, item: str = "") -> Window:

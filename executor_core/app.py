@@ -32,12 +32,6 @@ from executor_core.config.server_url import origin
 from executor_core.config.token import WAITING, TokenSources
 from executor_core.config.writing import PATIENCE_S
 from executor_core.control import Address, Control, LocalControl, Pause, Presence
-from executor_core.desk.computer import make_host
-from executor_core.desk.credentials import HubCredentials, ServerCredentials
-from executor_core.desk.findings import mend_small_files
-from executor_core.desk.opening import open_desk
-from executor_core.desk.reach import Load
-from executor_core.desk.workspaces import clean_daily
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
@@ -49,6 +43,13 @@ from executor_core.links.device import (
     Registration,
 )
 from executor_core.process import reap_orphans, resources_by_run, sweep
+from executor_core.services.awake import KeepAwake, stay_awake_at_work, watch_sleep
+from executor_core.services.computer import make_host
+from executor_core.services.credentials import HubCredentials, ServerCredentials
+from executor_core.services.findings import mend_small_files
+from executor_core.services.opening import open_services
+from executor_core.services.reach import Load
+from executor_core.services.workspaces import clean_daily
 from executor_core.web import OWNER, Listener, User, Users, check_user_name
 from executor_core.workspace import (
     Cloner,
@@ -195,6 +196,7 @@ class Application:
                 self._links.append(link)
                 await link.start()
                 undo.push_async_callback(link.stop, FLUSH_S)
+            self._jobs.spawn(watch_sleep(self._clock, self.control.try_links), "watch for sleep")
         # Last to be started, first to be ended: links report the ends of runs.
         undo.push_async_callback(self._executor.stop, END_RUNS_S)
         self._jobs.spawn(reap_orphans(self._clock), "reap orphans")
@@ -204,7 +206,17 @@ class Application:
             cleaning = clean_daily(inventory, days, self.control.folders_in_use, self._clock)
             self._jobs.spawn(cleaning, "clean workspaces")
         self._jobs.spawn(self._leave_when_drained(), "leave when drained")
+        self._jobs.spawn(self._stay_awake(), "stay awake")
         _log.info("started: version %s, device %s", __version__, self._presence.device_id)
+
+    async def _stay_awake(self) -> None:
+        await stay_awake_at_work(
+            KeepAwake(),
+            self._clock,
+            self._executor.changes,
+            is_working=lambda: self._executor.table.slots_used > 0,
+            is_wanted=lambda: self._config.reread()[options.DESKTOP_KEEP_AWAKE],
+        )
 
     async def wait(self) -> None:
         """Return when somebody asked the executor to end."""
@@ -239,15 +251,15 @@ class Application:
         users = users_of(self._home, self._clock)
         if await asyncio.to_thread(_first_user, users, self._home):
             self.new_password = self._home.first_password
-        desk = open_desk(self._load, self._reach, self._clock, control=self.control)
+        services = open_services(self._load, self._reach, self._clock, control=self.control)
         api.attach(
             listener,
             self.control,
             users=users,
-            devices=None if self._standalone else desk.devices,  # there the hub has them
-            health=desk.health,
-            log=desk.log,
-            install=desk.install,
+            devices=None if self._standalone else services.devices,  # there the hub has them
+            health=services.health,
+            log=services.log,
+            install=services.install,
         )
         if self._standalone:
             from executor_core.hub import Hub  # only standalone pays for the server side

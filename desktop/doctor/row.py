@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, colour, make_heading, muted
-from executor_core.control.desk import Check, Verdict
+from executor_core.services.interface import Check, Verdict
 from executor_core.texts import text
 
 MARKS = {Verdict.OK: "✓", Verdict.WARNING: "!", Verdict.FAILED: "✗", Verdict.SKIPPED: "–"}

@@ -13,28 +13,28 @@ from desktop.doctor.report import ReportDialog
 from desktop.doctor.row import CheckRow
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, make_heading
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.system.deletion import delete_later
 from desktop.system.streams import closing
 from executor_core.clock import Clock
 from executor_core.control import Control
-from executor_core.control.desk import Check, Desk, Verdict
 from executor_core.errors import ExecutorError
 from executor_core.help_pages import topic_of
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Check, Services, Verdict
 from executor_core.texts import text
 
 
-class DoctorWindow(DeskWindow):
+class DoctorWindow(ServicesWindow):
     """It looks anew whenever it is opened: what was found earlier may no longer be so."""
 
     name = "doctor"
     title = "doctor.title"
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs, clock=clock)
+        super().__init__(control, services, jobs, clock=clock)
         self._looking: asyncio.Task[None] | None = None
         self.rows: list[CheckRow] = []
         self.summary = Paragraph()
@@ -80,7 +80,7 @@ class DoctorWindow(DeskWindow):
     def retranslate(self) -> None:
         super().retranslate()
         if self.isVisible():
-            # The sentences of checks come from the desk in the language of that moment.
+            # The sentences of checks come from the services in the language of that moment.
             self._examine()
 
     # --- looking --------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from PySide6.QtCore import (
     Signal,
 )
 
-from executor_core.control.desk import LogLine
+from executor_core.services.interface import LogLine
 from executor_core.texts import text
 from executor_core.unicode import visible
 

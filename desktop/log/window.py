@@ -32,9 +32,9 @@ from desktop.parts.window import Window
 from desktop.system.streams import closing
 from executor_core.clock import Clock
 from executor_core.control import Control
-from executor_core.control.desk import Desk, LogDesk, LogLine
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import LogLine, LogService, Services
 from executor_core.texts import text
 
 FRAME_MS = 100
@@ -67,9 +67,9 @@ class LogWindow(Window):
     title = "log.title"
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs, clock=clock)
+        super().__init__(control, services, jobs, clock=clock)
         self._reading: asyncio.Task[None] | None = None
         self._waiting: list[LogLine] = []
         self._is_missing = False
@@ -155,8 +155,8 @@ class LogWindow(Window):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        if self._reading is None and self.desk is not None:
-            self._reading = self.follow(self._read(self.desk.log), "read the log")
+        if self._reading is None and self.services is not None:
+            self._reading = self.follow(self._read(self.services.log), "read the log")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         super().closeEvent(event)
@@ -165,7 +165,7 @@ class LogWindow(Window):
         self._waiting.clear()
         self.model.clear()
 
-    async def _read(self, log: LogDesk) -> None:
+    async def _read(self, log: LogService) -> None:
         while True:
             try:
                 await self._read_on(log)
@@ -174,7 +174,7 @@ class LogWindow(Window):
                 self.say_error(error)
             await self.clock.sleep(AGAIN_S)
 
-    async def _read_on(self, log: LogDesk) -> None:
+    async def _read_on(self, log: LogService) -> None:
         self.model.clear()
         async with closing(log.lines(MAX_ROWS, follow=True)) as lines:
             async for line in lines:
@@ -267,5 +267,5 @@ class LogWindow(Window):
         self.say(text("log.copied", count=len(rows)))
 
     def _show_folder(self) -> None:
-        if self.desk is not None:
-            self.show_folder(self.desk.log.path.parent)
+        if self.services is not None:
+            self.show_folder(self.services.log.path.parent)

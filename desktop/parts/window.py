@@ -1,6 +1,6 @@
 """What every window of ours has: its texts in both languages, errors in words, and its place.
 
-A window is a client of `Control` and `Desk` and holds nothing that they hold.
+A window is a client of `Control` and `Services` and holds nothing that they hold.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from desktop.system.deletion import delete_later
 from desktop.system.opening import open_folder
 from executor_core.clock import Clock, SystemClock
 from executor_core.control import Control
-from executor_core.control.desk import Desk, Setting
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services, Setting
 from executor_core.texts import Message, text, use_language
 
 _PLACES = ("wegent-executor", "windows")
@@ -67,11 +67,11 @@ class Window(QWidget):
     open_asked = Signal(str, str)
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
         super().__init__(None, Qt.WindowType.Window)
         self.control = control
-        self.desk = desk
+        self.services = services
         self.clock = clock or SystemClock()
         self.program: Program | None = None
         """Set by who opens it, before it is shown."""
@@ -189,18 +189,18 @@ class Window(QWidget):
         super().changeEvent(event)
 
 
-class DeskWindow(Window):
-    """A window that works with the desk and cannot be without it."""
+class ServicesWindow(Window):
+    """A window that works with the services and cannot be without it."""
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs, clock=clock)
-        assert desk is not None
-        self.rooms: Desk = desk
+        super().__init__(control, services, jobs, clock=clock)
+        assert services is not None
+        self.rooms: Services = services
 
     async def change(self, name: str, value: str | list[str] | None) -> Setting:
-        """Change an option, and have it count as soon as it can. Raises as SettingsDesk.change."""
+        """Change an option, and have it count as soon as it can. Raises as `change` there."""
         return await self.rooms.settings.change(name, value)
 
     def needs_restart(self, name: str, *, is_needed: bool = True) -> None:

@@ -26,9 +26,9 @@ from desktop.runs.view import RunView
 from desktop.system.streams import closing
 from executor_core.clock import Clock
 from executor_core.control import Control, RunSummary, Status
-from executor_core.control.desk import Desk
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services
 from executor_core.texts import text
 
 PAGE = 200
@@ -44,9 +44,9 @@ class RunsWindow(Window):
     title = "runs.title"
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs, clock=clock)
+        super().__init__(control, services, jobs, clock=clock)
         self._wanted = ""
         self._oldest: str | None = None
         self._ended = -1

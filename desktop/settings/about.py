@@ -13,10 +13,10 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QTextBrowser
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.page import Page
 from executor_core import __version__
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 from executor_core.texts import text
 
 LIBRARIES = (
@@ -32,7 +32,7 @@ class AboutPage(Page):
     name = "about"
     title = "settings.about"
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.version = self.sentence()
         self.subheading("settings.paths")

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from PySide6.QtWidgets import QLineEdit
 
 from desktop.parts.paragraph import Paragraph
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.field import Field
 from desktop.settings.page import Page
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 
 
 class AdvancedPage(Page):
@@ -19,7 +19,7 @@ class AdvancedPage(Page):
     name = "advanced"
     title = "settings.advanced"
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.sentence("settings.advanced_note", is_muted=True)
         self.filter = QLineEdit()

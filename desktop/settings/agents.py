@@ -16,11 +16,11 @@ from PySide6.QtWidgets import (
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone, make_heading
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.plain import FieldsPage
-from executor_core.control.desk import InstallPlan
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
+from executor_core.services.interface import InstallPlan
 from executor_core.texts import paragraph, text
 
 MAX_LINES = 500
@@ -71,7 +71,7 @@ class AgentList(QWidget):
 
     looked = Signal()
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__()
         self._window = window
         self._is_installing = False
@@ -180,7 +180,7 @@ class AgentsPage(FieldsPage):
     title = "settings.agents"
     names = ("device.agent", "agents.anthropic_api_key")
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.list = AgentList(window)
         self.column.addWidget(self.list)

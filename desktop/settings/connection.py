@@ -10,13 +10,13 @@ from PySide6.QtCore import Qt
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.phrases import clock_time, duration
 from desktop.parts.style import Tone
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.field import Field
 from desktop.settings.page import Page
 from desktop.settings.sign_in import SignIn
 from executor_core.control import Status
-from executor_core.control.desk import Account, Setting
 from executor_core.model import LinkState
+from executor_core.services.interface import Account, Setting
 from executor_core.texts import text
 
 ALONE = "hub.enabled"
@@ -28,7 +28,7 @@ class ConnectionPage(Page):
     name = "connection"
     title = "settings.connection"
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.account = Account()
         self.status: Status | None = None

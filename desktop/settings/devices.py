@@ -8,10 +8,10 @@ from PySide6.QtGui import QBrush
 from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QTreeWidget, QTreeWidgetItem
 
 from desktop.parts.style import GAP, Tone, colour
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.page import Page
-from executor_core.control.desk import Device
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Device
 from executor_core.texts import text
 
 _TONES = {"online": Tone.GOOD, "busy": Tone.WARNING, "offline": Tone.BAD}
@@ -24,7 +24,7 @@ class DevicesPage(Page):
     name = "devices"
     title = "settings.devices"
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.sentence("settings.devices_note", is_muted=True)
         self.devices: Sequence[Device] = ()
@@ -122,8 +122,8 @@ class DevicesPage(Page):
             )
 
     async def _do(self, device_id: str, *, is_default: bool = False) -> None:
-        desk = self.host.rooms.devices
-        await (desk.make_default(device_id) if is_default else desk.remove(device_id))
+        services = self.host.rooms.devices
+        await (services.make_default(device_id) if is_default else services.remove(device_id))
         await self._look()
 
 

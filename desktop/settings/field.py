@@ -15,9 +15,9 @@ from desktop.parts.commands import plain
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone
 from desktop.parts.switches import CheckBox
-from desktop.parts.window import DeskWindow
-from executor_core.control.desk import Setting
+from desktop.parts.window import ServicesWindow
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Setting
 from executor_core.texts import has_text, text
 
 SWITCH = ("true", "false")
@@ -26,7 +26,7 @@ SWITCH = ("true", "false")
 class Field(QWidget):
     """Shows an option and changes it. `is_brief` leaves out where the value comes from."""
 
-    def __init__(self, window: DeskWindow, setting: Setting, *, is_brief: bool = True) -> None:
+    def __init__(self, window: ServicesWindow, setting: Setting, *, is_brief: bool = True) -> None:
         super().__init__()
         self._window = window
         self._is_brief = is_brief

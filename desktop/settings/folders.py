@@ -11,7 +11,7 @@ from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP
 from desktop.settings.page import Page
 from desktop.system.deletion import delete_later
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 from executor_core.texts import text
 
 

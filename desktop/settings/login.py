@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from desktop.parts.switches import CheckBox
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.page import Page
 from executor_core.errors import ExecutorError
 
@@ -18,7 +18,7 @@ class LoginPage(Page):
     name = "login"
     title = "settings.login"
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.switch = CheckBox()
         window.words(self.switch.setText, "settings.login_switch")

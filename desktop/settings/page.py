@@ -9,9 +9,9 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWi
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, make_heading
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from executor_core.control import Status
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 
 
 class Page(QWidget):
@@ -20,7 +20,7 @@ class Page(QWidget):
     name: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__()
         self.host = window
         self.column = QVBoxLayout(self)

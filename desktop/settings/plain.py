@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from desktop.parts.paragraph import Paragraph
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.field import Field
 from desktop.settings.page import Page
 from executor_core.control import Status
 from executor_core.control.control import LONGEST_RUN_S
-from executor_core.control.desk import Setting
+from executor_core.services.interface import Setting
 from executor_core.texts import text
 
 
@@ -20,7 +20,7 @@ class FieldsPage(Page):
 
     names: ClassVar[tuple[str, ...]]
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.fields: dict[str, Field] = {}
         self.place = self.column.count()
@@ -42,7 +42,7 @@ class SlotsPage(FieldsPage):
     title = "settings.slots"
     names = ("device.max_concurrent_tasks", "desktop.keep_awake", "heartbeat.timeout_s")
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.used = Paragraph()
         self.column.insertWidget(self.place, self.used)
@@ -74,7 +74,7 @@ class NotificationsPage(FieldsPage):
         "notifications.attention",
     )
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.sentence("settings.notifications_note", is_muted=True)
         self.column.addStretch(1)
@@ -87,7 +87,7 @@ class AppearancePage(FieldsPage):
     title = "settings.appearance"
     names = ("language", "desktop.colours")
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self.sentence("settings.appearance_note", is_muted=True)
         self.column.addStretch(1)

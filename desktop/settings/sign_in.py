@@ -18,9 +18,9 @@ from PySide6.QtWidgets import (
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, Tone
 from desktop.parts.switches import RadioButton
-from desktop.parts.window import DeskWindow
-from executor_core.control.desk import Account, ServerCheck
+from desktop.parts.window import ServicesWindow
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Account, ServerCheck
 from executor_core.texts import paragraph, text
 
 TYPING_S = 0.6
@@ -37,7 +37,7 @@ class SignIn(QWidget):
 
     signed_in = Signal(object)
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__()
         self._window = window
         self._looking: asyncio.Task[None] | None = None
@@ -163,12 +163,12 @@ class SignIn(QWidget):
         self._window.ask(self._try(to_file=to_file), "sign in")
 
     async def _try(self, *, to_file: bool) -> None:
-        desk, address = self._window.rooms.account, self.address.text()
+        services, address = self._window.rooms.account, self.address.text()
         try:
             if self.by_token.isChecked():
-                account = await desk.sign_in(address, self.token.text(), to_file=to_file)
+                account = await services.sign_in(address, self.token.text(), to_file=to_file)
             else:
-                account = await desk.sign_in_with_password(
+                account = await services.sign_in_with_password(
                     address, self.user_name.text().strip(), self.password.text(), to_file=to_file
                 )
         except ExecutorError as error:

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.style import GAP, use_colours
-from desktop.parts.window import DeskWindow, change_language
+from desktop.parts.window import ServicesWindow, change_language
 from desktop.settings.about import AboutPage
 from desktop.settings.advanced import AdvancedPage
 from desktop.settings.agents import AgentsPage
@@ -29,8 +29,8 @@ from desktop.settings.plain import AppearancePage, NotificationsPage, SlotsPage
 from desktop.settings.workspaces import CONFIGURING, WorkspacesPage
 from executor_core.clock import Clock
 from executor_core.control import Control
-from executor_core.control.desk import Desk, Setting
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services, Setting
 from executor_core.texts import language_of, text
 
 PAGES: tuple[type[Page], ...] = (
@@ -46,20 +46,22 @@ PAGES: tuple[type[Page], ...] = (
     AboutPage,
 )
 SLOTS = "device.max_concurrent_tasks"
-PREFERENCES = ("notifications.", "desktop.keep_awake")
+NOTICES = "notifications."
+READ_ANEW = (CONFIGURING, "desktop.keep_awake")
+"""The executor looks at these for every run, and while runs live."""
 TICK_MS = 1000
 
 
-class SettingsWindow(DeskWindow):
+class SettingsWindow(ServicesWindow):
     """A page counts what is found out when it is looked at; nothing is asked in the background."""
 
     name = "settings"
     title = "settings.title"
 
     def __init__(
-        self, control: Control, desk: Desk | None, jobs: Jobs, *, clock: Clock | None = None
+        self, control: Control, services: Services | None, jobs: Jobs, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(control, desk, jobs, clock=clock)
+        super().__init__(control, services, jobs, clock=clock)
         self.settings: dict[str, Setting] = {}
         self._waiting: dict[str, str] = {}
         self.list = QListWidget()
@@ -185,10 +187,10 @@ class SettingsWindow(DeskWindow):
             use_colours(value)
         elif name == SLOTS:
             await self.control.resize(int(value))
-        elif name.startswith(PREFERENCES) and self.program is not None:
+        elif name.startswith(NOTICES) and self.program is not None:
             self.program.prefer(name, value == "true")
         else:
-            return name == CONFIGURING  # read anew for every run
+            return name in READ_ANEW
         return True
 
     # --- a new start ----------------------------------------------------------------------

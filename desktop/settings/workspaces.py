@@ -17,12 +17,12 @@ from PySide6.QtWidgets import (
 from desktop.parts.paragraph import Paragraph
 from desktop.parts.phrases import duration
 from desktop.parts.style import GAP, Tone
-from desktop.parts.window import DeskWindow
+from desktop.parts.window import ServicesWindow
 from desktop.settings.folders import FolderList
 from desktop.settings.page import Page
 from executor_core.control import CleanReport, WorkspaceInfo
-from executor_core.control.desk import Setting
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Setting
 from executor_core.texts import text
 
 TRUSTED = "workspace.trusted_folders"
@@ -36,7 +36,7 @@ class WorkspacesPage(Page):
     name = "workspaces"
     title = "settings.workspaces"
 
-    def __init__(self, window: DeskWindow) -> None:
+    def __init__(self, window: ServicesWindow) -> None:
         super().__init__(window)
         self._found: Sequence[WorkspaceInfo] | None = None
         self.subheading("settings.trusted")

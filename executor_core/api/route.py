@@ -12,9 +12,14 @@ from aiohttp import web
 from msgspec import Struct
 
 from executor_core.control import Control
-from executor_core.control.desk import DeviceDesk, HealthDesk, InstallDesk, LogDesk
 from executor_core.control.endpoint import Endpoint
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import (
+    DeviceService,
+    HealthService,
+    InstallService,
+    LogService,
+)
 from executor_core.web import (
     OWNER,
     Access,
@@ -36,10 +41,10 @@ class Parts(Struct, kw_only=True, frozen=True):
     listener: Listener
     control: Control
     users: Users | None = None
-    devices: DeviceDesk | None = None
-    health: HealthDesk | None = None
-    log: LogDesk | None = None
-    install: InstallDesk | None = None
+    devices: DeviceService | None = None
+    health: HealthService | None = None
+    log: LogService | None = None
+    install: InstallService | None = None
 
 
 class Call(NamedTuple):

@@ -19,18 +19,18 @@ from executor_core.api import openrunner
 from executor_core.api.openapi import document
 from executor_core.api.route import Call, Parts, access_of, handler
 from executor_core.control import Control
-from executor_core.control.desk import (
-    Check,
-    DeviceDesk,
-    HealthDesk,
-    InstallDesk,
-    Installed,
-    LogDesk,
-    LogLine,
-)
 from executor_core.control.endpoint import Endpoint, endpoint, endpoints, event_stream
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import (
+    Check,
+    DeviceService,
+    HealthService,
+    Installed,
+    InstallService,
+    LogLine,
+    LogService,
+)
 from executor_core.texts import Message
 from executor_core.web import OWNER, TOKEN_LIFE, Listener, ServerEvent, Users, words_for
 
@@ -87,10 +87,10 @@ def attach(
     control: Control,
     *,
     users: Users | None = None,
-    devices: DeviceDesk | None = None,
-    health: HealthDesk | None = None,
-    log: LogDesk | None = None,
-    install: InstallDesk | None = None,
+    devices: DeviceService | None = None,
+    health: HealthService | None = None,
+    log: LogService | None = None,
+    install: InstallService | None = None,
 ) -> None:
     """Register the routes of every part that is given."""
     parts = Parts(
@@ -163,22 +163,22 @@ async def login(call: Call, wanted: Login) -> SignedIn:
 @endpoint("GET", "/api/doctor", part="health")
 async def doctor(call: Call) -> tuple[Check, ...]:
     """All checks of this computer."""
-    desk: HealthDesk = call.part
-    return tuple([check async for check in desk.examine()])
+    service: HealthService = call.part
+    return tuple([check async for check in service.examine()])
 
 
 @endpoint("GET", "/api/log", part="log")
 async def log(call: Call, lines: _LineCount = 200) -> tuple[LogLine, ...]:
     """The end of the log."""
-    desk: LogDesk = call.part
-    return tuple([line async for line in desk.lines(lines)])
+    service: LogService = call.part
+    return tuple([line async for line in service.lines(lines)])
 
 
 @event_stream("/api/log/events", part="log", event="log")
 def log_events(call: Call, lines: _LineCount = 200) -> AsyncIterator[LogLine]:
     """The end of the log, and what comes."""
-    desk: LogDesk = call.part
-    return desk.lines(lines, follow=True)
+    service: LogService = call.part
+    return service.lines(lines, follow=True)
 
 
 @endpoint(
@@ -190,12 +190,12 @@ async def install(call: Call, name: str) -> AsyncIterator[ServerEvent]:
 
     A client that leaves ends the installation; everything is then as before.
     """
-    desk: InstallDesk = call.part
+    service: InstallService = call.part
     told: asyncio.Queue[tuple[str, InstallEvent] | None] = asyncio.Queue()
 
     async def work() -> None:
         try:
-            done = await desk.install(
+            done = await service.install(
                 name, lambda words: told.put_nowait(("step", InstallEvent(text=words)))
             )
         except ExecutorError as error:
@@ -217,5 +217,5 @@ ROUTES: tuple[Endpoint, ...] = (
     *endpoints(sys.modules[__name__]),
     *endpoints(openrunner),
     *endpoints(Control),
-    *endpoints(DeviceDesk),
+    *endpoints(DeviceService),
 )

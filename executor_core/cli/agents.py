@@ -15,16 +15,16 @@ from executor_core.agents.checked import CheckedAgent
 from executor_core.cli.frame import agreed, as_json, group, invocation, missing
 from executor_core.cli.out import Exit, agrees, say, say_error, say_json
 from executor_core.control import Control
-from executor_core.control.desk import InstallDesk, InstallPlan
-from executor_core.desk.computer import (
+from executor_core.errors import ExecutorError
+from executor_core.model import Availability
+from executor_core.services.computer import (
     check_agent,
     find_installer,
     find_python_installer,
     look_for_agents,
 )
-from executor_core.desk.install import InstallRoom
-from executor_core.errors import ExecutorError
-from executor_core.model import Availability
+from executor_core.services.install import LocalInstall
+from executor_core.services.interface import InstallPlan, InstallService
 from executor_core.texts import text
 
 all_ = click.option("--all", "is_all", is_flag=True)
@@ -128,7 +128,7 @@ def agents_install(
     if not names and not is_all:
         raise missing(context)
     config = invocation().config()
-    room = InstallRoom(partial(find_installer, config), partial(find_python_installer, config))
+    room = LocalInstall(partial(find_installer, config), partial(find_python_installer, config))
     wanted = dict.fromkeys(room.installable() if is_all else names)
     plans = asyncio.run(_plans(room, wanted))
     for plan in plans:
@@ -141,11 +141,11 @@ def agents_install(
         sys.exit(Exit.FAILED)
 
 
-async def _plans(room: InstallDesk, names: Iterable[str]) -> list[InstallPlan]:
+async def _plans(room: InstallService, names: Iterable[str]) -> list[InstallPlan]:
     return [await room.plan(name) for name in names]
 
 
-def _installed(room: InstallDesk, plan: InstallPlan) -> bool:
+def _installed(room: InstallService, plan: InstallPlan) -> bool:
     """Install one of them; what is wrong with it does not keep the others from being installed."""
     try:
         done = asyncio.run(room.install(plan.name, say))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from executor_core.config.home import Home
     from executor_core.config.layers import Config
     from executor_core.control import RemoteControl
-    from executor_core.desk.reach import Load, Reach
+    from executor_core.services.reach import Load, Reach
 
 _T = TypeVar("_T")
 
@@ -95,8 +95,8 @@ class Invocation:
         environment = read_environment()
         return read(self.home(), environment, self.given, self._config_file)
 
-    def desk(self) -> tuple[Load, Reach]:
-        """What parts of the desk are built from: the configuration, and the executor that runs."""
+    def reach(self) -> tuple[Load, Reach]:
+        """What the services are built from: the configuration, and the executor that runs."""
         from executor_core.control import RemoteControl
 
         return self.config, functools.partial(RemoteControl.of_home, self.home().api_json)

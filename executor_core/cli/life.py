@@ -16,15 +16,15 @@ from executor_core.cli.out import Exit, local_time, say, say_json
 from executor_core.clock import SystemClock
 from executor_core.config import options
 from executor_core.control import RemoteControl, RunSummary, Status
-from executor_core.desk.log import LogFiles, written
 from executor_core.errors import ExecutorError
 from executor_core.model import LinkState, LinkStatus
+from executor_core.services.log import LogFiles, written
 from executor_core.texts import text
 from executor_core.unicode import one_line
 
 if TYPE_CHECKING:
-    from executor_core.control.desk import Check
-    from executor_core.desk.health import Doctor
+    from executor_core.services.doctor import Doctor
+    from executor_core.services.interface import Check
 
 LONGEST_PAUSE = "30d"
 STOP_LIMIT_S = 15.0
@@ -185,8 +185,8 @@ def doctor(is_json: bool, is_fix: bool) -> None:
 
 
 def _doctor() -> Doctor:
-    from executor_core.desk.computer import make_host
-    from executor_core.desk.health import Doctor
+    from executor_core.services.computer import make_host
+    from executor_core.services.doctor import Doctor
 
     config, clock = invocation().read(), SystemClock()
     return Doctor(config, make_host(config, clock), clock)

@@ -11,10 +11,10 @@ import click
 from executor_core.cli.frame import Misuse, Verbs, group, invocation, secret_line
 from executor_core.cli.out import say, say_table
 from executor_core.config import options
-from executor_core.control.desk import Setting
-from executor_core.desk.reach import ask_hub, ask_running
-from executor_core.desk.settings import chain_of, change, setting_of, settings_of
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import Setting
+from executor_core.services.reach import ask_hub, ask_running
+from executor_core.services.settings import chain_of, change, setting_of, settings_of
 from executor_core.texts import text
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _counts_now(changed: Setting) -> bool:
         or changed.overridden_by is not None
     ):
         return False
-    _, reach = invocation().desk()
+    _, reach = invocation().reach()
     slots = int(changed.value)
     return asyncio.run(ask_running(reach, lambda control: control.resize(slots))) is not None
 
@@ -195,4 +195,4 @@ def _list_keys() -> None:
 
 def _ask(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
     """The address of the hub that runs, and its answer."""
-    return asyncio.run(ask_hub(*invocation().desk(), method, f"/api/hub/{path}", body))
+    return asyncio.run(ask_hub(*invocation().reach(), method, f"/api/hub/{path}", body))

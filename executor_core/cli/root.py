@@ -88,7 +88,7 @@ def demo_agent() -> None:
 def sweep(owner: str) -> None:
     import asyncio
 
-    from executor_core.desk.will import carry_out
+    from executor_core.services.will import carry_out
 
     asyncio.run(carry_out(owner))
 

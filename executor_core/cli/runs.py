@@ -31,7 +31,6 @@ from executor_core.control import (
     Status,
     Submission,
 )
-from executor_core.desk.will import ends_its_runs
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
 from executor_core.model import (
@@ -44,6 +43,7 @@ from executor_core.model import (
     ToolFinished,
     ToolStarted,
 )
+from executor_core.services.will import ends_its_runs
 from executor_core.texts import text
 from executor_core.unicode import one_line, shown
 

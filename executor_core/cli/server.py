@@ -21,12 +21,12 @@ from executor_core.cli.frame import (
 from executor_core.cli.out import Exit, exit_of, say, say_json, say_table
 from executor_core.clock import SystemClock
 from executor_core.config import options
-from executor_core.control.desk import Device
-from executor_core.desk.account import AccountRoom
-from executor_core.desk.devices import DeviceRoom
-from executor_core.desk.reach import status_of
-from executor_core.desk.selftest import SelfTest, Step
 from executor_core.errors import ExecutorError
+from executor_core.services.account import LocalAccount
+from executor_core.services.devices import LocalDevices
+from executor_core.services.interface import Device
+from executor_core.services.reach import status_of
+from executor_core.services.selftest import SelfTest, Step
 from executor_core.texts import text
 
 _SIGNS = {"online": "🟢", "busy": "🟡", "offline": "🔴", "ok": "✓", "failed": "✗", "skipped": "–"}
@@ -47,7 +47,7 @@ def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
     if not server:
         raise ExecutorError("no_server")
     value = _token_to_keep(token or asked.given.get(options.SERVER_TOKEN.name), server)
-    room = AccountRoom(*asked.desk(), on_wait=_say_wait if sys.stderr.isatty() else None)
+    room = LocalAccount(*asked.reach(), on_wait=_say_wait if sys.stderr.isatty() else None)
     kept = asyncio.run(room.sign_in(server, value, to_file=to_file))
     say(text("cli.logged_in", server=server, place=kept.place))
     _say_other_server(asked, server)
@@ -57,7 +57,7 @@ def login(backend_url: str | None, token: str | None, to_file: bool) -> None:
 def logout() -> None:
     asked = invocation()
     server = asked.config()[options.SERVER_URL]
-    left = asyncio.run(AccountRoom(*asked.desk()).sign_out())
+    left = asyncio.run(LocalAccount(*asked.reach()).sign_out())
     say(text("cli.logged_out", server=server))
     if left.place is not None:
         say(text("cli.token_left", place=left.place))
@@ -78,7 +78,7 @@ def _token_to_keep(given: object, server: str) -> str:
 
 def _say_other_server(asked: Invocation, server: str) -> None:
     """Whoever signs in at one server must not think that the running executor uses it."""
-    status = asyncio.run(status_of(asked.desk()[1]))
+    status = asyncio.run(status_of(asked.reach()[1]))
     servers = [link.server for link in status.links] if status is not None else [server]
     if server not in servers:
         say(text("cli.other_server", servers=", ".join(servers)))
@@ -121,8 +121,8 @@ def devices_remove(device_id: str) -> None:
     say(text("cli.devices.removed", device_id=device_id))
 
 
-def _devices() -> DeviceRoom:
-    return DeviceRoom(*invocation().desk())
+def _devices() -> LocalDevices:
+    return LocalDevices(*invocation().reach())
 
 
 def _row(device: Device) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ def selftest(
     is_json: bool,
 ) -> None:
     test = SelfTest(
-        *invocation(backend_url).desk(),
+        *invocation(backend_url).reach(),
         SystemClock(),
         prompt=prompt or text("selftest.prompt"),
         timeout_s=timeout_s,

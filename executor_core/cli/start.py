@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from executor_core import open_files
 from executor_core.cli.frame import Invocation
 from executor_core.cli.out import say
-from executor_core.desk.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.errors import ExecutorError
+from executor_core.services.programs import DESKTOP_PROGRAM, PROGRAM, has_display, sibling
 from executor_core.texts import text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def start(invocation: Invocation, *, no_gui: bool, standalone: bool, token_given
                 config,
                 standalone=standalone,
                 own_command=own_command(),
-                load=invocation.desk()[0],
+                load=invocation.reach()[0],
                 on_ready=lambda app: greet(app, open_browser=standalone and is_on_desktop),
                 on_leave=leave_on_signals,
             )

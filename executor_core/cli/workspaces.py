@@ -15,9 +15,9 @@ from executor_core.cli.frame import Duration, Verb, agreed, as_json, dry_run, gr
 from executor_core.cli.out import Exit, agrees, say, say_json, say_list, say_table
 from executor_core.clock import SystemClock
 from executor_core.control import CleanReport, Restoration, WorkspaceInfo
-from executor_core.desk.computer import host_of_user
-from executor_core.desk.workspaces import WorkspaceRoom
 from executor_core.errors import ExecutorError
+from executor_core.services.computer import host_of_user
+from executor_core.services.workspaces import LocalWorkspaces
 from executor_core.texts import text
 
 _DAY_S = 24 * 3600
@@ -211,5 +211,5 @@ def runs_keep(run_id: str, branch: str) -> None:
     say(text("cli.keep.done", branch=branch, folder=changes.folder, count=len(changes.files)))
 
 
-def _room() -> WorkspaceRoom:
-    return WorkspaceRoom(*invocation().desk(), host_of_user)
+def _room() -> LocalWorkspaces:
+    return LocalWorkspaces(*invocation().reach(), host_of_user)

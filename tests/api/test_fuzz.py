@@ -84,8 +84,8 @@ async def test_no_request_brings_a_server_error_or_an_answer_that_is_not_describ
     office: Office, schemathesis: Any
 ) -> None:
     await asyncio.to_thread(office.users.put, OWNER, "correct horse")
-    office.desk.grown.set()
-    office.desk.may_install.set()
+    office.services.grown.set()
+    office.services.may_install.set()
     run_id = await office.complete(*RICH)
     http = await office.client(TOKEN)
     async with http.get("/openapi.json") as answer:

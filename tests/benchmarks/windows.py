@@ -26,9 +26,9 @@ from desktop.parts.window import keep_places_in
 from desktop.runs.window import PAGE, RunsWindow
 from desktop.system.loop import DesktopLoop
 from executor_core.clock import SystemClock
-from executor_core.control.desk import Desk
-from executor_core.desk.log import LogFiles
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Services
+from executor_core.services.log import LogFiles
 from tests.benchmarks.__main__ import Table
 from tests.desktop.runs.history import write_history
 from tests.support import home
@@ -153,12 +153,12 @@ async def long_log(table: Table) -> None:
             "2026-01-29 13:08:22 - [executor.app] - [in app.py:7] - INFO - something happened {}\n"
         )
         path.write_text("".join(entry.format(number) for number in range(MAX_ROWS)))
-        other: Any = None  # of the desk this window knows the log alone
-        desk = Desk(
+        other: Any = None  # of the services this window knows the log alone
+        services = Services(
             account=other, devices=other, settings=other, workspaces=other, install=other,
             health=other, log=LogFiles(path, SystemClock()),
         )  # fmt: skip
-        window = LogWindow(office.local, desk, jobs)
+        window = LogWindow(office.local, services, jobs)
         gaps = Gaps()
         window.present()
         shown = await until(lambda: window.model.rowCount() == MAX_ROWS)

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from executor_core import texts
 from executor_core.cli.root import cli
-from executor_core.desk import account
 from executor_core.links.server import Access
+from executor_core.services import account
 from tests.support.executor_process import ExecutorProcess
 from tests.support.stub_claude import StubClaude
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -12,9 +14,9 @@ import pytest
 
 from executor_core.cli import frame, life
 from executor_core.control.control import LONGEST_PAUSE_S
-from tests.cli.conftest import ZH, Cli
-from tests.support.executor_process import ExecutorProcess
-from tests.support.stub_claude import say, turn, write
+from tests.cli.conftest import ZH, Cli, invoke
+from tests.support.executor_process import ExecutorProcess, until
+from tests.support.stub_claude import StubClaude, say, turn, write
 
 
 def newest_run(live: Cli) -> dict[str, Any]:
@@ -212,3 +214,23 @@ def test_another_number_of_slots_counts_at_once(live: Cli) -> None:
     finally:
         said = live("config", "unset", "device.max_concurrent_tasks").stdout
     assert "device.max_concurrent_tasks = 5. The running executor has taken it over." in said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have other ways")
+def test_the_computer_is_kept_awake_without_a_window(tmp_path: Path) -> None:
+    agent, told = StubClaude(tmp_path / "agent"), tmp_path / "told"
+    inhibit = agent.bin / "systemd-inhibit"
+    inhibit.write_text(f'#!/bin/sh\necho "$1" >> "{told}"\nexec cat\n')
+    inhibit.chmod(0o700)
+    (tmp_path / "computer").mkdir()
+    executor = ExecutorProcess(tmp_path / "computer", agent.bin)
+    executor.start("--standalone", "--no-gui")
+    try:
+        asyncio.run(executor.online())
+        assert not told.exists()
+        said = invoke(executor.home, "exec", "--cwd", str(tmp_path), turn(say("a")))
+        assert said.exit_code == 0
+        asyncio.run(until(lambda: told.exists() or None, 10, "nothing keeps the system awake"))
+        assert told.read_text() == "--what=idle:sleep\n"
+    finally:
+        executor.clean_up()

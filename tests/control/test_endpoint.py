@@ -13,10 +13,10 @@ from msgspec import Meta, Struct
 from executor_core.api.openapi import document
 from executor_core.api.route import Parts, access_of, handler
 from executor_core.control import Control
-from executor_core.control.desk import DeviceDesk
 from executor_core.control.endpoint import endpoint, endpoints
 from executor_core.control.remote import Remote
 from executor_core.errors import ExecutorError
+from executor_core.services.interface import DeviceService
 from executor_core.web import Listener
 from tests.support.clock import JumpingClock
 from tests.support.office import TOKEN, Office, write_address
@@ -49,11 +49,11 @@ class RemoteSums(Remote, Sums):
     """Implements Sums."""
 
 
-class RemoteDevices(Remote, DeviceDesk):
-    """Implements DeviceDesk."""
+class RemoteDevices(Remote, DeviceService):
+    """Implements DeviceService."""
 
 
-@pytest.mark.parametrize("protocol", [Control, DeviceDesk])
+@pytest.mark.parametrize("protocol", [Control, DeviceService])
 def test_every_method_has_a_row(protocol: type) -> None:
     methods = {
         name
@@ -112,4 +112,4 @@ async def test_the_devices_can_be_asked_for_over_http_like_the_executor(office: 
         await devices.make_default("hw-1")
         assert (await devices.devices())[0].is_default
         await devices.remove("hw-9")
-    assert office.desk.removed == ["hw-9"]
+    assert office.services.removed == ["hw-9"]

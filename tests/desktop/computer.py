@@ -1,4 +1,4 @@
-"""A computer for windows: a home, a real executor with its hub, and the desk."""
+"""A computer for windows: a home, a real executor with its hub, and the services."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from executor_core.clock import SystemClock
 from executor_core.config.home import Home
 from executor_core.config.layers import Config, load
 from executor_core.control import Control, RemoteControl
-from executor_core.control.desk import Desk
-from executor_core.desk.opening import open_desk
+from executor_core.services.interface import Services
+from executor_core.services.opening import open_services
 
 
 class Computer:
@@ -45,9 +45,9 @@ class Computer:
     def load(self) -> Config:
         return load(self.home, self.environment, {"api.listen": "127.0.0.1:0"})
 
-    def desk(self, control: Control) -> Desk:
+    def services(self, control: Control) -> Services:
         reach = partial(RemoteControl.of_home, self.home.api_json)
-        return open_desk(self.load, reach, SystemClock(), control=control)
+        return open_services(self.load, reach, SystemClock(), control=control)
 
     def executor(self, *, standalone: bool) -> Application:
         return Application(

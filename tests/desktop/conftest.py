@@ -18,9 +18,9 @@ from PySide6.QtWidgets import QApplication
 
 from desktop.parts.window import change_language, keep_places_in
 from desktop.system.application import DesktopApplication
-from desktop.system.awake import SystemSignals
 from desktop.system.deletion import delete_later, delete_now
 from desktop.system.loop import DesktopLoop
+from desktop.system.signals import SystemSignals
 from desktop.tray.glance import TrayState
 from desktop.tray.icon import draw
 from executor_core.control import LocalControl

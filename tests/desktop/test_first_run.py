@@ -162,7 +162,7 @@ async def test_a_task_that_is_refused_is_said_and_can_be_tried_again(
     executor = computer.executor(standalone=True)
     await executor.start()
     try:
-        window = FirstRunWindow(executor.control, computer.desk(executor.control), jobs)
+        window = FirstRunWindow(executor.control, computer.services(executor.control), jobs)
         window.program = computer.program
         window.present()
         window.alone.click()

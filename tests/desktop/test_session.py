@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from desktop import windows
 from desktop.parts.window import Window, change_language
-from desktop.session import COLLECT_S, Preferences, Session
+from desktop.session import COLLECT_S, Session
 from desktop.system.autostart import autostart_for
 from desktop.tray.glance import TrayState
 from desktop.tray.notices import Notice, NoticeKind
@@ -70,7 +70,7 @@ def make_session(
     return Session(
         office.local if attached_to is None else office.remote,
         None,
-        preferences=Preferences(keep_awake=False),
+        notices=frozenset(NoticeKind),
         autostart=autostart_for("linux", ["x"], user_home=folder, config_home=folder),
         leave=office.leaving.set,
         clock=clock,

@@ -19,8 +19,8 @@ from executor_core.app import Application
 from executor_core.config.home import Home, InstanceLock
 from executor_core.config.kept import kept_json
 from executor_core.config.layers import Config, load
-from executor_core.desk import findings
 from executor_core.errors import ExecutorError
+from executor_core.services import findings
 from tests.config.test_kept import a_folder, a_link, a_pipe, cut, emptied, of_another_kind
 
 OURS = (

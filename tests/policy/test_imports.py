@@ -22,16 +22,19 @@ ARROWS: dict[str, set[str]] = {
     "executor": {"agents", "workspace", "journal"},
     "links": {"executor"},
     "control": {"executor", "journal", "workspace"},  # of the last two only frozen values
-    "api": {"control", "web"},
+    "api": {"control", "services.interface", "web"},
     "hub": {"web"},
-    "health": {"control"},
-    "desk": {"agents", "config", "control", "health", "links", "process", "workspace"},
+    # What the services can be asked is for everybody; what they do knows the rooms that do it.
+    "services.interface": {"control", "workspace"},  # of them rows and frozen values
+    "services": {
+        "agents", "config", "control", "links", "process", "services.interface", "workspace",
+    },
     "app": {
-        "agents", "api", "config", "control", "desk", "executor", "health",
-        "hub", "journal", "links", "process", "web", "workspace",
+        "agents", "api", "config", "control", "executor", "hub", "journal", "links", "process",
+        "services", "services.interface", "web", "workspace",
     },
     # Of the agents the demo agent's process, which is a hidden verb, and what can be installed.
-    "cli": {"agents", "app", "config", "control", "desk", "health"},
+    "cli": {"agents", "app", "config", "control", "services", "services.interface"},
     "__main__": {"cli"},
 }  # fmt: skip
 
@@ -59,11 +62,11 @@ LEAVES: dict[str, set[str]] = {
 WITHOUT: dict[str, set[str]] = {"hub": {"model"}}
 
 FOR_THE_DESKTOP = {
-    "__init__", "clock", "control", "errors", "help_pages", "jobs", "model", "resources", "texts",
-    "unicode",
+    "__init__", "clock", "control", "errors", "help_pages", "jobs", "model", "resources",
+    "services.interface", "texts", "unicode",
 }  # fmt: skip
 # The one file that puts the window and the executor together.
-START_OF_THE_DESKTOP = {"app", "cli", "config", "desk"}
+START_OF_THE_DESKTOP = {"app", "cli", "config", "services"}
 OF_THE_DESKTOP = {"desktop", "PySide6", "shiboken6", "qasync"}
 
 # The same for the rooms and the files of the desktop. `windows` loads the windows by their names.
@@ -89,13 +92,17 @@ def room_of(module: str) -> str | None:
     package, _, rest = module.partition(".")
     if package != "executor_core":
         return None
-    name = rest.partition(".")[0]
+    name, _, rest = rest.partition(".")
+    front = f"{name}.{rest.partition('.')[0]}"
+    if front in ARROWS:
+        return front
     return name if name in ARROWS or name in LEAVES else "__init__"
 
 
 def home_of(path: Path) -> str:
     """The room or leaf that a file of executor_core or the desktop belongs to."""
-    return path.parts[1].removesuffix(".py")
+    front = ".".join(path.with_suffix("").parts[1:3])
+    return front if front in ARROWS else path.parts[1].removesuffix(".py")
 
 
 def may_import(room: str) -> set[str]:

@@ -25,7 +25,6 @@ from executor_core.control import (
     RemoteControl,
     Submission,
 )
-from executor_core.control.desk import Check, Device, Installed, InstallPlan, LogLine, Verdict
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.journal import Journal
@@ -45,6 +44,7 @@ from executor_core.model import (
     Usage,
     UsageReported,
 )
+from executor_core.services.interface import Check, Device, Installed, InstallPlan, LogLine, Verdict
 from executor_core.web import Listener, User, Users
 from executor_core.workspace import Workspaces
 from tests.support.clock import JumpingClock
@@ -86,7 +86,7 @@ class StillLink:
         self.tries += 1
 
 
-class StillDesk:
+class StillServices:
     """Devices, health and log that stand still; a new line of the log comes by `grown`.
 
     An installation waits for `may_install`, and fails where there is an `install_reason`.
@@ -188,7 +188,7 @@ class Office:
         )
         self.listener = Listener(port=0, token=TOKEN, clock=clock)
         self.users = Users(kept_json(folder / "users.json", dict[str, User]), nullcontext, clock)
-        self.desk = StillDesk()
+        self.services = StillServices()
         self.local = LocalControl(
             executor=self.executor,
             links=[self.link],
@@ -216,15 +216,15 @@ class Office:
         await self.executor.start()
         self._undo.push_async_callback(self.local.close)
         self._undo.push_async_callback(self.executor.stop, 5.0)
-        desk = self.desk
+        services = self.services
         api.attach(
             self.listener,
             self.local,
             users=self.users,
-            devices=desk,
-            health=desk,
-            log=desk,
-            install=desk,
+            devices=services,
+            health=services,
+            log=services,
+            install=services,
         )
         write_address(self.api_json, await self.listener.start())
         self._undo.push_async_callback(self.listener.stop)

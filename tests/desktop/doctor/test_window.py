@@ -24,12 +24,11 @@ from executor_core.clock import SystemClock
 from executor_core.config.home import Home
 from executor_core.config.layers import load
 from executor_core.control import LocalControl
-from executor_core.control.desk import Check, Desk, HealthDesk, Verdict
-from executor_core.desk.bundle import write_zip
-from executor_core.desk.computer import make_host
-from executor_core.desk.health import Doctor
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.computer import make_host
+from executor_core.services.doctor import Doctor, write_zip
+from executor_core.services.interface import Check, HealthService, Services, Verdict
 from executor_core.texts import catalogue
 from tests.support.clock import JumpingClock
 
@@ -48,7 +47,7 @@ FILES = {"doctor.json": "[]\n", "executor.log": "line one\nline two\n"}
 
 
 class Patient:
-    """A HealthDesk whose findings are `checks`. Each is told when the test says `tell`."""
+    """A HealthService whose findings are `checks`. Each is told when the test says `tell`."""
 
     def __init__(self) -> None:
         self.checks = [WELL, LOW, OPEN]
@@ -96,15 +95,15 @@ def window(
 
 
 def window_of(
-    health: HealthDesk, control: LocalControl, jobs: Jobs, clock: JumpingClock
+    health: HealthService, control: LocalControl, jobs: Jobs, clock: JumpingClock
 ) -> DoctorWindow:
-    return DoctorWindow(control, desk_of(health), jobs, clock=clock)
+    return DoctorWindow(control, services_of(health), jobs, clock=clock)
 
 
-def desk_of(health: HealthDesk) -> Desk:
-    # Any: of the desk this window knows one room.
+def services_of(health: HealthService) -> Services:
+    # Any: of the services this window knows one room.
     other: Any = None
-    return Desk(
+    return Services(
         account=other, devices=other, settings=other, workspaces=other, install=other,
         health=health, log=other,
     )  # fmt: skip
@@ -198,7 +197,7 @@ async def test_help_and_settings_are_opened_where_they_have_to_do_with_the_check
 async def test_what_a_check_means_is_told_in_the_window_of_help(
     control: LocalControl, jobs: Jobs, patient: Patient
 ) -> None:
-    windows = Windows(control, desk_of(patient), jobs)
+    windows = Windows(control, services_of(patient), jobs)
     doctor = windows.open("doctor")
     assert isinstance(doctor, DoctorWindow)
     await examined(doctor, patient)

@@ -17,10 +17,10 @@ from desktop.log.model import MAX_ROWS, MESSAGE, LogModel
 from desktop.log.window import LogWindow
 from desktop.parts.window import change_language
 from executor_core.control import LocalControl
-from executor_core.control.desk import Desk, LogLine
-from executor_core.desk.log import LogFiles
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import LogLine, Services
+from executor_core.services.log import LogFiles
 from executor_core.texts import catalogue
 from tests.desktop.conftest import Folders
 from tests.support.clock import JumpingClock
@@ -37,14 +37,14 @@ def log(tmp_path: Path) -> Path:
 async def window(
     control: LocalControl, jobs: Jobs, clock: JumpingClock, log: Path
 ) -> AsyncIterator[LogWindow]:
-    # Any: of the desk this window knows the log alone.
+    # Any: of the services this window knows the log alone.
     other: Any = None
-    desk = Desk(
+    services = Services(
         account=other, devices=other, settings=other, workspaces=other, install=other,
         health=other, log=LogFiles(log, clock),
     )  # fmt: skip
 
-    window = LogWindow(control, desk, jobs, clock=clock)
+    window = LogWindow(control, services, jobs, clock=clock)
     window.present()
     yield window
     window.close()

@@ -1,4 +1,4 @@
-"""The settings window against a real executor with its hub, a real desk, and a keychain."""
+"""The settings window against a real executor with its hub, a real services, and a keychain."""
 
 # Qt's stubs leave out what kind of children are found.
 # mypy: disable-error-code="var-annotated"
@@ -47,9 +47,9 @@ from desktop.system.deletion import delete_later, delete_now
 from executor_core.app import Application
 from executor_core.config import options
 from executor_core.control import Submission
-from executor_core.control.desk import Account, Installed, InstallPlan
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.services.interface import Account, Installed, InstallPlan
 from executor_core.texts import catalogue, text
 from tests.config.memory_keyring import MemoryKeyring
 from tests.config.test_accounts import jwt
@@ -85,7 +85,7 @@ async def executor(computer: Computer, qapp: QApplication) -> AsyncIterator[Appl
 async def window(
     computer: Computer, executor: Application, jobs: Jobs
 ) -> AsyncIterator[SettingsWindow]:
-    window = SettingsWindow(executor.control, computer.desk(executor.control), jobs)
+    window = SettingsWindow(executor.control, computer.services(executor.control), jobs)
     window.program = computer.program
     window.present()
     await until(lambda: window.settings)
@@ -172,11 +172,11 @@ async def test_what_counts_from_the_next_start_offers_a_restart(
     assert isinstance(page, AdvancedPage)
     field = page.fields["device.name"]
     assert isinstance(field.editor, QLineEdit)
-    type_into(field.editor, "my desk")
+    type_into(field.editor, "my services")
     await until(lambda: window.restart_bar.isVisible())
     field.reset.click()
     await until(lambda: not window.restart_bar.isVisible())
-    type_into(field.editor, "my desk")
+    type_into(field.editor, "my services")
     await until(lambda: window.restart_bar.isVisible())
     window.restart_button.click()
     await until(lambda: computer.restarts == [("settings", "advanced")])
@@ -241,6 +241,17 @@ async def test_notifications_count_at_once(window: SettingsWindow, computer: Com
     assert isinstance(page, NotificationsPage)
     page.fields["notifications.run_failed"].editor.click()  # type: ignore[union-attr]
     await until(lambda: computer.preferred == [("notifications.run_failed", False)])
+    assert window.restart_bar.isHidden()
+
+
+async def test_the_executor_itself_looks_whether_to_stay_awake(
+    window: SettingsWindow, computer: Computer
+) -> None:
+    page = page_of(window, SlotsPage)
+    assert isinstance(page, SlotsPage)
+    page.fields["desktop.keep_awake"].editor.click()  # type: ignore[union-attr]
+    await until(lambda: window.settings["desktop.keep_awake"].value == "false")
+    assert computer.preferred == []
     assert window.restart_bar.isHidden()
 
 
@@ -646,7 +657,7 @@ def controls(widget: QWidget) -> list[QWidget]:
 async def test_python_is_told_when_the_items_of_the_list_are_deleted(
     computer: Computer, executor: Application, jobs: Jobs
 ) -> None:
-    window = SettingsWindow(executor.control, computer.desk(executor.control), jobs)
+    window = SettingsWindow(executor.control, computer.services(executor.control), jobs)
     items = [window.list.item(row) for row in range(window.list.count())]
     delete_later(window)
     delete_now()
