@@ -10,9 +10,10 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.catalog import AcpDefinition, KnownAgent, successor_of
@@ -24,9 +25,6 @@ from executor_core.errors import ExecutorError
 from executor_core.model import AgentOffer, AgentResult, Availability, Notice
 from executor_core.process import worth_telling
 from executor_core.texts import text
-
-if TYPE_CHECKING:
-    from executor_core.agents.acp_dialogue import AcpDialogue
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _BUILT_IN = frozenset({"claude_code", "codex", "codex_exec", "demo", "opencode"})
@@ -97,7 +95,9 @@ class AcpAgent(Agent):
         program = await self._host.find(definition.command[0])
         if program is None:
             raise missing(definition)
-        offer_of = await asyncio.to_thread(load_check)
+        await load_protocol()
+        from executor_core.agents.acp_dialogue import offer_of
+
         argv = [str(program), *definition.command[1:]]
         return await offer_of(self._host, definition.title, argv, definition.env, folder)
 
@@ -116,9 +116,11 @@ class AcpAgent(Agent):
             emit(Notice(code="model_not_passed", text=words))
         await self._tell_of_missing_servers(assignment, emit)
         env = definition.env if model.brings_access else {**model.env, **definition.env}
-        make_dialogue = await asyncio.to_thread(load_dialogue)
+        await load_protocol()
+        from executor_core.agents.acp_dialogue import AcpDialogue
+
         return await drive(
-            make_dialogue(assignment, definition.title),
+            AcpDialogue(assignment, definition.title),
             [str(program), *definition.command[1:]],
             cwd=assignment.folder,
             env=self._host.environment(env),
@@ -162,18 +164,9 @@ def missing(definition: AcpDefinition) -> ExecutorError:
     return ExecutorError("agent_not_installed", agent=title, program=program, name=definition.name)
 
 
-def load_dialogue() -> type[AcpDialogue]:
-    """Import the protocol's library: half a second and 20 MB, so not on the loop, nor unasked."""
-    from executor_core.agents.acp_dialogue import AcpDialogue
-
-    return AcpDialogue
-
-
-def load_check() -> Callable[..., Awaitable[AgentOffer]]:
-    """The same for the handshake alone."""
-    from executor_core.agents.acp_check import offer_of
-
-    return offer_of
+async def load_protocol() -> None:
+    """Import what speaks it: half a second and 20 MB, so not on the loop, nor unasked."""
+    await asyncio.to_thread(import_module, "executor_core.agents.acp_dialogue")
 
 
 def definitions_from(tables: object) -> tuple[AcpDefinition, ...]:

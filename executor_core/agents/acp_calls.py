@@ -10,8 +10,8 @@ from typing import Any
 from acp import schema
 from pydantic import ValidationError
 
-from executor_core.agents.loose_json import Json, as_dict
-from executor_core.agents.tool_output import cut_output
+from executor_core.agents.answer import cut_output
+from executor_core.agents.json_access import Json, as_dict
 from executor_core.model import (
     AgentEvent,
     FileChanged,

@@ -1,4 +1,4 @@
-"""One turn in the Agent Client Protocol: JSON-RPC lines in both directions, without any I/O.
+"""One turn in the Agent Client Protocol, and a handshake without one; both without any I/O.
 
 The shapes are those of the protocol's own library, version 1 of the protocol. Of its connection
 nothing is used: pipes, time limits and the end of the process belong to `drive`.
@@ -6,8 +6,10 @@ nothing is used: pipes, time limits and the end of the process belong to `drive`
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,14 +19,17 @@ from pydantic import BaseModel, ValidationError
 from executor_core import __version__
 from executor_core.agents.acp_calls import Calls
 from executor_core.agents.acp_failures import AUTH_REQUIRED, early_stop, refusal
-from executor_core.agents.acp_session import chosen_model, kinds_of, told_server
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
 from executor_core.agents.answer import Answer
+from executor_core.agents.drive import drive
 from executor_core.agents.failures import failure
-from executor_core.agents.loose_json import Json, as_dict, as_str
-from executor_core.agents.mcp import mcp_servers
+from executor_core.agents.host import AgentHost
+from executor_core.agents.json_access import Json, as_dict, as_str
+from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
+    AgentOffer,
     AgentResult,
     ErrorInfo,
     Notice,
@@ -327,3 +332,187 @@ def _dump(model: BaseModel) -> Json:
 
 def _line(message: Json) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", **message}) + b"\n"
+
+
+def kinds_of(abilities: schema.McpCapabilities) -> set[str]:
+    """The kinds of tool servers that the agent takes; every agent starts programs."""
+    return {"stdio"} | {kind for kind in ("http", "sse") if getattr(abilities, kind)}
+
+
+def told_server(server: McpServer) -> Any:  # one of a union that the library does not name
+    headers = [schema.HttpHeader(name=n, value=value) for n, value in server.headers.items()]
+    match server.kind:
+        case "http":
+            return schema.HttpMcpServer(
+                type="http", name=server.name, url=server.url, headers=headers
+            )
+        case "sse":
+            return schema.SseMcpServer(
+                type="sse", name=server.name, url=server.url, headers=headers
+            )
+    env = [schema.EnvVariable(name=n, value=value) for n, value in server.env.items()]
+    return schema.McpServerStdio(
+        name=server.name, command=server.command, args=list(server.args), env=env
+    )
+
+
+def chosen_model(options: list[Any]) -> tuple[str | None, frozenset[str]]:
+    """The model of a session, and all that can be chosen."""
+    for option in options:
+        if isinstance(option, schema.SessionConfigOptionSelect) and option.category == "model":
+            offered: set[str] = set()
+            for entry in option.options:
+                if isinstance(entry, schema.SessionConfigSelectGroup):
+                    offered |= {inner.value for inner in entry.options}
+                else:
+                    offered.add(entry.value)
+            return option.current_value, frozenset(offered)
+    return None, frozenset()
+
+
+ANSWER_LIMIT_S = 60.0
+"""For both answers together; some agents load a lot before the first."""
+_INITIALIZE, _SESSION = 1, 2
+
+
+async def offer_of(
+    host: AgentHost, title: str, argv: Sequence[str], env: Mapping[str, str], folder: Path
+) -> AgentOffer:
+    """What the agent that `argv` starts offers; its empty session works in `folder`.
+
+    Raises ExecutorError("agent_not_answering") where the handshake fails, ("acp_version_unknown")
+    for another version of the protocol, or whatever keeps the program from being started.
+    """
+    handshake = Handshake(title, folder)
+    is_over = asyncio.Event()
+
+    def heard(event: AgentEvent) -> None:
+        if isinstance(event, AgentResult):
+            is_over.set()  # many agents would stay, although their input is closed
+
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            await drive(
+                handshake,
+                argv,
+                cwd=folder,
+                env=host.environment(env),
+                marker=host.marker(f"check-{folder.name}"),
+                clock=host.clock,
+                emit=heard,
+                stop=is_over,
+            )
+    except TimeoutError:
+        handshake.give_up(f"{int(ANSWER_LIMIT_S)} s")
+    if handshake.problem is not None:
+        raise handshake.problem
+    return handshake.offer
+
+
+class Handshake:
+    """A dialogue that ends as soon as it is known what the agent offers."""
+
+    def __init__(self, title: str, folder: Path) -> None:
+        self.offer = AgentOffer()
+        self.problem: ExecutorError | None = None
+        self._title = title
+        self._folder = folder
+        self._out = b""
+        self._has_shaken = False
+        capabilities = schema.ClientCapabilities()
+        client = schema.Implementation(name="wegent-executor", version=__version__)
+        self._ask(
+            _INITIALIZE,
+            "initialize",
+            schema.InitializeRequest(
+                protocol_version=PROTOCOL_VERSION,
+                client_capabilities=capabilities,
+                client_info=client,
+            ),
+        )
+
+    def outgoing(self) -> bytes:
+        out, self._out = self._out, b""
+        return out
+
+    def interrupt(self) -> bytes:
+        return b""
+
+    def feed(self, line: bytes) -> Iterator[AgentEvent]:
+        try:
+            message = decode_json(line)
+        except ValueError:  # a greeting between the messages
+            return
+        if not isinstance(message, dict) or "method" in message:
+            return
+        read = {_INITIALIZE: self._shaken, _SESSION: self._opened}.get(message.get("id", 0))
+        if read is None:
+            return
+        try:
+            is_over = read(message)
+        except ValidationError as error:
+            is_over = self.give_up(error.title)
+        if is_over:
+            yield AgentResult()
+
+    def without_result(self, exit_code: int, stderr: str) -> AgentResult:
+        self.give_up(stderr.strip() or str(exit_code))
+        return AgentResult()
+
+    def give_up(self, reason: str) -> bool:
+        """What was answered before still counts: only the handshake itself must have worked."""
+        if not self._has_shaken:
+            self.problem = ExecutorError(
+                "agent_not_answering", agent=self._title, reason=reason[-500:]
+            )
+        return True
+
+    def _shaken(self, message: dict[str, object]) -> bool:
+        if "error" in message:
+            return self.give_up(_error_words(message["error"]))
+        answer = schema.InitializeResponse.model_validate(message.get("result"))
+        if answer.protocol_version != PROTOCOL_VERSION:
+            self.problem = ExecutorError(
+                "acp_version_unknown", agent=self._title, version=answer.protocol_version
+            )
+            return True
+        self._has_shaken = True
+        abilities = answer.agent_capabilities or schema.AgentCapabilities()
+        prompts, sessions = abilities.prompt_capabilities, abilities.session_capabilities
+        can_resume = sessions is not None and sessions.resume is not None
+        self.offer = AgentOffer(
+            version=answer.agent_info.version if answer.agent_info else None,
+            resumes=can_resume or bool(abilities.load_session),
+            takes_images=prompts is not None and bool(prompts.image),
+            logins=tuple(method.name for method in answer.auth_methods or ()),
+        )
+        session = schema.NewSessionRequest(cwd=str(self._folder), mcp_servers=[])
+        self._ask(_SESSION, "session/new", session)
+        return False
+
+    def _opened(self, message: dict[str, object]) -> bool:
+        error = message.get("error")
+        changes: dict[str, object]
+        if error is not None:
+            asks = isinstance(error, dict) and error.get("code") == AUTH_REQUIRED
+            changes = {"needs_login": True} if asks else {"refusal": _error_words(error)}
+        else:
+            answer = schema.NewSessionResponse.model_validate(message.get("result"))
+            modes = answer.modes.available_modes if answer.modes else []
+            changes = {"needs_login": False, "modes": tuple(mode.id for mode in modes)}
+        self.offer = msgspec.structs.replace(self.offer, **changes)
+        return True
+
+    def _ask(self, number: int, method: str, params: BaseModel) -> None:
+        shape = params.model_dump(mode="json", by_alias=True, exclude_none=True)
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": shape}
+        self._out += msgspec.json.encode(message) + b"\n"
+
+
+def _error_words(error: object) -> str:
+    """What an answer that is an error says."""
+    told = error if isinstance(error, dict) else {}
+    data = told.get("data")
+    details = data.get("details") or data.get("message") if isinstance(data, dict) else data
+    parts = [str(part) for part in (told.get("message"), details) if part]
+    return ": ".join(parts)[:500] or "?"

@@ -1,4 +1,4 @@
-"""The messages of one answer as they grow."""
+"""The messages of one answer as they grow, and how much of a tool's output is kept."""
 
 from __future__ import annotations
 
@@ -83,3 +83,15 @@ class Answer:
         if self._goes_on:
             return [*self._kept[:-1], self._kept[-1] + self._growing]
         return [*self._kept, self._growing]
+
+
+MAX_CHARS = 64 * 1024
+
+
+def cut_output(words: str, limit: int = MAX_CHARS) -> str:
+    """About `limit` characters of `words`: four fifths from its head, the rest from its tail."""
+    if len(words) <= limit:
+        return words
+    tail = limit // 5
+    left_out = len(words) - limit
+    return f"{words[: limit - tail]}\n[… {left_out} …]\n{words[-tail:]}"

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from executor_core.agents.tested import TESTED, is_newer_than_tested, parts_of
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
@@ -337,3 +336,28 @@ def _login(output: str) -> str | None:
     if not isinstance(answer, dict):
         return None
     return str(answer.get("apiKeySource") or answer.get("authMethod") or "") or None
+
+
+class Tested(Struct, frozen=True):
+    """The oldest and the newest version of an agent that all our tests run with."""
+
+    oldest: str
+    newest: str
+
+
+TESTED = {
+    "claude_code": Tested("2.1.197", "2.1.332"),
+    "codex": Tested("0.169.0", "0.171.0"),
+    "opencode": Tested("1.18.33", "1.18.33"),
+}
+
+
+def is_newer_than_tested(name: str, version: str) -> bool:
+    """Whether we have not seen this version of the agent; one that is in no table never is."""
+    tested = TESTED.get(name)
+    return tested is not None and parts_of(version) > parts_of(tested.newest)
+
+
+def parts_of(version: str) -> tuple[int, ...]:
+    """`2.1.197` as numbers, to be compared."""
+    return tuple(map(int, version.split(".")))

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import field
 from msgspec.structs import replace
 
-from executor_core.agents.loose_json import as_dict, as_str
+from executor_core.agents.json_access import as_dict, as_str
 from executor_core.model import Notice, Value, is_secret_name
 from executor_core.texts import text
 

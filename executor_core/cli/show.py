@@ -25,7 +25,7 @@ from executor_core.unicode import one_line
 
 if TYPE_CHECKING:
     from executor_core.agents.catalog import KnownAgent
-    from executor_core.agents.checked import CheckedAgent
+    from executor_core.agents.registry import CheckedAgent
 
 _MARKS = {
     RunState.COMPLETED: "✓",

@@ -10,9 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from executor_core.agents import AgentHost, Agents, Assignment, ClaudeCode, registry
-from executor_core.agents.host import LOGIN_TTL_S
+from executor_core.agents.host import LOGIN_TTL_S, TESTED
 from executor_core.agents.opencode import OpenCode
-from executor_core.agents.tested import TESTED
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
 from executor_core.process import Login
