@@ -22,9 +22,9 @@ from executor_core.agents.acp_failures import AUTH_REQUIRED, early_stop, refusal
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
 from executor_core.agents.answer import Answer
 from executor_core.agents.drive import drive
-from executor_core.agents.failures import failure
+from executor_core.agents.failures import failed, failure, notice
 from executor_core.agents.host import AgentHost
-from executor_core.agents.json_access import Json, as_dict, as_str
+from executor_core.agents.json_access import Json, JsonLines, as_dict, as_str
 from executor_core.agents.mcp import McpServer, mcp_servers
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -38,7 +38,6 @@ from executor_core.model import (
     Usage,
 )
 from executor_core.texts import text
-from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 
@@ -54,7 +53,31 @@ ModelCheck = Callable[[str | None, frozenset[str]], ErrorInfo | None]
 None and nothing where the agent does not say."""
 
 
-class AcpDialogue:
+class _JsonRpc(JsonLines):
+    """Our side of the protocol: requests are numbered from 1, and the first says who we are."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._requests = 0
+
+    def _introduce_us(self) -> None:
+        request = schema.InitializeRequest(
+            protocol_version=PROTOCOL_VERSION,
+            # Neither our files nor our terminals: the agent has its own hands, and ends with them.
+            client_capabilities=schema.ClientCapabilities(),
+            client_info=schema.Implementation(name="wegent-executor", version=__version__),
+        )
+        self._ask("initialize", request)
+
+    def _ask(self, method: str, params: BaseModel) -> None:
+        self._requests += 1
+        self._send({"id": self._requests, "method": method, "params": _dump(params)})
+
+    def _send(self, message: Json) -> None:
+        super()._send({"jsonrpc": "2.0", **message})
+
+
+class AcpDialogue(_JsonRpc):
     """The handshake, a session, one prompt, and everything up to the end of the turn.
 
     `takes_system_prompt` is false for an agent that is told the system prompt in another way; for
@@ -69,12 +92,10 @@ class AcpDialogue:
         takes_system_prompt: bool = True,
         check_model: ModelCheck | None = None,
     ) -> None:
+        super().__init__(title)
         self._assignment = assignment
-        self._title = title
         self._takes_system_prompt = takes_system_prompt
         self._check_model = check_model
-        self._out: list[bytes] = []
-        self._requests = 0
         self._on_answer: Callable[[object], Iterator[AgentEvent]] = self._initialized
         self._takes_images = False
         self._notices: list[Notice] = []
@@ -86,26 +107,16 @@ class AcpDialogue:
         self._calls = Calls(assignment.folder, assignment.permission)
         self._end: AgentResult | None = None
         self._cost_usd: float | None = None
-        request = schema.InitializeRequest(
-            protocol_version=PROTOCOL_VERSION,
-            # Neither our files nor our terminals: the agent has its own hands, and ends with them.
-            client_capabilities=schema.ClientCapabilities(),
-            client_info=schema.Implementation(name="wegent-executor", version=__version__),
-        )
-        self._request("initialize", request, self._initialized)
+        self._introduce_us()
 
     # --- what drive() asks ---
-
-    def outgoing(self) -> bytes:
-        """What has to be said since the last time."""
-        out, self._out = b"".join(self._out), []
-        return out
 
     def interrupt(self) -> bytes:
         if not self._is_prompted or self._session_id is None:
             return b""
         notification = schema.CancelNotification(session_id=self._session_id)
-        return _line({"method": "session/cancel", "params": _dump(notification)})
+        self._send({"method": "session/cancel", "params": _dump(notification)})
+        return self.outgoing()
 
     def waits(self) -> Wait:
         if self._end is not None:
@@ -114,15 +125,7 @@ class AcpDialogue:
             return Wait(limit_s=LATE_WORDS_S, is_background=True, then=late)
         return FOR_TOOL if self._calls.are_at_work else FOR_MODEL
 
-    def feed(self, line: bytes) -> Iterator[AgentEvent]:
-        try:
-            message = decode_json(line)
-        except ValueError:
-            # Some print a greeting or a warning between the messages.
-            _log.debug("%s printed a line that is no message (%d bytes)", self._title, len(line))
-            return
-        if not isinstance(message, dict):
-            return
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
         try:
             if "method" in message:
                 yield from self._called(message)
@@ -132,7 +135,7 @@ class AcpDialogue:
             _log.debug("%s sent a message of unknown shape: %s", self._title, error.title)
             if "method" not in message:
                 reason = text("acp.unknown_shape", name=error.title)
-                yield AgentResult(error=failure("agent_failed", agent=self._title, reason=reason))
+                yield failed("agent_failed", agent=self._title, reason=reason)
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         if self._end is not None:
@@ -149,10 +152,8 @@ class AcpDialogue:
     def _request(
         self, method: str, params: BaseModel, on_answer: Callable[[object], Iterator[AgentEvent]]
     ) -> None:
-        self._requests += 1
         self._on_answer = on_answer
-        request = {"id": self._requests, "method": method, "params": _dump(params)}
-        self._out.append(_line(request))
+        self._ask(method, params)
 
     def _answered(self, message: Json) -> Iterator[AgentEvent]:
         error = message.get("error")
@@ -175,15 +176,12 @@ class AcpDialogue:
         return self._assignment.session_id is not None and self._requests > 1
 
     def _lost_session(self) -> AgentResult:
-        return AgentResult(
-            error=failure("session_not_found", session_id=self._assignment.session_id)
-        )
+        return failed("session_not_found", session_id=self._assignment.session_id)
 
     def _initialized(self, result: object) -> Iterator[AgentEvent]:
         answer = schema.InitializeResponse.model_validate(result)
         if (version := answer.protocol_version) != PROTOCOL_VERSION:
-            error = failure("acp_version_unknown", agent=self._title, version=version)
-            yield AgentResult(error=error)
+            yield failed("acp_version_unknown", agent=self._title, version=version)
             return
         abilities = answer.agent_capabilities or schema.AgentCapabilities()
         prompts, sessions = abilities.prompt_capabilities, abilities.session_capabilities
@@ -225,8 +223,7 @@ class AcpDialogue:
         yield from self._notices
         is_lost = not all(image.path for image in self._assignment.images)
         if is_lost and not self._takes_images:
-            words = text("notice.images_ignored", agent=self._title)
-            yield Notice(code="images_ignored", text=words)
+            yield notice("notice.images_ignored", agent=self._title)
         prompt = schema.PromptRequest(session_id=self._session_id, prompt=self._prompt())
         self._request("session/prompt", prompt, self._prompt_answered)
         self._is_prompted = True
@@ -262,8 +259,9 @@ class AcpDialogue:
 
     def _last_word(self, end: AgentResult) -> AgentResult:
         error = end.error
-        if error is None and self._calls.denied and self._answer.is_empty:
-            reason = text("notice.tool_denied", tool=self._calls.denied, what="").strip()
+        denied = self._calls.denied.names
+        if error is None and denied and self._answer.is_empty:
+            reason = text("notice.tool_denied", tool=denied, what="").strip()
             error = failure("agent_forbidden", agent=self._title, reason=reason)
         return self._answer.result(error, end.usage)
 
@@ -295,7 +293,7 @@ class AcpDialogue:
             self._reply(message, error={"code": _METHOD_NOT_FOUND, "message": "Method not found"})
 
     def _reply(self, message: Json, **answer: Json) -> None:
-        self._out.append(_line({"id": message["id"], **answer}))
+        self._send({"id": message["id"], **answer})
 
     # --- what the agent tells ---
 
@@ -328,10 +326,6 @@ def _words(content: object) -> str:
 
 def _dump(model: BaseModel) -> Json:
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def _line(message: Json) -> bytes:
-    return msgspec.json.encode({"jsonrpc": "2.0", **message}) + b"\n"
 
 
 def kinds_of(abilities: schema.McpCapabilities) -> set[str]:
@@ -409,41 +403,22 @@ async def offer_of(
     return handshake.offer
 
 
-class Handshake:
+class Handshake(_JsonRpc):
     """A dialogue that ends as soon as it is known what the agent offers."""
 
     def __init__(self, title: str, folder: Path) -> None:
+        super().__init__(title)
         self.offer = AgentOffer()
         self.problem: ExecutorError | None = None
-        self._title = title
         self._folder = folder
-        self._out = b""
         self._has_shaken = False
-        capabilities = schema.ClientCapabilities()
-        client = schema.Implementation(name="wegent-executor", version=__version__)
-        self._ask(
-            _INITIALIZE,
-            "initialize",
-            schema.InitializeRequest(
-                protocol_version=PROTOCOL_VERSION,
-                client_capabilities=capabilities,
-                client_info=client,
-            ),
-        )
-
-    def outgoing(self) -> bytes:
-        out, self._out = self._out, b""
-        return out
+        self._introduce_us()
 
     def interrupt(self) -> bytes:
         return b""
 
-    def feed(self, line: bytes) -> Iterator[AgentEvent]:
-        try:
-            message = decode_json(line)
-        except ValueError:  # a greeting between the messages
-            return
-        if not isinstance(message, dict) or "method" in message:
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
+        if "method" in message:
             return
         read = {_INITIALIZE: self._shaken, _SESSION: self._opened}.get(message.get("id", 0))
         if read is None:
@@ -487,7 +462,7 @@ class Handshake:
             logins=tuple(method.name for method in answer.auth_methods or ()),
         )
         session = schema.NewSessionRequest(cwd=str(self._folder), mcp_servers=[])
-        self._ask(_SESSION, "session/new", session)
+        self._ask("session/new", session)
         return False
 
     def _opened(self, message: dict[str, object]) -> bool:
@@ -502,11 +477,6 @@ class Handshake:
             changes = {"needs_login": False, "modes": tuple(mode.id for mode in modes)}
         self.offer = msgspec.structs.replace(self.offer, **changes)
         return True
-
-    def _ask(self, number: int, method: str, params: BaseModel) -> None:
-        shape = params.model_dump(mode="json", by_alias=True, exclude_none=True)
-        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": shape}
-        self._out += msgspec.json.encode(message) + b"\n"
 
 
 def _error_words(error: object) -> str:

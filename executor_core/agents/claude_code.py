@@ -24,7 +24,6 @@ from msgspec.structs import replace
 from executor_core.agents.agent import Agent, Assignment, Emit, Extra, checked_extra_args
 from executor_core.agents.claude_dialogue import ClaudeDialogue
 from executor_core.agents.claude_notices import PERMISSION_MODES, TITLE
-from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.json_access import Json
 from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
@@ -131,9 +130,7 @@ class ClaudeCode(Agent):
         )
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
-        program = await self._host.find("claude")
-        if program is None:
-            raise ExecutorError("claude_code_missing")
+        program = await self._host.program("claude", ExecutorError("claude_code_missing"))
         if assignment.model.protocol in _UNFIT:
             raise ExecutorError("model_unfit", agent=TITLE, protocol=assignment.model.protocol)
 
@@ -159,16 +156,14 @@ class ClaudeCode(Agent):
         servers = [without_keys(server, env) for server in servers]
         argv = await asyncio.to_thread(arguments, assignment, servers)
         try:
-            return await drive(
+            return await self._host.drive(
                 ClaudeDialogue(assignment, background_s=self._host.background_wait_s),
                 [str(program), *argv],
-                cwd=assignment.folder,
+                assignment,
+                hear,
+                stop,
                 env=env,
-                marker=self._host.marker(assignment.run_id),
-                clock=self._host.clock,
-                emit=hear,
-                stop=stop,
-                is_awaited=assignment.is_awaited,
+                may_outlast_answer=True,
             )
         finally:
             forget_secrets(assignment.scratch)

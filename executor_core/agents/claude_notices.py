@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from executor_core.agents.claude_turn import Task, Turn
-from executor_core.agents.failures import code_in, code_of_status, failure, moment
+from executor_core.agents.failures import code_in, code_of_status, failure, moment, notice
 from executor_core.agents.json_access import Json, as_dict, as_dicts, as_int, as_str
 from executor_core.agents.mcp import ToolServers
 from executor_core.model import ErrorInfo, Notice, Permission
@@ -160,8 +160,9 @@ class Remarks:
         mode = init.get("permissionMode")
         if isinstance(mode, str) and mode != self._wanted:
             self._is_mode_other = True
-            words = text("notice.permission_mode", agent=TITLE, mode=mode, wanted=self._wanted)
-            yield from self._once("permission_mode", words)
+            yield from self._once(
+                notice("notice.permission_mode", agent=TITLE, mode=mode, wanted=self._wanted)
+            )
         yield from self.on_servers(init.get("mcp_servers"))
 
     def on_servers(self, servers: object) -> Iterator[Notice]:
@@ -176,15 +177,13 @@ class Remarks:
             tool, given = as_str(denied.get("tool_name")), as_dict(denied.get("tool_input"))
             self._denied.add(tool)
             what = as_str(given.get("command")) or as_str(given.get("file_path"))
-            words = text("notice.tool_denied", tool=tool, what=short(what))
-            yield from self._once("tool_denied", words)
+            yield from self._once(notice("notice.tool_denied", tool=tool, what=short(what)))
 
     def on_task_end(self, task: Task | None, notification: Json) -> Iterator[Notice]:
         """A sub-agent that failed. What a command came to is told to the model."""
         if task is not None and task.is_sub_agent and notification.get("status") == "failed":
             reason = as_str(notification.get("summary"))
-            words = text("notice.sub_agent_failed", name=task.words, reason=reason)
-            yield from self._once("sub_agent_failed", words)
+            yield from self._once(notice("notice.sub_agent_failed", name=task.words, reason=reason))
 
     def forbidden(self) -> ErrorInfo | None:
         """The failure of a run that was allowed to do nothing of what it tried."""
@@ -193,10 +192,10 @@ class Remarks:
         reason = text("agents.all_denied", tools=", ".join(sorted(self._denied)))
         return failure("agent_forbidden", agent=TITLE, reason=reason)
 
-    def _once(self, code: str, words: str) -> Iterator[Notice]:
-        if words not in self._told:
-            self._told.add(words)
-            yield Notice(code=code, text=words)
+    def _once(self, told: Notice) -> Iterator[Notice]:
+        if told.text not in self._told:
+            self._told.add(told.text)
+            yield told
 
 
 def of_background(turn: Turn, what: str) -> Iterator[Notice]:
@@ -204,9 +203,8 @@ def of_background(turn: Turn, what: str) -> Iterator[Notice]:
     for kind, is_sub_agent in (("commands", False), ("sub_agents", True)):
         names = [task.words for task in turn.left if task.is_sub_agent is is_sub_agent]
         if names:
-            key = f"notice.background.{what}.{kind}"
-            words = text(key, count=len(names), names=", ".join(names))
-            yield Notice(code=f"background_{what}", text=words)
+            key, code = f"notice.background.{what}.{kind}", f"background_{what}"
+            yield notice(key, code=code, count=len(names), names=", ".join(names))
 
 
 def short(words: str) -> str:

@@ -25,15 +25,14 @@ from executor_core.agents.codex_dialogue import (
     CodexExecDialogue,
 )
 from executor_core.agents.codex_items import TITLE, task_key
-from executor_core.agents.drive import drive
+from executor_core.agents.failures import notice
 from executor_core.agents.host import AgentHost, Probe
 from executor_core.agents.json_access import Json
 from executor_core.agents.mcp import mcp_servers
 from executor_core.agents.repository import instructions, places, withheld
 from executor_core.agents.scratch import write_secret
 from executor_core.errors import ExecutorError
-from executor_core.model import AgentResult, Availability, ModelConfig, Notice, Permission
-from executor_core.texts import text
+from executor_core.model import AgentResult, Availability, ModelConfig, Permission
 
 NAME = "codex"
 EXEC_NAME = "codex_exec"
@@ -94,21 +93,19 @@ class Codex(Agent):
         if words := await self._instructions(assignment, emit):
             both = [words, assignment.system_prompt]
             assignment = replace(assignment, system_prompt="\n\n".join(filter(None, both)))
-        return await drive(
+        return await self._host.drive(
             CodexDialogue(assignment, provider=provider(assignment, env)),
             [str(program), *arguments(assignment)],
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=env,
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
         )
 
     async def _instructions(self, assignment: Assignment, emit: Emit) -> str:
         """Those of a folder that is not trusted, of which Codex then reads nothing by itself."""
-        for notice in withheld(assignment, TITLE, SETTINGS):
-            emit(notice)
+        for told in withheld(assignment, TITLE, SETTINGS):
+            emit(told)
         if assignment.is_trusted:
             return ""
         return await asyncio.to_thread(instructions, assignment.folder, _INSTRUCTIONS)
@@ -126,9 +123,7 @@ class Codex(Agent):
 
     async def _prepared(self, assignment: Assignment) -> tuple[Path, dict[str, str]]:
         """The program and the environment of a run, whose private home is then written."""
-        launcher = await self._host.find("codex")
-        if launcher is None:
-            raise ExecutorError("codex_missing")
+        launcher = await self._host.program("codex", ExecutorError("codex_missing"))
         if (length := len(assignment.prompt)) > MAX_PROMPT:
             raise ExecutorError("prompt_too_long", agent=TITLE, length=length, limit=MAX_PROMPT)
         if assignment.model.protocol in _UNFIT:
@@ -156,21 +151,18 @@ class CodexExec(Codex):
         if words and not assignment.session_id:  # a conversation that goes on has them already
             assignment = replace(assignment, prompt=f"{words}\n\n{assignment.prompt}")
         # What such a server needs would stand in the command, or in a file that stays.
-        for notice in mcp_servers(assignment.mcp_servers, agent=TITLE, takes=())[1]:
-            emit(notice)
+        for left_out in mcp_servers(assignment.mcp_servers, agent=TITLE, takes=())[1]:
+            emit(left_out)
         if not all(image.path for image in assignment.images):
-            words = text("notice.images_ignored", agent=TITLE)
-            emit(Notice(code="images_ignored", text=words))
+            emit(notice("notice.images_ignored", agent=TITLE))
         dialogue: Dialogue = CodexExecDialogue(assignment)
-        return await drive(
+        return await self._host.drive(
             dialogue,
             [str(program), *exec_arguments(assignment, await self._own_provider(assignment, env))],
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=env,
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
             closes_input=True,
         )
 

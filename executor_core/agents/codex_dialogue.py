@@ -23,8 +23,8 @@ from executor_core.agents.codex_items import (
     retry,
     turn_failure,
 )
-from executor_core.agents.failures import failure
-from executor_core.agents.json_access import Json, as_dict, as_dicts, as_int, as_str
+from executor_core.agents.failures import failed, failure
+from executor_core.agents.json_access import Json, JsonLines, as_dict, as_dicts, as_int, as_str
 from executor_core.agents.mcp import McpServer, ToolServers, mcp_servers
 from executor_core.model import (
     AgentEvent,
@@ -39,7 +39,6 @@ from executor_core.model import (
     UsageReported,
 )
 from executor_core.process import MARKER
-from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 
@@ -54,16 +53,16 @@ SANDBOXES = {
 _UNWANTED = ("turn/diff/updated", "item/commandExecution/outputDelta")
 
 
-class CodexDialogue:
+class CodexDialogue(JsonLines):
     """One turn: initialize, look at the login, open the thread, send the prompt, listen.
 
     `provider` is used if nobody is signed in. Each request is named by its purpose.
     """
 
     def __init__(self, assignment: Assignment, *, provider: Json | None = None) -> None:
+        super().__init__(TITLE)
         self._assignment = assignment
         self._provider = provider
-        self._pending = b""
         self._thread_id = assignment.session_id
         self._turn_id: str | None = None
         self._answer = Answer()
@@ -90,31 +89,20 @@ class CodexDialogue:
         else:
             self._open_thread(modelProvider=TASK_PROVIDER)
 
-    def outgoing(self) -> bytes:
-        pending, self._pending = self._pending, b""
-        return pending
-
     def interrupt(self) -> bytes:
         if self._turn_id is None:
             return b""  # the end of its input is enough
         self._ask("interrupt", "turn/interrupt", threadId=self._thread_id, turnId=self._turn_id)
         return self.outgoing()
 
-    def feed(self, line: bytes) -> Iterator[AgentEvent]:
-        try:
-            message = decode_json(line)
-        except ValueError:
-            _log.debug("Codex printed a line that is no message (%d bytes)", len(line))
-            return
-        if not isinstance(message, dict):
-            return
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
         method = message.get("method")
         if method is None:
             yield from self._answered(as_str(message.get("id")), message)
         elif "id" in message:
             # A question has nobody to answer it and would hold the run for ever.
             asked = as_dict(message.get("params"))
-            self._tools.deny(as_str(asked.get("command")) or as_str(method))
+            self._tools.denied.add(as_str(asked.get("command")) or as_str(method))
             refusal = {"code": -32601, "message": "Nobody is here to answer."}
             self._send({"id": message["id"], "error": refusal})
         else:
@@ -129,9 +117,6 @@ class CodexDialogue:
         return self._answer.result(error, self._usage)
 
     # --- what we say ---
-
-    def _send(self, message: Json) -> None:
-        self._pending += msgspec.json.encode(message) + b"\n"
 
     def _ask(self, purpose: str, method: str, /, **params: Any) -> None:
         self._send({"id": purpose, "method": method, "params": params})
@@ -194,7 +179,7 @@ class CodexDialogue:
             config = {"model_providers": {KEY_PROVIDER: self._provider}}
             self._open_thread(modelProvider=KEY_PROVIDER, config=config)
         else:
-            yield AgentResult(error=failure("codex_not_signed_in"))
+            yield failed("codex_not_signed_in")
 
     def _request_failure(self, purpose: str, error: Json) -> ErrorInfo:
         if purpose == "thread" and self._assignment.session_id:
@@ -320,48 +305,34 @@ _TRIES_AGAIN = "Reconnecting"
 _FIELDS = {"aggregated_output": "aggregatedOutput", "exit_code": "exitCode"}
 
 
-class CodexExecDialogue:
+class CodexExecDialogue(JsonLines):
     """One turn: the prompt goes in whole, its input is closed, events come out.
 
     Each line is a RawEvent, followed by what it means.
     """
 
     def __init__(self, assignment: Assignment) -> None:
+        super().__init__(TITLE)
         self._assignment = assignment
         self._pending = _prompt(assignment)
         self._tools = Tools()
         self._final_text = ""
 
-    def outgoing(self) -> bytes:
-        """The prompt, once."""
-        pending, self._pending = self._pending, b""
-        return pending
-
     def interrupt(self) -> None:
         """It has no such word; the signals that follow end it."""
 
-    def feed(self, line: bytes) -> Iterator[AgentEvent]:
-        try:
-            message = decode_json(line)
-        except ValueError:
-            _log.debug("Codex printed a line that is no event (%d bytes)", len(line))
-            return
-        if isinstance(message, dict):
-            yield RawEvent(raw=_capped(message))
-            yield from self._meaning(message)
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
+        yield RawEvent(raw=_capped(message))
+        yield from self._meaning(message)
 
     def waits(self) -> Wait:
         return FOR_TOOL if self._tools.are_awaited else FOR_MODEL
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         if any(sign in stderr for sign in LOST_SESSIONS):
-            return AgentResult(
-                error=failure("session_not_found", session_id=self._assignment.session_id)
-            )
+            return failed("session_not_found", session_id=self._assignment.session_id)
         words = clean(stderr, self._assignment.model)
-        return AgentResult(
-            error=failure("agent_ended_early", agent=TITLE, exit_code=exit_code, stderr=words)
-        )
+        return failed("agent_ended_early", agent=TITLE, exit_code=exit_code, stderr=words)
 
     def _meaning(self, message: Json) -> Iterator[AgentEvent]:
         item = _as_told_by_the_server(as_dict(message.get("item")))

@@ -9,8 +9,15 @@ from datetime import datetime
 
 import msgspec
 
-from executor_core.agents.answer import cut_output
-from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure, moment
+from executor_core.agents.answer import Denied, cut_output
+from executor_core.agents.failures import (
+    code_in,
+    code_of_name,
+    code_of_status,
+    failure,
+    moment,
+    notice,
+)
 from executor_core.agents.json_access import Json, as_dict, as_dicts, as_int, as_str
 from executor_core.model import (
     AgentEvent,
@@ -24,9 +31,6 @@ from executor_core.model import (
 from executor_core.texts import text
 
 TITLE = "Codex"
-MAX_DENIED = 10
-MAX_NAME = 100
-"""So many of the things that were denied are named, in so many characters each."""
 
 
 class Tools:
@@ -35,7 +39,7 @@ class Tools:
     def __init__(self) -> None:
         self._running: set[str] = set()
         self._awaited: set[str] = set()
-        self._denied: dict[str, None] = {}
+        self.denied = Denied()
 
     @property
     def are_awaited(self) -> bool:
@@ -60,7 +64,7 @@ class Tools:
         if (tool := _tool(item)) is None:
             return
         if item.get("status") == "declined":
-            self.deny(tool[0])
+            self.denied.add(tool[0])
         call_id = as_str(item.get("id"))
         if call_id not in self._running:
             yield from self.started(item)
@@ -72,11 +76,6 @@ class Tools:
         if item.get("type") == "fileChange" and not is_error:
             yield from _file_changes(item)
 
-    def deny(self, what: str) -> None:
-        """`what` was asked for, and nobody is here to permit it."""
-        if len(self._denied) < MAX_DENIED:
-            self._denied[" ".join(what.split())[:MAX_NAME]] = None
-
     def close(self) -> Iterator[AgentEvent]:
         """The turn is over: a command that still runs is cut off, and what was denied is said."""
         for call_id in sorted(self._running):
@@ -84,10 +83,7 @@ class Tools:
             yield ToolFinished(call_id=call_id, output=output, is_error=True)
         self._running.clear()
         self._awaited.clear()
-        for what in self._denied:
-            words = text("notice.tool_denied", tool=what, what="")
-            yield Notice(code="tool_denied", text=words.strip())
-        self._denied.clear()
+        yield from self.denied.notices()
 
 
 def _tool(item: Json) -> tuple[str, Json] | None:
@@ -269,8 +265,8 @@ def retry(error: Json, model: ModelConfig) -> Notice:
         key = "notice.model_unreachable"
     else:
         key = "notice.model_broken_off"
-    words = text(key, status=status, reason=reason, attempt=attempt, attempts=attempts)
-    return Notice(code="model_retry", text=words)
+    counts = {"attempt": attempt, "attempts": attempts}
+    return notice(key, code="model_retry", status=status, reason=reason, **counts)
 
 
 def _api_sentence(words: str) -> str | None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from executor_core.agents.agent import FOR_TOOL, Dialogue, Emit, KnowsWait, ReadsStderr
-from executor_core.agents.failures import failure
+from executor_core.agents.failures import failed, failure, notice
 from executor_core.clock import Clock, wait_or
 from executor_core.jobs import Jobs
-from executor_core.model import AgentEvent, AgentResult, Notice, TextDelta, ToolStarted
+from executor_core.model import AgentEvent, AgentResult, TextDelta, ToolStarted
 from executor_core.process import ProcessTree
-from executor_core.texts import text
 
 _log = logging.getLogger("executor.agents")
 
@@ -162,7 +161,7 @@ class Hearing:
         self._is_behind_gap = not line and gaps > self._gaps
         if self._is_behind_gap:
             if not self._gaps:
-                self._emit(Notice(code="line_left_out", text=text("notice.line_left_out")))
+                self._emit(notice("notice.line_left_out"))
             self._gaps += 1
         self._take(self._dialogue.feed(line))
         self._wait_anew()
@@ -174,7 +173,7 @@ class Hearing:
     def end(self, exit_code: int, stderr: str) -> AgentResult:
         """The last word, also of a process that ended without one."""
         if self.result is None:
-            lost = AgentResult(error=failure("agent_word_lost"))
+            lost = failed("agent_word_lost")
             ended = self._dialogue.without_result(exit_code, stderr)
             self._take([lost if self._is_behind_gap else ended])
         assert self.result is not None
@@ -207,12 +206,11 @@ class Hearing:
             return
         if self._may_warn and not self._is_behind_gap:
             self._has_warned = True
-            words = text("notice.silent", minutes=int(WARN_S // 60))
-            self._emit(Notice(code="silent", text=words))
+            self._emit(notice("notice.silent", minutes=int(WARN_S // 60)))
             return
         code = "agent_word_lost" if self._is_behind_gap else "agent_silent"
         minutes = int((self._wait.limit_s or 0) // 60)
-        silent = AgentResult(error=failure(code, minutes=minutes))
+        silent = failed(code, minutes=minutes)
         self._take(self._wait.then or [silent])
 
     @property
@@ -250,6 +248,6 @@ class Hearing:
         if result.error or self._has_words or result.final_text.strip():
             return result
         if self._has_worked:
-            self._emit(Notice(code="no_words", text=text("notice.no_words")))
+            self._emit(notice("notice.no_words"))
             return result
         return replace(result, error=failure("agent_said_nothing"))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from executor_core.errors import ExecutorError
-from executor_core.model import ErrorInfo
+from executor_core.model import AgentResult, ErrorInfo, Notice
 from executor_core.texts import text
 
 
@@ -143,6 +144,17 @@ def failure(code: str, /, *, retry_at: datetime | None = None, **values: object)
     time = retry_at.astimezone().strftime("%Y-%m-%d %H:%M (UTC%z)")
     hint = f"{text('agents.resets_at', time=time)} {info.hint}".strip()
     return msgspec.structs.replace(info, hint=hint, retry_at=retry_at)
+
+
+def failed(code: str, /, **values: Any) -> AgentResult:
+    """A run that ended with this error, and without a word."""
+    return AgentResult(error=failure(code, **values))
+
+
+def notice(key: str, /, *, code: str = "", **values: Any) -> Notice:
+    """The sentence `key`; its code is what stands behind `notice.`, where none is given."""
+    words = text(key, **values).strip()
+    return Notice(code=code or key.removeprefix("notice."), text=words)
 
 
 def remedy(error: ErrorInfo | None) -> Remedy | None:

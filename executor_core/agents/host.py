@@ -14,10 +14,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from executor_core.agents.agent import Assignment, Dialogue, Emit
+from executor_core.agents.drive import drive
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import Availability, ErrorInfo
+from executor_core.model import AgentResult, Availability, ErrorInfo
 from executor_core.process import (
     Login,
     ProcessTree,
@@ -180,6 +182,41 @@ class AgentHost:
         if without is not None:
             owners = {name: value for name, value in owners.items() if not without.match(name)}
         return child_environment(owners, path=self._path, extra=extra, platform=self.platform)
+
+    async def program(self, name: str, missing: ExecutorError) -> Path:
+        """The same; raises `missing` where there is none."""
+        if (found := await self.find(name)) is None:
+            raise missing
+        return found
+
+    async def drive(
+        self,
+        dialogue: Dialogue,
+        argv: Sequence[str],
+        assignment: Assignment,
+        emit: Emit,
+        stop: asyncio.Event,
+        *,
+        env: Mapping[str, str],
+        closes_input: bool = False,
+        may_outlast_answer: bool = False,
+    ) -> AgentResult:
+        """Run `argv` for `assignment`, in its folder, to the agent's last word.
+
+        `may_outlast_answer` is for one that works on behind it until somebody waits for its end.
+        """
+        return await drive(
+            dialogue,
+            argv,
+            cwd=assignment.folder,
+            env=env,
+            marker=self.marker(assignment.run_id),
+            clock=self.clock,
+            emit=emit,
+            stop=stop,
+            closes_input=closes_input,
+            is_awaited=assignment.is_awaited if may_outlast_answer else None,
+        )
 
     async def availability(self, probe: Probe) -> Availability:
         """Probe once per state of the binary, one caller at a time.

@@ -182,9 +182,7 @@ class Installer:
         That is npm's own global one if it belongs to the user and is on the PATH, else `~/.local`,
         where agents are always looked for. Never one that would need an administrator.
         """
-        npm = await host.find("npm")
-        if npm is None:
-            raise ExecutorError("npm_missing")
+        npm = await host.program("npm", ExecutorError("npm_missing"))
         env = install_environment(host)
         answer = await host.ask([str(npm), "prefix", "--global"], env, SHORT_LIMIT_S)
         own = answer.output.strip().splitlines()[-1:] if answer.code == 0 else []

@@ -1,8 +1,17 @@
-"""Reading JSON whose shape nobody promised: what is not as expected counts as empty."""
+"""JSON lines, and reading JSON whose shape nobody promised: what is not as expected is empty."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from typing import Any, TypeAlias
+
+import msgspec
+
+from executor_core.model import AgentEvent
+from executor_core.unicode import decode_json
+
+_log = logging.getLogger("executor.agents")
 
 Json: TypeAlias = dict[str, Any]
 
@@ -32,3 +41,32 @@ def as_float(value: object) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return float(value) if abs(value) < _TOO_MUCH else None
+
+
+class JsonLines:
+    """What a dialogue does that speaks in JSON objects, one to a line."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._pending = b""
+
+    def outgoing(self) -> bytes:
+        """What was said since the last time."""
+        pending, self._pending = self._pending, b""
+        return pending
+
+    def feed(self, line: bytes) -> Iterator[AgentEvent]:
+        """The events in one line; greetings and warnings may stand between the messages."""
+        try:
+            message = decode_json(line)
+        except ValueError:
+            _log.debug("%s printed a line that is no message (%d bytes)", self._title, len(line))
+            return
+        if isinstance(message, dict):
+            yield from self._heard(message)
+
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
+        raise NotImplementedError
+
+    def _send(self, message: Json) -> None:
+        self._pending += msgspec.json.encode(message) + b"\n"

@@ -17,7 +17,6 @@ import msgspec
 
 from executor_core.agents.acp import load_protocol
 from executor_core.agents.agent import UNATTENDED_ONLY, Agent, Assignment, Emit
-from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost, Probe, parts_of, too_new
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.opencode_dialogue import TITLE, ModelCheck, OpenCodeDialogue
@@ -134,9 +133,7 @@ class OpenCode(Agent):
         return msgspec.structs.replace(found, path=str(newer), problem=problem)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
-        program = await self._host.find("opencode")
-        if program is None:
-            raise ExecutorError("opencode_missing")
+        program = await self._host.program("opencode", ExecutorError("opencode_missing"))
         version = await self._host.version_of(NAME, program)
         if parts_of(version or "0") >= BELOW_VERSION:
             raise too_new(TITLE, version or "")
@@ -154,18 +151,16 @@ class OpenCode(Agent):
             assignment, TITLE, takes_system_prompt=False, check_model=_check_model(assignment)
         )
         servers, _ = mcp_servers(assignment.mcp_servers, agent=TITLE)
-        return await drive(
+        return await self._host.drive(
             OpenCodeDialogue(dialogue, ToolServers(servers, TITLE)),
             [str(program), *ARGUMENTS],
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=self._host.environment(
                 variables(assignment, disabled),
                 without=_VENDOR_VARIABLES if assignment.brings_access else None,
             ),
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
         )
 
 

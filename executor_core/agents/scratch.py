@@ -11,8 +11,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from executor_core.agents.agent import Assignment
+from executor_core.agents.failures import notice
 from executor_core.model import Image, Notice
-from executor_core.texts import text
 
 MCP_FILE = "mcp_servers.json"
 
@@ -54,8 +54,7 @@ def with_usable_images(assignment: Assignment) -> tuple[Assignment, tuple[Notice
         try:
             content = base64.b64decode(image.data)
         except (binascii.Error, ValueError):
-            words = text("notice.image_unreadable", number=number)
-            notices.append(Notice(code="image_unreadable", text=words))
+            notices.append(notice("notice.image_unreadable", number=number))
             continue
         kind = next((kind for sign, kind in _SIGNS if sign.match(content)), None)
         if kind is not None and len(image.data) <= MAX_BASE64:
@@ -64,8 +63,7 @@ def with_usable_images(assignment: Assignment) -> tuple[Assignment, tuple[Notice
         path = assignment.scratch / f"picture-{number}.{_ending(kind or image.media_type)}"
         _write(path, content)
         lines.append(f"- picture {number}: {path}")
-        words = text("notice.image_as_file", number=number, name=path.name)
-        notices.append(Notice(code="image_as_file", text=words))
+        notices.append(notice("notice.image_as_file", number=number, name=path.name))
     if lines:
         listed = "\n".join(("Pictures that cannot be shown are files:", *lines))
         prompt = f"{assignment.prompt}\n\n{listed}"
