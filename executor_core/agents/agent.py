@@ -84,7 +84,7 @@ class Agent(Protocol):
         """The stable name, for example `claude_code`."""
 
     async def availability(self) -> Availability:
-        """Look it up; cheap when nothing changed since the last look."""
+        """Check it; cheap when nothing changed since the last check."""
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
         """Work until the agent's last word, or until `stop` is set.

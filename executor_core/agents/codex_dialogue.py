@@ -160,7 +160,7 @@ class CodexDialogue(JsonLines):
         result = as_dict(message.get("result"))
         match purpose:
             case "login":
-                yield from self._look_at_login(result)
+                yield from self._check_login(result)
             case "thread":
                 self._thread_id = as_str(as_dict(result.get("thread")).get("id"))
                 yield SessionStarted(
@@ -171,7 +171,7 @@ class CodexDialogue(JsonLines):
             case "turn":
                 self._turn_id = as_str(as_dict(result.get("turn")).get("id"))
 
-    def _look_at_login(self, result: Json) -> Iterator[AgentEvent]:
+    def _check_login(self, result: Json) -> Iterator[AgentEvent]:
         is_signed_in = result.get("account") is not None or not result.get("requiresOpenaiAuth")
         if is_signed_in:
             self._open_thread()

@@ -6,8 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Struct
 
 from executor_core.agents.answer import Denied, cut_output
 from executor_core.agents.failures import (
@@ -18,7 +20,7 @@ from executor_core.agents.failures import (
     moment,
     notice,
 )
-from executor_core.agents.json_access import Json, as_dict, as_dicts, as_int, as_str
+from executor_core.agents.json_access import Json, as_dict, as_dicts, as_int, as_str, read, read_all
 from executor_core.model import (
     AgentEvent,
     ErrorInfo,
@@ -31,6 +33,161 @@ from executor_core.model import (
 from executor_core.texts import text
 
 TITLE = "Codex"
+
+
+class _Tool(Struct, rename="camel"):
+    """The use of a tool: its name, what it is given, and what comes of it."""
+
+    called: ClassVar[str] = ""
+    id: str = ""
+    status: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    @property
+    def input(self) -> Json:
+        raise NotImplementedError
+
+    @property
+    def output(self) -> str:
+        return ""
+
+    @property
+    def changed_files(self) -> list[FileChanged]:
+        return []
+
+
+class _Command(_Tool):
+    command: str = ""
+    cwd: Any = None
+    aggregated_output: str = ""
+    exit_code: Any = None
+    called = "shell"
+
+    @property
+    def input(self) -> Json:
+        return {"command": _unwrapped(self.command), "cwd": self.cwd}
+
+    @property
+    def output(self) -> str:
+        words = self.aggregated_output
+        return f"Exit code {self.exit_code}\n{words}" if self.exit_code else words
+
+
+class _ChangeKind(Struct):
+    type: Any = None
+    move_path: str | None = None
+
+
+class _Change(Struct):
+    path: str = ""
+    diff: str = ""
+    kind: Any = None
+    """A _ChangeKind."""
+
+    @property
+    def shown(self) -> Json:
+        kind = read(_ChangeKind, self.kind).type
+        return {"path": self.path, "kind": kind, "diff": cut_output(self.diff)}
+
+    @property
+    def files(self) -> list[FileChanged]:
+        kind = read(_ChangeKind, self.kind)
+        match kind.type, kind.move_path:
+            case "add", _:
+                return [FileChanged(path=self.path, change="written")]
+            case "delete", _:
+                return [FileChanged(path=self.path, change="deleted")]
+            case _, str(target):
+                gone = FileChanged(path=self.path, change="deleted")
+                return [gone, FileChanged(path=target, change="written")]
+        return [FileChanged(path=self.path, change="edited")]
+
+
+class _Patch(_Tool):
+    changes: Any = None
+    called = "apply_patch"
+
+    @property
+    def input(self) -> Json:
+        return {"changes": [change.shown for change in read_all(_Change, self.changes)]}
+
+    @property
+    def output(self) -> str:
+        return "\n".join(f"{file.change} {file.path}" for file in self.changed_files)
+
+    @property
+    def changed_files(self) -> list[FileChanged]:
+        return [file for change in read_all(_Change, self.changes) for file in change.files]
+
+
+class _McpCall(_Tool):
+    server: Any = None
+    tool: Any = None
+    arguments: dict[str, Any] = {}
+    error: Any = None
+    result: Any = None
+
+    @property
+    def name(self) -> str:
+        return f"mcp__{self.server}__{self.tool}"
+
+    @property
+    def input(self) -> Json:
+        return self.arguments
+
+    @property
+    def output(self) -> str:
+        if error := as_str(as_dict(self.error).get("message")):
+            return error
+        content = as_dicts(as_dict(self.result).get("content"))
+        return "\n".join(as_str(part.get("text")) for part in content)
+
+
+class _Search(_Tool):
+    query: Any = None
+    called = "web_search"
+
+    @property
+    def input(self) -> Json:
+        return {"query": self.query}
+
+
+class _View(_Tool):
+    path: Any = None
+    called = "view_image"
+
+    @property
+    def input(self) -> Json:
+        return {"path": self.path}
+
+
+class _SubAgent(_Tool):
+    tool: Any = None
+    prompt: Any = None
+    called = "sub_agent"
+
+    @property
+    def input(self) -> Json:
+        return {"action": self.tool, "prompt": self.prompt}
+
+
+_TOOLS: dict[str, type[_Tool]] = {
+    "commandExecution": _Command,
+    "fileChange": _Patch,
+    "mcpToolCall": _McpCall,
+    "webSearch": _Search,
+    "imageView": _View,
+    "collabAgentToolCall": _SubAgent,
+}
+"""By the `type` of an item; one that is not here is no use of a tool."""
+
+
+def _tool(item: Json) -> _Tool | None:
+    kind = _TOOLS.get(as_str(item.get("type")))
+    return read(kind, item) if kind is not None else None
 
 
 class Tools:
@@ -53,28 +210,27 @@ class Tools:
     def started(self, item: Json) -> Iterator[AgentEvent]:
         """Nothing for an item that is no use of a tool."""
         if (tool := _tool(item)) is not None:
-            name, tool_input = tool
-            call_id = as_str(item.get("id"))
-            self._running.add(call_id)
-            self._awaited.add(call_id)
-            yield ToolStarted(call_id=call_id, name=name, input=tool_input)
+            yield self._started(tool)
+
+    def _started(self, tool: _Tool) -> ToolStarted:
+        self._running.add(tool.id)
+        self._awaited.add(tool.id)
+        return ToolStarted(call_id=tool.id, name=tool.name, input=tool.input)
 
     def finished(self, item: Json) -> Iterator[AgentEvent]:
         """The end of a use, and the files that it changed."""
         if (tool := _tool(item)) is None:
             return
-        if item.get("status") == "declined":
-            self.denied.add(tool[0])
-        call_id = as_str(item.get("id"))
-        if call_id not in self._running:
-            yield from self.started(item)
-        self._running.discard(call_id)
-        self._awaited.discard(call_id)
-        is_error = item.get("status") in ("failed", "declined")
-        output = cut_output(_output(item))
-        yield ToolFinished(call_id=call_id, output=output, is_error=is_error)
-        if item.get("type") == "fileChange" and not is_error:
-            yield from _file_changes(item)
+        if tool.status == "declined":
+            self.denied.add(tool.name)
+        if tool.id not in self._running:
+            yield self._started(tool)
+        self._running.discard(tool.id)
+        self._awaited.discard(tool.id)
+        is_error = tool.status in ("failed", "declined")
+        yield ToolFinished(call_id=tool.id, output=cut_output(tool.output), is_error=is_error)
+        if not is_error:
+            yield from tool.changed_files
 
     def close(self) -> Iterator[AgentEvent]:
         """The turn is over: a command that still runs is cut off, and what was denied is said."""
@@ -84,68 +240,6 @@ class Tools:
         self._running.clear()
         self._awaited.clear()
         yield from self.denied.notices()
-
-
-def _tool(item: Json) -> tuple[str, Json] | None:
-    """Name and input of the tool that `item` is the use of."""
-    match item.get("type"):
-        case "commandExecution":
-            command = _unwrapped(as_str(item.get("command")))
-            return "shell", {"command": command, "cwd": item.get("cwd")}
-        case "fileChange":
-            return "apply_patch", {"changes": [_change(change) for change in _changes(item)]}
-        case "mcpToolCall":
-            return f"mcp__{item.get('server')}__{item.get('tool')}", as_dict(item.get("arguments"))
-        case "webSearch":
-            return "web_search", {"query": item.get("query")}
-        case "imageView":
-            return "view_image", {"path": item.get("path")}
-        case "collabAgentToolCall":
-            return "sub_agent", {"action": item.get("tool"), "prompt": item.get("prompt")}
-    return None
-
-
-def _output(item: Json) -> str:
-    match item.get("type"):
-        case "commandExecution":
-            output, exit_code = as_str(item.get("aggregatedOutput")), item.get("exitCode")
-            return f"Exit code {exit_code}\n{output}" if exit_code else output
-        case "fileChange":
-            return "\n".join(f"{change.change} {change.path}" for change in _file_changes(item))
-        case "mcpToolCall":
-            if error := as_str(as_dict(item.get("error")).get("message")):
-                return error
-            content = as_dict(item.get("result")).get("content")
-            return "\n".join(as_str(part.get("text")) for part in as_dicts(content))
-    return ""
-
-
-def _file_changes(item: Json) -> Iterator[FileChanged]:
-    for change in _changes(item):
-        path, kind = as_str(change.get("path")), as_dict(change.get("kind"))
-        match kind.get("type"), kind.get("move_path"):
-            case "add", _:
-                yield FileChanged(path=path, change="written")
-            case "delete", _:
-                yield FileChanged(path=path, change="deleted")
-            case _, str(target):
-                yield FileChanged(path=path, change="deleted")
-                yield FileChanged(path=target, change="written")
-            case _:
-                yield FileChanged(path=path, change="edited")
-
-
-def _changes(item: Json) -> list[Json]:
-    return as_dicts(item.get("changes"))
-
-
-def _change(change: Json) -> Json:
-    diff = cut_output(as_str(change.get("diff")))
-    return {
-        "path": change.get("path"),
-        "kind": as_dict(change.get("kind")).get("type"),
-        "diff": diff,
-    }
 
 
 def _unwrapped(command: str) -> str:

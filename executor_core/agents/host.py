@@ -74,7 +74,7 @@ class _Known(NamedTuple):
     """What a probe came to, when, and of which program in which environment."""
 
     identity: tuple[object, ...]
-    looked_at: float
+    checked_at: float
     found: Availability
 
 
@@ -233,9 +233,9 @@ class AgentHost:
             known = self._known.get(probe.name)
             if known is not None and known.identity != identity:
                 known = None
-            if known is not None and self.clock.monotonic() - known.looked_at < LOGIN_TTL_S:
+            if known is not None and self.clock.monotonic() - known.checked_at < LOGIN_TTL_S:
                 return known.found
-            found = self._told(await self._look(probe, program))
+            found = self._told(await self._check(probe, program))
             if is_late(found):
                 return found if known is None else known.found
             self._known[probe.name] = _Known(identity, self.clock.monotonic(), found)
@@ -257,7 +257,7 @@ class AgentHost:
         answer = await self._ask(program, "--version")
         return version_in(answer.output) if answer.code == 0 else None
 
-    async def _look(self, probe: Probe, program: Path) -> Availability:
+    async def _check(self, probe: Probe, program: Path) -> Availability:
         found = msgspec.structs.replace(_unseen(probe), path=str(program))
         late = ExecutorError(LATE, agent=probe.title, path=program).info
         answer = await self._ask(program, "--version")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,6 +15,7 @@ from executor_core.unicode import decode_json
 _log = logging.getLogger("executor.agents")
 
 Json: TypeAlias = dict[str, Any]
+_S = TypeVar("_S", bound=msgspec.Struct)
 
 _TOO_MUCH = 2**63
 
@@ -41,6 +43,23 @@ def as_float(value: object) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return float(value) if abs(value) < _TOO_MUCH else None
+
+
+def read(kind: type[_S], value: object) -> _S:
+    """`value` as a `kind`, of which every field has a default: that of what is not as declared."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        given, found = as_dict(value), {}
+        for field in msgspec.structs.fields(kind):
+            with suppress(msgspec.ValidationError, KeyError):
+                found[field.name] = msgspec.convert(given[field.encode_name], field.type)
+        return kind(**found)
+
+
+def read_all(kind: type[_S], values: object) -> list[_S]:
+    """The objects of a list, each as a `kind`."""
+    return [read(kind, part) for part in as_dicts(values)]
 
 
 class JsonLines:

@@ -25,7 +25,7 @@ _log = logging.getLogger("executor.agents")
 
 ENTRY_POINTS = "wegent_executor.agents"
 """Each is a callable `(host: AgentHost) -> Agent`."""
-LOOK_LIMIT_S = 55.0
+CHECK_LIMIT_S = 55.0
 """One agent that does not come back must not hide the others; ours answer within 50 s."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -95,7 +95,7 @@ class Agents:
         """
         if self._stand_in is None or name == self._stand_in:
             return None
-        found = await _look(self.get(name))
+        found = await _check(self.get(name))
         is_here = found.is_usable or found.path is not None
         if is_here or (found.problem is not None and found.problem.code in _NOT_KNOWN):
             return None
@@ -106,15 +106,15 @@ class Agents:
         listed = [agent for name, agent in self._agents.items() if name not in self._hidden]
         # Not gather: where it is cancelled it waits for the first of them only.
         async with asyncio.TaskGroup() as group:
-            looks = [group.create_task(_look(agent)) for agent in listed]
-        found = [look.result() for look in looks]
+            checks = [group.create_task(_check(agent)) for agent in listed]
+        found = [check.result() for check in checks]
         return tuple(one for one in found if one.path or one.name not in self._only_if_found)
 
 
-async def _look(agent: Agent) -> Availability:
+async def _check(agent: Agent) -> Availability:
     """What `agent` says of itself; one that fails at that cannot be used."""
     try:
-        async with asyncio.timeout(LOOK_LIMIT_S):
+        async with asyncio.timeout(CHECK_LIMIT_S):
             return await agent.availability()
     except TimeoutError:
         problem = ExecutorError(LATE, agent=agent.name, path="").info

@@ -240,7 +240,7 @@ async def test_nobody_stands_in_for_an_agent_that_is_here(computer: Computer, sc
 async def test_nobody_stands_in_for_an_agent_of_which_nothing_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry, "LOOK_LIMIT_S", 0.05)
+    monkeypatch.setattr(registry, "CHECK_LIMIT_S", 0.05)
     agent, demo = ScriptedAgent("a"), ScriptedAgent("demo")
     agent.looking = asyncio.Event()
     agents = Agents([agent, demo], stand_in="demo")
