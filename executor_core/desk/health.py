@@ -37,7 +37,7 @@ from executor_core.health import (
     network_checks,
 )
 from executor_core.health.examination import look_once
-from executor_core.health.server_look import CHECK_LIMIT_S
+from executor_core.health.server_look import LOOK_LIMIT_S
 from executor_core.process import left_behind, sweep
 from executor_core.proxies import proxy_for
 
@@ -126,10 +126,10 @@ class Doctor:
         return (
             Look("executor", LIMIT_S, visit.look_at_executor),
             Look("config", LIMIT_S, visit.look_at_config),
-            Look("network", CHECK_LIMIT_S, network),
-            Look("tls", CHECK_LIMIT_S, tls),
-            Look("server", CHECK_LIMIT_S, visit.look_at_server),
-            Look("clock", CHECK_LIMIT_S, clock),
+            Look("network", LOOK_LIMIT_S, network),
+            Look("tls", LOOK_LIMIT_S, tls),
+            Look("server", LOOK_LIMIT_S, visit.look_at_server),
+            Look("clock", LOOK_LIMIT_S, clock),
             Look("token", LIMIT_S, visit.look_at_token),
             Look("keychain", LIMIT_S, visit.look_at_keychain),
             Look("agent", AGENTS_LIMIT_S, visit.look_at_agents),

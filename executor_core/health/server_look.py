@@ -23,7 +23,7 @@ from executor_core.outbound import trust
 
 STEP_LIMIT_S = 6.0
 """For each of five steps."""
-CHECK_LIMIT_S = 32.0
+LOOK_LIMIT_S = 32.0
 _MAX_BODY_BYTES = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 _OF_WEGENT = ("api_prefix", "socketio_path")
