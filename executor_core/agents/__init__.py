@@ -8,9 +8,8 @@ from executor_core.agents.claude_code import ClaudeCode
 from executor_core.agents.demo import DemoAgent
 from executor_core.agents.failures import Remedy, remedy
 from executor_core.agents.host import AgentHost, Probe
-from executor_core.agents.images import with_usable_images
 from executor_core.agents.registry import Agents, agents_here
-from executor_core.agents.scratch import forget_secrets
+from executor_core.agents.scratch import forget_secrets, with_usable_images
 
 __all__ = [
     "Agent",

@@ -10,23 +10,21 @@ import asyncio
 import os
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from executor_core.agents.agent import Agent, Assignment, Emit
 from executor_core.agents.catalog import AcpDefinition, KnownAgent, successor_of
-from executor_core.agents.drive import drive
+from executor_core.agents.failures import notice
 from executor_core.agents.host import AgentHost
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.repository import found, refuse
 from executor_core.errors import ExecutorError
-from executor_core.model import AgentOffer, AgentResult, Availability, Notice
+from executor_core.model import AgentOffer, AgentResult, Availability
 from executor_core.process import worth_telling
 from executor_core.texts import text
-
-if TYPE_CHECKING:
-    from executor_core.agents.acp_dialogue import AcpDialogue
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _BUILT_IN = frozenset({"claude_code", "codex", "codex_exec", "demo", "opencode"})
@@ -94,38 +92,35 @@ class AcpAgent(Agent):
         Raises ExecutorError where it is not there or does not speak the protocol.
         """
         definition = self._definition
-        program = await self._host.find(definition.command[0])
-        if program is None:
-            raise missing(definition)
-        offer_of = await asyncio.to_thread(load_check)
+        program = await self._host.program(definition.command[0], missing(definition))
+        await load_protocol()
+        from executor_core.agents.acp_dialogue import offer_of
+
         argv = [str(program), *definition.command[1:]]
         return await offer_of(self._host, definition.title, argv, definition.env, folder)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
         definition, model = self._definition, assignment.model
-        program = await self._host.find(definition.command[0])
-        if program is None:
-            raise missing(definition)
+        program = await self._host.program(definition.command[0], missing(definition))
         files = await asyncio.to_thread(
             found, assignment.folder, SETTINGS.get(definition.name, _ANY)
         )
         refuse(assignment, definition.title, files)
         if model.model or model.brings_access:
             # Where a model is named differs from agent to agent, and so do its names.
-            words = text("notice.model_not_passed", agent=definition.title)
-            emit(Notice(code="model_not_passed", text=words))
+            emit(notice("notice.model_not_passed", agent=definition.title))
         await self._tell_of_missing_servers(assignment, emit)
         env = definition.env if model.brings_access else {**model.env, **definition.env}
-        make_dialogue = await asyncio.to_thread(load_dialogue)
-        return await drive(
-            make_dialogue(assignment, definition.title),
+        await load_protocol()
+        from executor_core.agents.acp_dialogue import AcpDialogue
+
+        return await self._host.drive(
+            AcpDialogue(assignment, definition.title),
             [str(program), *definition.command[1:]],
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=self._host.environment(env),
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
         )
 
     async def _tell_of_missing_servers(self, assignment: Assignment, emit: Emit) -> None:
@@ -141,8 +136,8 @@ class AcpAgent(Agent):
                 program = str(assignment.folder / program)
             if await self._host.find(program) is None:
                 reason = text("mcp.no_program", program=server.command)
-                for notice in states.told(server.name, "failed", reason):
-                    emit(notice)
+                for told in states.told(server.name, "failed", reason):
+                    emit(told)
 
     @property
     def _remark(self) -> str | None:
@@ -162,18 +157,9 @@ def missing(definition: AcpDefinition) -> ExecutorError:
     return ExecutorError("agent_not_installed", agent=title, program=program, name=definition.name)
 
 
-def load_dialogue() -> type[AcpDialogue]:
-    """Import the protocol's library: half a second and 20 MB, so not on the loop, nor unasked."""
-    from executor_core.agents.acp_dialogue import AcpDialogue
-
-    return AcpDialogue
-
-
-def load_check() -> Callable[..., Awaitable[AgentOffer]]:
-    """The same for the handshake alone."""
-    from executor_core.agents.acp_check import offer_of
-
-    return offer_of
+async def load_protocol() -> None:
+    """Import what speaks it: half a second and 20 MB, so not on the loop, nor unasked."""
+    await asyncio.to_thread(import_module, "executor_core.agents.acp_dialogue")
 
 
 def definitions_from(tables: object) -> tuple[AcpDefinition, ...]:

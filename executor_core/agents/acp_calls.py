@@ -10,21 +10,15 @@ from typing import Any
 from acp import schema
 from pydantic import ValidationError
 
-from executor_core.agents.loose_json import Json, as_dict
-from executor_core.agents.tool_output import cut_output
+from executor_core.agents.answer import Denied, cut_output
+from executor_core.agents.json_access import Json, as_dict
 from executor_core.model import (
     AgentEvent,
     FileChanged,
-    Notice,
     Permission,
     ToolFinished,
     ToolStarted,
 )
-from executor_core.texts import text
-
-MAX_DENIED = 10
-MAX_NAME = 100
-"""So many of the calls that were denied are named, in so many characters each."""
 
 _CHANGES = {"edit": "edited", "delete": "deleted", "move": "moved"}
 _EDITING = frozenset({"read", *_CHANGES})
@@ -55,7 +49,7 @@ class Calls:
         self._permission = permission
         self._open: dict[str, _Call] = {}
         self._plans = 0
-        self._denied: dict[str, None] = {}
+        self.denied = Denied()
 
     @property
     def are_at_work(self) -> bool:
@@ -100,14 +94,7 @@ class Calls:
                 yield _started(call_id, call)
             yield ToolFinished(call_id=call_id, output=_output(call), is_error=True)
         self._open.clear()
-        for what in self._denied:
-            words = text("notice.tool_denied", tool=what, what="")
-            yield Notice(code="tool_denied", text=words.strip())
-
-    @property
-    def denied(self) -> str:
-        """What was asked for and not permitted, in words."""
-        return ", ".join(self._denied)
+        yield from self.denied.notices()
 
     def answer(self, params: object) -> schema.RequestPermissionResponse:
         """Whether the agent may make a call that it asks for."""
@@ -120,8 +107,7 @@ class Calls:
         if not is_allowed:
             call = self._open.get(asked.tool_call_id)
             what = asked.title or (call.name if call else "") or "?"
-            if len(self._denied) < MAX_DENIED:
-                self._denied[" ".join(what.split())[:MAX_NAME]] = None
+            self.denied.add(what)
         for kind in _ALLOW if is_allowed else _REJECT:
             for option in request.options:
                 if option.kind == kind:

@@ -1,4 +1,4 @@
-"""One turn in the Agent Client Protocol: JSON-RPC lines in both directions, without any I/O.
+"""One turn in the Agent Client Protocol, and a handshake without one; both without any I/O.
 
 The shapes are those of the protocol's own library, version 1 of the protocol. Of its connection
 nothing is used: pipes, time limits and the end of the process belong to `drive`.
@@ -6,8 +6,10 @@ nothing is used: pipes, time limits and the end of the process belong to `drive`
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,14 +19,17 @@ from pydantic import BaseModel, ValidationError
 from executor_core import __version__
 from executor_core.agents.acp_calls import Calls
 from executor_core.agents.acp_failures import AUTH_REQUIRED, early_stop, refusal
-from executor_core.agents.acp_session import chosen_model, kinds_of, told_server
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
 from executor_core.agents.answer import Answer
-from executor_core.agents.failures import failure
-from executor_core.agents.loose_json import Json, as_dict, as_str
-from executor_core.agents.mcp import mcp_servers
+from executor_core.agents.drive import drive
+from executor_core.agents.failures import failed, failure, notice
+from executor_core.agents.host import AgentHost
+from executor_core.agents.json_access import Json, JsonLines, as_dict, as_str
+from executor_core.agents.mcp import McpServer, mcp_servers
+from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
+    AgentOffer,
     AgentResult,
     Notice,
     ReasoningDelta,
@@ -32,7 +37,6 @@ from executor_core.model import (
     Usage,
 )
 from executor_core.texts import Message, text
-from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 
@@ -48,7 +52,31 @@ ModelCheck = Callable[[str | None, frozenset[str]], Message | None]
 None and nothing where the agent does not say."""
 
 
-class AcpDialogue:
+class _JsonRpc(JsonLines):
+    """Our side of the protocol: requests are numbered from 1, and the first says who we are."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._requests = 0
+
+    def _introduce_us(self) -> None:
+        request = schema.InitializeRequest(
+            protocol_version=PROTOCOL_VERSION,
+            # Neither our files nor our terminals: the agent has its own hands, and ends with them.
+            client_capabilities=schema.ClientCapabilities(),
+            client_info=schema.Implementation(name="wegent-executor", version=__version__),
+        )
+        self._ask("initialize", request)
+
+    def _ask(self, method: str, params: BaseModel) -> None:
+        self._requests += 1
+        self._send({"id": self._requests, "method": method, "params": _dump(params)})
+
+    def _send(self, message: Json) -> None:
+        super()._send({"jsonrpc": "2.0", **message})
+
+
+class AcpDialogue(_JsonRpc):
     """The handshake, a session, one prompt, and everything up to the end of the turn.
 
     `takes_system_prompt` is false for an agent that is told the system prompt in another way; for
@@ -63,12 +91,10 @@ class AcpDialogue:
         takes_system_prompt: bool = True,
         check_model: ModelCheck | None = None,
     ) -> None:
+        super().__init__(title)
         self._assignment = assignment
-        self._title = title
         self._takes_system_prompt = takes_system_prompt
         self._check_model = check_model
-        self._out: list[bytes] = []
-        self._requests = 0
         self._on_answer: Callable[[object], Iterator[AgentEvent]] = self._initialized
         self._takes_images = False
         self._notices: list[Notice] = []
@@ -80,26 +106,16 @@ class AcpDialogue:
         self._calls = Calls(assignment.folder, assignment.permission)
         self._end: AgentResult | None = None
         self._cost_usd: float | None = None
-        request = schema.InitializeRequest(
-            protocol_version=PROTOCOL_VERSION,
-            # Neither our files nor our terminals: the agent has its own hands, and ends with them.
-            client_capabilities=schema.ClientCapabilities(),
-            client_info=schema.Implementation(name="wegent-executor", version=__version__),
-        )
-        self._request("initialize", request, self._initialized)
+        self._introduce_us()
 
     # --- what drive() asks ---
-
-    def outgoing(self) -> bytes:
-        """What has to be said since the last time."""
-        out, self._out = b"".join(self._out), []
-        return out
 
     def interrupt(self) -> bytes:
         if not self._is_prompted or self._session_id is None:
             return b""
         notification = schema.CancelNotification(session_id=self._session_id)
-        return _line({"method": "session/cancel", "params": _dump(notification)})
+        self._send({"method": "session/cancel", "params": _dump(notification)})
+        return self.outgoing()
 
     def waits(self) -> Wait:
         if self._end is not None:
@@ -108,15 +124,7 @@ class AcpDialogue:
             return Wait(limit_s=LATE_WORDS_S, is_background=True, then=late)
         return FOR_TOOL if self._calls.are_at_work else FOR_MODEL
 
-    def feed(self, line: bytes) -> Iterator[AgentEvent]:
-        try:
-            message = decode_json(line)
-        except ValueError:
-            # Some print a greeting or a warning between the messages.
-            _log.debug("%s printed a line that is no message (%d bytes)", self._title, len(line))
-            return
-        if not isinstance(message, dict):
-            return
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
         try:
             if "method" in message:
                 yield from self._called(message)
@@ -126,7 +134,7 @@ class AcpDialogue:
             _log.debug("%s sent a message of unknown shape: %s", self._title, error.title)
             if "method" not in message:
                 reason = text("acp.unknown_shape", name=error.title)
-                yield AgentResult(error=failure("agent_failed", agent=self._title, reason=reason))
+                yield failed("agent_failed", agent=self._title, reason=reason)
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
         if self._end is not None:
@@ -143,10 +151,8 @@ class AcpDialogue:
     def _request(
         self, method: str, params: BaseModel, on_answer: Callable[[object], Iterator[AgentEvent]]
     ) -> None:
-        self._requests += 1
         self._on_answer = on_answer
-        request = {"id": self._requests, "method": method, "params": _dump(params)}
-        self._out.append(_line(request))
+        self._ask(method, params)
 
     def _answered(self, message: Json) -> Iterator[AgentEvent]:
         error = message.get("error")
@@ -169,15 +175,12 @@ class AcpDialogue:
         return self._assignment.session_id is not None and self._requests > 1
 
     def _lost_session(self) -> AgentResult:
-        return AgentResult(
-            error=failure("session_not_found", session_id=self._assignment.session_id)
-        )
+        return failed("session_not_found", session_id=self._assignment.session_id)
 
     def _initialized(self, result: object) -> Iterator[AgentEvent]:
         answer = schema.InitializeResponse.model_validate(result)
         if (version := answer.protocol_version) != PROTOCOL_VERSION:
-            error = failure("acp_version_unknown", agent=self._title, version=version)
-            yield AgentResult(error=error)
+            yield failed("acp_version_unknown", agent=self._title, version=version)
             return
         abilities = answer.agent_capabilities or schema.AgentCapabilities()
         prompts, sessions = abilities.prompt_capabilities, abilities.session_capabilities
@@ -219,8 +222,7 @@ class AcpDialogue:
         yield from self._notices
         is_lost = not all(image.path for image in self._assignment.images)
         if is_lost and not self._takes_images:
-            words = text("notice.images_ignored", agent=self._title)
-            yield Notice(code="images_ignored", text=words)
+            yield notice("notice.images_ignored", agent=self._title)
         prompt = schema.PromptRequest(session_id=self._session_id, prompt=self._prompt())
         self._request("session/prompt", prompt, self._prompt_answered)
         self._is_prompted = True
@@ -256,8 +258,9 @@ class AcpDialogue:
 
     def _last_word(self, end: AgentResult) -> AgentResult:
         error = end.error
-        if error is None and self._calls.denied and self._answer.is_empty:
-            reason = text("notice.tool_denied", tool=self._calls.denied, what="").strip()
+        denied = self._calls.denied.names
+        if error is None and denied and self._answer.is_empty:
+            reason = text("notice.tool_denied", tool=denied, what="").strip()
             error = failure("agent_forbidden", agent=self._title, reason=reason)
         return self._answer.result(error, end.usage)
 
@@ -289,7 +292,7 @@ class AcpDialogue:
             self._reply(message, error={"code": _METHOD_NOT_FOUND, "message": "Method not found"})
 
     def _reply(self, message: Json, **answer: Json) -> None:
-        self._out.append(_line({"id": message["id"], **answer}))
+        self._send({"id": message["id"], **answer})
 
     # --- what the agent tells ---
 
@@ -324,5 +327,161 @@ def _dump(model: BaseModel) -> Json:
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _line(message: Json) -> bytes:
-    return msgspec.json.encode({"jsonrpc": "2.0", **message}) + b"\n"
+def kinds_of(abilities: schema.McpCapabilities) -> set[str]:
+    """The kinds of tool servers that the agent takes; every agent starts programs."""
+    return {"stdio"} | {kind for kind in ("http", "sse") if getattr(abilities, kind)}
+
+
+def told_server(server: McpServer) -> Any:  # one of a union that the library does not name
+    headers = [schema.HttpHeader(name=n, value=value) for n, value in server.headers.items()]
+    match server.kind:
+        case "http":
+            return schema.HttpMcpServer(
+                type="http", name=server.name, url=server.url, headers=headers
+            )
+        case "sse":
+            return schema.SseMcpServer(
+                type="sse", name=server.name, url=server.url, headers=headers
+            )
+    env = [schema.EnvVariable(name=n, value=value) for n, value in server.env.items()]
+    return schema.McpServerStdio(
+        name=server.name, command=server.command, args=list(server.args), env=env
+    )
+
+
+def chosen_model(options: list[Any]) -> tuple[str | None, frozenset[str]]:
+    """The model of a session, and all that can be chosen."""
+    for option in options:
+        if isinstance(option, schema.SessionConfigOptionSelect) and option.category == "model":
+            offered: set[str] = set()
+            for entry in option.options:
+                if isinstance(entry, schema.SessionConfigSelectGroup):
+                    offered |= {inner.value for inner in entry.options}
+                else:
+                    offered.add(entry.value)
+            return option.current_value, frozenset(offered)
+    return None, frozenset()
+
+
+ANSWER_LIMIT_S = 60.0
+"""For both answers together; some agents load a lot before the first."""
+_INITIALIZE, _SESSION = 1, 2
+
+
+async def offer_of(
+    host: AgentHost, title: str, argv: Sequence[str], env: Mapping[str, str], folder: Path
+) -> AgentOffer:
+    """What the agent that `argv` starts offers; its empty session works in `folder`.
+
+    Raises ExecutorError("agent_not_answering") where the handshake fails, ("acp_version_unknown")
+    for another version of the protocol, or whatever keeps the program from being started.
+    """
+    handshake = Handshake(title, folder)
+    is_over = asyncio.Event()
+
+    def heard(event: AgentEvent) -> None:
+        if isinstance(event, AgentResult):
+            is_over.set()  # many agents would stay, although their input is closed
+
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            await drive(
+                handshake,
+                argv,
+                cwd=folder,
+                env=host.environment(env),
+                marker=host.marker(f"check-{folder.name}"),
+                clock=host.clock,
+                emit=heard,
+                stop=is_over,
+            )
+    except TimeoutError:
+        handshake.give_up(f"{int(ANSWER_LIMIT_S)} s")
+    if handshake.problem is not None:
+        raise handshake.problem
+    return handshake.offer
+
+
+class Handshake(_JsonRpc):
+    """A dialogue that ends as soon as it is known what the agent offers."""
+
+    def __init__(self, title: str, folder: Path) -> None:
+        super().__init__(title)
+        self.offer = AgentOffer()
+        self.problem: ExecutorError | None = None
+        self._folder = folder
+        self._has_shaken = False
+        self._introduce_us()
+
+    def interrupt(self) -> bytes:
+        return b""
+
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
+        if "method" in message:
+            return
+        read = {_INITIALIZE: self._shaken, _SESSION: self._opened}.get(message.get("id", 0))
+        if read is None:
+            return
+        try:
+            is_over = read(message)
+        except ValidationError as error:
+            is_over = self.give_up(error.title)
+        if is_over:
+            yield AgentResult()
+
+    def without_result(self, exit_code: int, stderr: str) -> AgentResult:
+        self.give_up(stderr.strip() or str(exit_code))
+        return AgentResult()
+
+    def give_up(self, reason: str) -> bool:
+        """What was answered before still counts: only the handshake itself must have worked."""
+        if not self._has_shaken:
+            self.problem = ExecutorError(
+                "agent_not_answering", agent=self._title, reason=reason[-500:]
+            )
+        return True
+
+    def _shaken(self, message: dict[str, object]) -> bool:
+        if "error" in message:
+            return self.give_up(_error_words(message["error"]))
+        answer = schema.InitializeResponse.model_validate(message.get("result"))
+        if answer.protocol_version != PROTOCOL_VERSION:
+            self.problem = ExecutorError(
+                "acp_version_unknown", agent=self._title, version=answer.protocol_version
+            )
+            return True
+        self._has_shaken = True
+        abilities = answer.agent_capabilities or schema.AgentCapabilities()
+        prompts, sessions = abilities.prompt_capabilities, abilities.session_capabilities
+        can_resume = sessions is not None and sessions.resume is not None
+        self.offer = AgentOffer(
+            version=answer.agent_info.version if answer.agent_info else None,
+            resumes=can_resume or bool(abilities.load_session),
+            takes_images=prompts is not None and bool(prompts.image),
+            logins=tuple(method.name for method in answer.auth_methods or ()),
+        )
+        session = schema.NewSessionRequest(cwd=str(self._folder), mcp_servers=[])
+        self._ask("session/new", session)
+        return False
+
+    def _opened(self, message: dict[str, object]) -> bool:
+        error = message.get("error")
+        changes: dict[str, object]
+        if error is not None:
+            asks = isinstance(error, dict) and error.get("code") == AUTH_REQUIRED
+            changes = {"needs_login": True} if asks else {"refusal": _error_words(error)}
+        else:
+            answer = schema.NewSessionResponse.model_validate(message.get("result"))
+            modes = answer.modes.available_modes if answer.modes else []
+            changes = {"needs_login": False, "modes": tuple(mode.id for mode in modes)}
+        self.offer = msgspec.structs.replace(self.offer, **changes)
+        return True
+
+
+def _error_words(error: object) -> str:
+    """What an answer that is an error says."""
+    told = error if isinstance(error, dict) else {}
+    data = told.get("data")
+    details = data.get("details") or data.get("message") if isinstance(data, dict) else data
+    parts = [str(part) for part in (told.get("message"), details) if part]
+    return ": ".join(parts)[:500] or "?"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from executor_core.agents.failures import code_in, code_of_name, code_of_status, failure, moment
-from executor_core.agents.loose_json import Json, as_str
+from executor_core.agents.json_access import Json, as_str
 from executor_core.texts import Message, text
 
 AUTH_REQUIRED = -32000

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct, field
 
-from executor_core.agents.extra_args import ExtraArgs
+from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -83,7 +84,7 @@ class Agent(Protocol):
         """The stable name, for example `claude_code`."""
 
     async def availability(self) -> Availability:
-        """Look it up; cheap when nothing changed since the last look."""
+        """Check it; cheap when nothing changed since the last check."""
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
         """Work until the agent's last word, or until `stop` is set.
@@ -146,3 +147,65 @@ class ReadsStderr(Protocol):
 
     def feed_stderr(self, line: bytes) -> Iterable[AgentEvent]:
         """The events in one line of stderr. An AgentResult among them is the last word."""
+
+
+class Extra(NamedTuple):
+    """An option with a value: what the value must match, and how it is written for people."""
+
+    pattern: str
+    shown: str
+
+
+ExtraArgs: TypeAlias = Mapping[str, Extra]
+"""By the long name of the option. None of them may change what the agent is allowed to do."""
+
+
+def checked_extra_args(agent: str, table: ExtraArgs, given: Sequence[str]) -> list[str]:
+    """`given` with each option as `--name=value`; `--name value` is understood as well.
+
+    Raises ExecutorError("extra_arg_refused") naming the first that `agent` does not take.
+    """
+    left = list(given)
+    checked: list[str] = []
+    while left:
+        name, is_joined, value = left.pop(0).partition("=")
+        extra = table.get(name)
+        if extra is None:
+            raise _refused(agent, table, name)
+        if not is_joined:
+            value = left.pop(0) if left else ""
+        if not re.fullmatch(extra.pattern, value):
+            raise _refused(agent, table, f"{name} {value}".strip())
+        checked.append(f"{name}={value}")
+    return checked
+
+
+def _refused(agent: str, table: ExtraArgs, argument: str) -> ExecutorError:
+    allowed = ", ".join(f"{name} {extra.shown}" for name, extra in table.items()) or "–"
+    return ExecutorError("extra_arg_refused", agent=agent, argument=argument[:80], allowed=allowed)
+
+
+_MOST_NAMES = 8
+
+
+class TaskVariables(NamedTuple):
+    """What a task's variables came to; `refused` holds names only, sorted."""
+
+    kept: dict[str, str]
+    refused: tuple[str, ...]
+
+
+def task_variables(names: Collection[str], wanted: Mapping[str, str]) -> TaskVariables:
+    """Those of `wanted` that are among `names`, in any case, under the name as it is listed."""
+    listed = {name: wanted[name] for name in wanted if name in names}
+    spelled = {name.upper(): value for name, value in wanted.items() if name.upper() in names}
+    kept = {name: value for name, value in (spelled | listed).items() if "\0" not in value}
+    refused = {name for name in wanted if name.upper() not in kept}
+    return TaskVariables(kept, tuple(sorted(refused)))
+
+
+def named(names: Collection[str]) -> str:
+    """`names` for a sentence: what a stranger wrote is cut."""
+    shown = [name if name.isprintable() else ascii(name) for name in names]
+    more = ["…"] if len(shown) > _MOST_NAMES else []
+    return ", ".join([name[:60] for name in shown[:_MOST_NAMES]] + more)

@@ -1,11 +1,16 @@
-"""The messages of one answer as they grow."""
+"""The messages of one answer as they grow, and how much of a tool's output is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from executor_core.agents.failures import notice
 from executor_core.model import AgentEvent, AgentResult, Notice, TextDelta, Usage
-from executor_core.texts import Message, text
+from executor_core.texts import Message
+
+MAX_DENIED = 10
+MAX_NAME = 100
+"""So many of the things that were denied are named, in so many characters each."""
 
 
 class Answer:
@@ -65,7 +70,7 @@ class Answer:
         """The message that is not complete yet never will be."""
         if self._growing:
             self._id, self._growing, self._is_as_told = None, "", False
-            yield Notice(code="text_abandoned", text=text("notice.text_abandoned"))
+            yield notice("notice.text_abandoned")
 
     def result(self, error: Message | None = None, usage: Usage | None = None) -> AgentResult:
         """The last word of the turn, as far as it has come."""
@@ -83,3 +88,34 @@ class Answer:
         if self._goes_on:
             return [*self._kept[:-1], self._kept[-1] + self._growing]
         return [*self._kept, self._growing]
+
+
+class Denied:
+    """What the agent asked for and was not permitted, in the order of the asking."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def add(self, what: str) -> None:
+        if len(self._names) < MAX_DENIED:
+            self._names[" ".join(what.split())[:MAX_NAME]] = None
+
+    @property
+    def names(self) -> str:
+        return ", ".join(self._names)
+
+    def notices(self) -> Iterator[Notice]:
+        for what in self._names:
+            yield notice("notice.tool_denied", tool=what, what="")
+
+
+MAX_CHARS = 64 * 1024
+
+
+def cut_output(words: str, limit: int = MAX_CHARS) -> str:
+    """About `limit` characters of `words`: four fifths from its head, the rest from its tail."""
+    if len(words) <= limit:
+        return words
+    tail = limit // 5
+    left_out = len(words) - limit
+    return f"{words[: limit - tail]}\n[… {left_out} …]\n{words[-tail:]}"

@@ -1,26 +1,33 @@
-"""Claude Code: its command, and the environment that it gets."""
+"""Claude Code: its command, the environment that it gets, and what a folder may bring for it.
+
+With the source `project` Claude Code (2.1.197 to 2.1.332) reads instructions and settings alike;
+without it, neither. So in a folder that is not trusted only the user's own settings are its source,
+and instructions, skills, commands and sub-agents come another way: as an additional folder, whose
+instructions it reads where `_REPOSITORY_VARIABLES` say so, and as a plugin.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
-from executor_core.agents import claude_repository, task_variables
-from executor_core.agents.agent import Agent, Assignment, Emit
+from executor_core.agents.agent import Agent, Assignment, Emit, Extra, checked_extra_args
 from executor_core.agents.claude_dialogue import ClaudeDialogue
-from executor_core.agents.claude_failures import TITLE
-from executor_core.agents.claude_remarks import PERMISSION_MODES
-from executor_core.agents.drive import drive
-from executor_core.agents.extra_args import Extra, checked_extra_args
+from executor_core.agents.claude_notices import PERMISSION_MODES, TITLE
 from executor_core.agents.host import AgentHost, Probe
-from executor_core.agents.instructions import READS_IT, unread_instructions
-from executor_core.agents.loose_json import Json
+from executor_core.agents.json_access import Json
 from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
-from executor_core.agents.repository import withheld
+from executor_core.agents.repository import places, read, withheld
 from executor_core.agents.scratch import MCP_FILE, forget_secrets, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -72,6 +79,31 @@ last of these, which takes five minutes at least."""
 MAX_RETRIES = "6"
 """The CLI's own ten take more than three minutes; these take half a minute. A task may say more."""
 
+_TASK_VARIABLES = frozenset(
+    {
+        # the model, its key and its address
+        *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"),
+        *("ANTHROPIC_BETAS", "ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_CUSTOM_MODEL_OPTION"),
+        *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"),
+        *("ANTHROPIC_DEFAULT_HAIKU_MODEL", "ANTHROPIC_DEFAULT_OPUS_MODEL"),
+        "ANTHROPIC_DEFAULT_SONNET_MODEL",
+        # what that model or its gateway cannot do
+        *("CLAUDE_CODE_ATTRIBUTION_HEADER", "CLAUDE_CODE_DISABLE_1M_CONTEXT"),
+        *("CLAUDE_CODE_DISABLE_ADAPTIVE_THINKING", "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"),
+        *("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK"),
+        *("CLAUDE_CODE_DISABLE_THINKING", "DISABLE_INTERLEAVED_THINKING", "ENABLE_TOOL_SEARCH"),
+        *("DISABLE_PROMPT_CACHING", "DISABLE_PROMPT_CACHING_HAIKU"),
+        *("DISABLE_PROMPT_CACHING_OPUS", "DISABLE_PROMPT_CACHING_SONNET"),
+        # limits
+        *("API_TIMEOUT_MS", "BASH_DEFAULT_TIMEOUT_MS", "BASH_MAX_OUTPUT_LENGTH"),
+        *("BASH_MAX_TIMEOUT_MS", "CLAUDE_AUTOCOMPACT_PCT_OVERRIDE"),
+        *("CLAUDE_CODE_AUTO_COMPACT_WINDOW", "CLAUDE_CODE_EFFORT_LEVEL"),
+        *("CLAUDE_CODE_FILE_READ_MAX_OUTPUT_TOKENS", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
+        *("CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY"),
+        *("MAX_MCP_OUTPUT_TOKENS", "MAX_THINKING_TOKENS", "MCP_TIMEOUT", "MCP_TOOL_TIMEOUT"),
+    }
+)
+
 
 class ClaudeCode(Agent):
     """The user's own `claude`."""
@@ -81,7 +113,7 @@ class ClaudeCode(Agent):
     enforces = frozenset(PERMISSION_MODES)
     can_fork = True
     takes_members = True
-    task_variables = task_variables.CLAUDE_CODE
+    task_variables = _TASK_VARIABLES
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -100,9 +132,7 @@ class ClaudeCode(Agent):
         )
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
-        program = await self._host.find("claude")
-        if program is None:
-            raise ExecutorError("claude_code_missing")
+        program = await self._host.program("claude", ExecutorError("claude_code_missing"))
         if assignment.model.protocol in _UNFIT:
             raise ExecutorError("model_unfit", agent=TITLE, protocol=assignment.model.protocol)
 
@@ -119,7 +149,7 @@ class ClaudeCode(Agent):
             emit(event)
 
         servers, notices = mcp_servers(assignment.mcp_servers, agent=TITLE, expands=_EXPANDED)
-        for notice in (*notices, *withheld(assignment, TITLE, claude_repository.SETTINGS)):
+        for notice in (*notices, *withheld(assignment, TITLE, SETTINGS)):
             emit(notice)
         env = self._host.environment(
             variables(assignment, is_root=self._host.is_root),
@@ -128,16 +158,14 @@ class ClaudeCode(Agent):
         servers = [without_keys(server, env) for server in servers]
         argv = await asyncio.to_thread(arguments, assignment, servers)
         try:
-            return await drive(
+            return await self._host.drive(
                 ClaudeDialogue(assignment, background_s=self._host.background_wait_s),
                 [str(program), *argv],
-                cwd=assignment.folder,
+                assignment,
+                hear,
+                stop,
                 env=env,
-                marker=self._host.marker(assignment.run_id),
-                clock=self._host.clock,
-                emit=hear,
-                stop=stop,
-                is_awaited=assignment.is_awaited,
+                may_outlast_answer=True,
             )
         finally:
             forget_secrets(assignment.scratch)
@@ -156,7 +184,7 @@ def arguments(assignment: Assignment, servers: Sequence[McpServer] = ()) -> list
     unwanted += _CHANGING if assignment.permission is Permission.READ_ONLY else ()
     argv += ["--disallowedTools=" + ",".join(unwanted)]
     if not assignment.is_trusted:
-        argv += claude_repository.arguments(assignment)
+        argv += repository_arguments(assignment)
     if assignment.model.model and not assignment.brings_access:
         argv += [f"--model={assignment.model.model}"]
     if assignment.session_id:
@@ -188,7 +216,7 @@ def variables(assignment: Assignment, *, is_root: bool) -> dict[str, str]:
     """The environment of the run on top of the user's own."""
     env = {"CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **_WATCHDOG, **assignment.model.env} | _QUIET
     if not assignment.is_trusted:
-        env |= claude_repository.VARIABLES
+        env |= _REPOSITORY_VARIABLES
     if is_root:
         # Without this the CLI refuses unattended work as root.
         env["IS_SANDBOX"] = "1"
@@ -217,3 +245,121 @@ def _access(model: ModelConfig) -> dict[str, str]:
         lines = (" ".join(f"{name}: {value}".split()) for name, value in model.headers.items())
         env["ANTHROPIC_CUSTOM_HEADERS"] = "\n".join(lines)
     return env
+
+
+SETTINGS = (".claude/settings.json", ".claude/settings.local.json", ".mcp.json")
+_REPOSITORY_VARIABLES = {"CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1"}
+PLUGIN = "project"
+"""What skills and commands of the folder are called by: `project:NAME`."""
+
+_KINDS = ("skills", "commands", "agents")
+_MAX_NESTED = 50
+_MAX_FOLDERS = 5000
+
+
+def repository_arguments(assignment: Assignment) -> list[str]:
+    """The part of the command line that does it; writes the files that it names. Blocks."""
+    argv = ["--setting-sources=user", f"--add-dir={assignment.folder}"]
+    if words := "\n\n".join(_further_instructions(assignment.folder)):
+        notes = assignment.scratch / "instructions"
+        notes.mkdir(exist_ok=True)
+        (notes / "CLAUDE.md").write_text(words, encoding="utf-8")
+        argv += [f"--add-dir={notes}"]
+    if _gathered(assignment.folder, plugin := assignment.scratch / "plugin"):
+        argv += [f"--plugin-dir={plugin}"]
+    return argv
+
+
+def _further_instructions(folder: Path) -> Iterator[str]:
+    """What Claude Code would find by itself, but not in an additional folder."""
+    inner = folder.resolve()
+    for place in reversed(inner.parents):
+        files = [place / "CLAUDE.md", place / "CLAUDE.local.md"]
+        if place in places(inner):
+            files += [place / ".claude" / "CLAUDE.md", *_rules(place)]
+        for file in files:
+            if words := read(file):
+                yield f"Instructions of {file}:\n\n{words}"
+    if words := read(inner / "CLAUDE.local.md"):
+        yield f"Instructions of {inner / 'CLAUDE.local.md'}:\n\n{words}"
+    if nested := list(_nested(inner)):
+        listed = "\n".join(f"- {file}" for file in nested)
+        yield f"Before you work in a folder with a file of these, read that file:\n{listed}"
+
+
+def _rules(place: Path) -> list[Path]:
+    return sorted((place / ".claude" / "rules").glob("**/*.md"))[:_MAX_NESTED]
+
+
+def _nested(folder: Path) -> Iterator[Path]:
+    """Instructions of folders inside, which are there to be read when work comes to them."""
+    count = 0
+    for root, names, files in islice(os.walk(folder), _MAX_FOLDERS):
+        names[:] = sorted(n for n in names if not n.startswith(".") and n != "node_modules")
+        if Path(root) != folder and "CLAUDE.md" in files and count < _MAX_NESTED:
+            yield Path(root, "CLAUDE.md")
+            count += 1
+
+
+def _gathered(folder: Path, plugin: Path) -> bool:
+    """Make `plugin` hold all skills, commands and sub-agents; whether there are any.
+
+    A plugin's sub-agents bring no hooks, tool servers or permissions of their own.
+    """
+    shutil.rmtree(plugin, ignore_errors=True)
+    for place in reversed(places(folder)):  # of two with one name the nearer counts
+        for kind in _KINDS:
+            source, target = place / ".claude" / kind, plugin / kind
+            for entry in sorted(source.iterdir()) if source.is_dir() else ():
+                target.mkdir(parents=True, exist_ok=True)
+                if not os.path.lexists(target / entry.name):
+                    _bring(entry, target / entry.name)
+    if not plugin.is_dir():
+        return False
+    manifest = plugin / ".claude-plugin" / "plugin.json"
+    manifest.parent.mkdir()
+    described = {"name": PLUGIN, "version": "1", "description": "What the folder brings"}
+    manifest.write_text(json.dumps(described), encoding="utf-8")
+    return True
+
+
+def _bring(source: Path, target: Path) -> None:
+    """A link for a folder, such as a skill with its scripts; Claude Code reads no linked files."""
+    if source.is_dir() and target.parent.name == "skills":
+        with suppress(OSError):  # Windows asks for a right to make links
+            target.symlink_to(source, target_is_directory=True)
+            return
+    with suppress(OSError):  # what cannot be read counts for nothing
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        elif source.is_file():
+            shutil.copyfile(source, target)
+
+
+READS_IT = (2, 1, 277)
+"""From here on it reads `AGENTS.md` where there is no `CLAUDE.md`, but in no other spelling, and
+only with the settings of the folder."""
+
+_OWN = ("CLAUDE.md", "CLAUDE.local.md", ".claude/CLAUDE.md")
+
+
+def unread_instructions(folder: Path, *, reads_it: bool) -> str:
+    """What `AGENTS.md` says, also spelt in another case, in `folder` and up to the top of its
+    repository; without those that have instructions of Claude Code's own beside them, those that it
+    reads itself (`reads_it`), and links that lead out. Blocking.
+    """
+    return "\n\n".join(filter(None, (_unread(place, reads_it) for place in places(folder))))
+
+
+def _unread(place: Path, reads_it: bool) -> str:
+    try:
+        names = sorted(os.listdir(place))
+    except OSError:  # a run does not fail for what it would also do without
+        return ""
+    found = [name for name in names if name.lower() == "agents.md"]
+    if not found or (reads_it and "AGENTS.md" in found):
+        return ""
+    if any((place / name).exists() for name in _OWN):
+        return ""
+    words = read(place / found[0])
+    return f"Instructions of this project, from {place / found[0]}:\n\n{words}" if words else ""

@@ -7,34 +7,45 @@ Facts of the wire are those of the CLI 2.1.x with `--input-format stream-json`, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-import msgspec
 from msgspec.structs import replace
 
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
-from executor_core.agents.answer import Answer
-from executor_core.agents.claude_failures import TITLE, claude_failure, refused_key, reset_time
-from executor_core.agents.claude_remarks import Remarks, of_background, short
+from executor_core.agents.answer import Answer, cut_output
+from executor_core.agents.claude_notices import (
+    TITLE,
+    Remarks,
+    claude_failure,
+    of_background,
+    refused_key,
+    reset_time,
+    short,
+)
 from executor_core.agents.claude_turn import IllegalMove, State, Task, Told, Turn
-from executor_core.agents.claude_usage import Bill
-from executor_core.agents.failures import failure
-from executor_core.agents.loose_json import Json, as_dict, as_dicts, as_int, as_str
+from executor_core.agents.failures import failed, notice
+from executor_core.agents.json_access import (
+    Json,
+    JsonLines,
+    as_dict,
+    as_dicts,
+    as_float,
+    as_int,
+    as_str,
+)
 from executor_core.agents.mcp import ToolServers, mcp_servers
-from executor_core.agents.tool_output import cut_output
 from executor_core.model import (
     AgentEvent,
     AgentResult,
     FileChanged,
-    Notice,
     ReasoningDelta,
     SessionStarted,
     ToolFinished,
     ToolStarted,
+    Usage,
 )
-from executor_core.texts import Message, text
-from executor_core.unicode import decode_json
+from executor_core.texts import Message
 
 _log = logging.getLogger("executor.agents")
 
@@ -50,20 +61,22 @@ _FILE_TOOLS = {
 }
 
 
-class ClaudeDialogue:
+class ClaudeDialogue(JsonLines):
     """The prompt goes in as one line; events come out until all that it brought is over.
 
     Shell commands in the background are waited for up to `background_s` behind the answer.
     """
 
     def __init__(self, assignment: Assignment, *, background_s: float = BACKGROUND_WAIT_S) -> None:
+        super().__init__(TITLE)
         self._assignment = assignment
         self._background_s = background_s
         self._turn = Turn()
         servers, _ = mcp_servers(assignment.mcp_servers, agent=TITLE)
         self._remarks = Remarks(assignment.permission, ToolServers(servers, TITLE))
         self._bill = Bill(is_priced=not assignment.model.base_url)
-        self._pending = self._introduction() + self._prompt()
+        self._introduce_members()
+        self._prompt()
         self._session_id: str | None = None
         self._answer = Answer()
         self._block: int | None = None
@@ -77,12 +90,7 @@ class ClaudeDialogue:
         self._file_tools: dict[str, FileChanged] = {}
         self._commands: dict[str, str] = {}
 
-    def outgoing(self) -> bytes:
-        """The prompt, then questions."""
-        pending, self._pending = self._pending, b""
-        return pending
-
-    def _prompt(self) -> bytes:
+    def _prompt(self) -> None:
         prompt = self._assignment.prompt
         if prompt.startswith("/"):
             # A leading slash would be taken as a command of the CLI; a line break makes it text.
@@ -96,9 +104,9 @@ class ClaudeDialogue:
             for image in self._assignment.images
         ]
         message = {"role": "user", "content": content}
-        return _line({"type": "user", "message": message, "parent_tool_use_id": None})
+        self._send({"type": "user", "message": message, "parent_tool_use_id": None})
 
-    def _introduction(self) -> bytes:
+    def _introduce_members(self) -> None:
         """The agents that it may hand work to; in a file or an argument others would see them."""
         members = {
             member.name: {
@@ -108,21 +116,19 @@ class ClaudeDialogue:
             }
             for member in self._assignment.members
         }
-        return _request("initialize", agents=members) if members else b""
+        if members:
+            self._request("initialize", agents=members)
 
     def interrupt(self) -> bytes:
-        return _request("interrupt")
+        self._request("interrupt")
+        return self.outgoing()
 
-    def feed(self, line: bytes) -> Iterator[AgentEvent]:
+    def _request(self, kind: str, /, **more: object) -> None:
+        request = {"subtype": kind, **more}
+        self._send({"type": "control_request", "request_id": kind, "request": request})
+
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
         if self._turn.is_over:
-            return
-        try:
-            message = decode_json(line)
-        except ValueError:
-            # Update notices and warnings may stand between the events.
-            _log.debug("Claude Code printed a line that is no event (%d bytes)", len(line))
-            return
-        if not isinstance(message, dict):
             return
         try:
             yield from self._events(message)
@@ -162,7 +168,7 @@ class ClaudeDialogue:
         )
 
     def without_result(self, exit_code: int, stderr: str) -> AgentResult:
-        return AgentResult(error=failure("agent_ended_early", exit_code=exit_code, stderr=stderr))
+        return failed("agent_ended_early", exit_code=exit_code, stderr=stderr)
 
     def _system(self, message: Json) -> Iterator[AgentEvent]:
         task_id = as_str(message.get("task_id"))
@@ -200,7 +206,7 @@ class ClaudeDialogue:
     def _ask_for_servers(self) -> None:
         """Of one that does not start it says nothing by itself once a turn has begun."""
         if self._remarks.servers.are_starting:
-            self._pending += _request("mcp_status")
+            self._request("mcp_status")
 
     def _retry(self, message: Json) -> Iterator[AgentEvent]:
         status = message.get("error_status")
@@ -211,8 +217,8 @@ class ClaudeDialogue:
                 return
         attempt, attempts = message.get("attempt", "?"), message.get("max_retries", "?")
         key = "notice.model_retry" if status else "notice.model_unreachable"
-        words = text(key, status=status, attempt=attempt, attempts=attempts)
-        yield Notice(code="model_retry", text=words)
+        counts = {"attempt": attempt, "attempts": attempts}
+        yield notice(key, code="model_retry", status=status, **counts)
 
     def _stream_event(self, event: Json, message: Json) -> Iterator[AgentEvent]:
         match event.get("type"):
@@ -324,15 +330,6 @@ class ClaudeDialogue:
         return replace(told, final_text="" if error else self._final_text)
 
 
-def _line(message: Json) -> bytes:
-    return msgspec.json.encode(message) + b"\n"
-
-
-def _request(kind: str, /, **more: object) -> bytes:
-    request = {"subtype": kind, **more}
-    return _line({"type": "control_request", "request_id": kind, "request": request})
-
-
 def _blocks(content: object) -> list[Json]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
@@ -343,3 +340,61 @@ def _plain(content: object) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(as_str(block.get("text")) for block in _blocks(content))
+
+
+_OF_MODEL = (
+    *("inputTokens", "cacheCreationInputTokens", "cacheReadInputTokens", "outputTokens"),
+    "costUSD",
+)
+_OF_LOOP = (
+    *("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"),
+    "total_cost_usd",
+)
+"""New input, input written to the cache and read from it, output; and the price."""
+
+
+class Bill:
+    """Adds up the `result` lines of one process.
+
+    `total_cost_usd` and `modelUsage` grow over the process; from about 2.1.300 on they may hold
+    earlier processes of a resumed conversation as well, which have been told before. Those versions
+    tell what is new in `model_usage_since_last_result`. `usage` is without sub-agents.
+    """
+
+    def __init__(self, *, is_priced: bool) -> None:
+        self._is_priced = is_priced
+        self.usage = Usage()
+
+    def add(self, result: Json) -> None:
+        since = result.get("model_usage_since_last_result")
+        if isinstance(since, dict):
+            self.usage = _sum([self.usage, self._of_models(since)])
+        elif models := as_dict(result.get("modelUsage")):
+            self.usage = self._of_models(models)
+        else:
+            loop = {**as_dict(result.get("usage")), _OF_LOOP[-1]: result.get(_OF_LOOP[-1])}
+            self.usage = self._read(loop, _OF_LOOP)
+
+    def _of_models(self, models: Json) -> Usage:
+        return _sum(self._read(as_dict(model), _OF_MODEL) for model in models.values())
+
+    def _read(self, counts: Json, names: tuple[str, str, str, str, str]) -> Usage:
+        new, written, cached, output = (as_int(counts.get(name)) for name in names[:-1])
+        # For models behind another endpoint the CLI invents a price.
+        return Usage(
+            input_tokens=new + written + cached,
+            output_tokens=output,
+            cached_tokens=cached,
+            cost_usd=as_float(counts.get(names[-1])) if self._is_priced else None,
+        )
+
+
+def _sum(parts: Iterable[Usage]) -> Usage:
+    parts = list(parts)
+    costs = [part.cost_usd for part in parts if part.cost_usd is not None]
+    return Usage(
+        input_tokens=sum(part.input_tokens for part in parts),
+        output_tokens=sum(part.output_tokens for part in parts),
+        cached_tokens=sum(part.cached_tokens for part in parts),
+        cost_usd=sum(costs) if costs else None,
+    )

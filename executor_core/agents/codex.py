@@ -9,35 +9,30 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from executor_core.agents import task_variables
-from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit
-from executor_core.agents.codex_app_server import SANDBOXES, CodexDialogue
-from executor_core.agents.codex_config import (
+from executor_core.agents.agent import Agent, Assignment, Dialogue, Emit, Extra, checked_extra_args
+from executor_core.agents.codex_dialogue import (
     KEY_PROVIDER,
-    TASK_KEY,
-    TITLE,
-    access_without_login,
-    header_variable,
-    native_program,
-    provider,
-    task_key,
-    write_private_config,
+    SANDBOXES,
+    TASK_PROVIDER,
+    CodexDialogue,
+    CodexExecDialogue,
 )
-from executor_core.agents.codex_exec import CodexExecDialogue
-from executor_core.agents.drive import drive
-from executor_core.agents.extra_args import Extra, checked_extra_args
+from executor_core.agents.codex_items import TITLE, task_key
+from executor_core.agents.failures import notice
 from executor_core.agents.host import AgentHost, Probe
-from executor_core.agents.loose_json import Json
+from executor_core.agents.json_access import Json
 from executor_core.agents.mcp import mcp_servers
 from executor_core.agents.repository import instructions, places, withheld
+from executor_core.agents.scratch import write_secret
 from executor_core.errors import ExecutorError
-from executor_core.model import AgentResult, Availability, Notice, Permission
-from executor_core.texts import text
+from executor_core.model import AgentResult, Availability, ModelConfig, Permission
 
 NAME = "codex"
 EXEC_NAME = "codex_exec"
@@ -78,7 +73,7 @@ class Codex(Agent):
     name = NAME
     extra_args = EXTRA_ARGS
     enforces = frozenset(SANDBOXES)
-    task_variables = task_variables.CODEX
+    task_variables = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL"})
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -98,21 +93,19 @@ class Codex(Agent):
         if words := await self._instructions(assignment, emit):
             both = [words, assignment.system_prompt]
             assignment = replace(assignment, system_prompt="\n\n".join(filter(None, both)))
-        return await drive(
+        return await self._host.drive(
             CodexDialogue(assignment, provider=provider(assignment, env)),
             [str(program), *arguments(assignment)],
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=env,
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
         )
 
     async def _instructions(self, assignment: Assignment, emit: Emit) -> str:
         """Those of a folder that is not trusted, of which Codex then reads nothing by itself."""
-        for notice in withheld(assignment, TITLE, SETTINGS):
-            emit(notice)
+        for told in withheld(assignment, TITLE, SETTINGS):
+            emit(told)
         if assignment.is_trusted:
             return ""
         return await asyncio.to_thread(instructions, assignment.folder, _INSTRUCTIONS)
@@ -132,9 +125,7 @@ class Codex(Agent):
 
     async def _prepared(self, assignment: Assignment) -> tuple[Path, dict[str, str]]:
         """The program and the environment of a run, whose private home is then written."""
-        launcher = await self._host.find("codex")
-        if launcher is None:
-            raise ExecutorError("codex_missing")
+        launcher = await self._host.program("codex", ExecutorError("codex_missing"))
         if (length := len(assignment.prompt)) > MAX_PROMPT:
             raise ExecutorError("prompt_too_long", agent=TITLE, length=length, limit=MAX_PROMPT)
         if assignment.model.protocol in _UNFIT:
@@ -162,21 +153,18 @@ class CodexExec(Codex):
         if words and not assignment.session_id:  # a conversation that goes on has them already
             assignment = replace(assignment, prompt=f"{words}\n\n{assignment.prompt}")
         # What such a server needs would stand in the command, or in a file that stays.
-        for notice in mcp_servers(assignment.mcp_servers, agent=TITLE, takes=())[1]:
-            emit(notice)
+        for left_out in mcp_servers(assignment.mcp_servers, agent=TITLE, takes=())[1]:
+            emit(left_out)
         if not all(image.path for image in assignment.images):
-            words = text("notice.images_ignored", agent=TITLE)
-            emit(Notice(code="images_ignored", text=words))
+            emit(notice("notice.images_ignored", agent=TITLE))
         dialogue: Dialogue = CodexExecDialogue(assignment)
-        return await drive(
+        return await self._host.drive(
             dialogue,
             [str(program), *exec_arguments(assignment, await self._own_provider(assignment, env))],
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=env,
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
             closes_input=True,
         )
 
@@ -249,3 +237,103 @@ def variables(assignment: Assignment) -> dict[str, str]:
             env[TASK_KEY] = key
         env |= {header_variable(n): v for n, v in enumerate(assignment.model.headers.values())}
     return env
+
+
+TASK_KEY = "RUNNER_MODEL_KEY"
+_VENDOR_URL = "https://api.openai.com/v1"
+# Codex itself reads neither: without a login it would call the model with no key at all.
+_KEY_VARIABLES = ("CODEX_API_KEY", "OPENAI_API_KEY")
+
+
+def native_program(launcher: Path) -> Path:
+    """The binary inside the npm package that `launcher` starts; `launcher` itself if unclear.
+
+    The launcher is a Node program that stays in memory beside the binary, and on Windows a batch
+    file, which would read its arguments again as commands.
+    """
+    real = launcher.resolve()
+    match real.suffix.lower():
+        case ".js":
+            packages = [real.parent.parent]
+        case ".cmd":
+            packages = [
+                real.parent / "node_modules" / "@openai" / "codex",
+                real.parent.parent / "@openai" / "codex",
+            ]
+        case _:
+            return launcher
+    binaries = "codex-*/vendor/*/bin/*"
+    found = {
+        path
+        for package in packages
+        for folder in (package.parent, package / "node_modules" / "@openai")
+        for path in folder.glob(binaries)
+        if path.name in ("codex", "codex.exe") and path.is_file()
+    }
+    return found.pop() if len(found) == 1 else launcher
+
+
+def write_private_config(home: Path, model: ModelConfig) -> None:
+    """Make `home` the complete configuration of a run with the task's own model access.
+
+    `config.toml` (0600) names the variables that hold the key and the headers, never their values.
+    """
+    import tomlkit  # only few runs need it, and it takes 30 ms
+
+    headers = {name: header_variable(number) for number, name in enumerate(model.headers)}
+    config = {
+        "model_provider": TASK_PROVIDER,
+        "check_for_update_on_startup": False,
+        "analytics": {"enabled": False},
+        "features": {"plugins": False, "apps": False, "unbounded_connection_retries": False},
+        # What the model starts must not see what pays for the model.
+        "shell_environment_policy": {"exclude": [TASK_KEY, *headers.values()]},
+        "model_providers": {
+            TASK_PROVIDER: _custom_provider(
+                model.base_url or model.env.get("OPENAI_BASE_URL"),
+                TASK_KEY if task_key(model) else None,
+            )
+            | {"env_http_headers": headers}
+            | {"request_max_retries": 2, "stream_max_retries": 2}
+        },
+    }
+    new = home / "config.toml.new"
+    write_secret(new, tomlkit.dumps(config).encode())
+    new.replace(home / "config.toml")
+
+
+def provider(assignment: Assignment, env: Mapping[str, str]) -> Json | None:
+    """The provider for a user who has a key in `env` and perhaps no login; None if there is none.
+
+    In the form of Codex's `model_providers`.
+    """
+    if assignment.private_home is not None:
+        return None
+    key = next((name for name in _KEY_VARIABLES if env.get(name)), None)
+    return _custom_provider(env.get("OPENAI_BASE_URL"), key) if key else None
+
+
+def _custom_provider(base_url: str | None, key_variable: str | None) -> Json:
+    base_url = (base_url or _VENDOR_URL).rstrip("/")
+    if not urlsplit(base_url).path:
+        # No such API lies at the root of its host: the version was left out.
+        base_url += "/v1"
+    key = {"env_key": key_variable} if key_variable else {}
+    return {"name": TITLE, "base_url": base_url, "wire_api": "responses", **key}
+
+
+def header_variable(number: int) -> str:
+    return f"RUNNER_MODEL_HEADER_{number}"
+
+
+def access_without_login(env: Mapping[str, str]) -> str | None:
+    """What the user has instead of a login: the name of a model provider, or of a variable."""
+    user_home = Path(env.get("HOME") or env.get("USERPROFILE") or "")
+    home = Path(env.get("CODEX_HOME") or user_home / ".codex")
+    try:
+        chosen = tomllib.loads((home / "config.toml").read_text("utf-8")).get("model_provider")
+    except (OSError, ValueError):
+        chosen = None
+    if isinstance(chosen, str) and chosen != "openai":
+        return chosen
+    return next((name for name in _KEY_VARIABLES if env.get(name)), None)

@@ -17,7 +17,6 @@ from typing import TextIO
 import msgspec
 
 from executor_core.agents.agent import Agent, Assignment, Emit
-from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost
 from executor_core.errors import ExecutorError
 from executor_core.model import (
@@ -49,15 +48,13 @@ class DemoAgent(Agent):
         return Availability(name=NAME, title=text("agent.demo.title"), is_usable=True)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
-        return await drive(
+        return await self._host.drive(
             DemoDialogue(assignment),
             self._command,
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=self._host.environment({}),
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
         )
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from executor_core.errors import ExecutorError
-from executor_core.texts import Message
+from executor_core.model import AgentResult, Notice
+from executor_core.texts import Message, text
 
 
 class Remedy(StrEnum):
@@ -137,6 +139,17 @@ def failure(code: str, /, *, retry_at: datetime | None = None, **values: object)
     """
     values["status"] = values.get("status") or _USUAL.get(code)
     return msgspec.structs.replace(ExecutorError(code, **values).message, retry_at=retry_at)
+
+
+def failed(code: str, /, **values: Any) -> AgentResult:
+    """A run that ended with this error, and without a word."""
+    return AgentResult(error=failure(code, **values))
+
+
+def notice(key: str, /, *, code: str = "", **values: Any) -> Notice:
+    """The sentence `key`; its code is what stands behind `notice.`, where none is given."""
+    words = text(key, **values).strip()
+    return Notice(code=code or key.removeprefix("notice."), text=words)
 
 
 def remedy(error: Message | None) -> Remedy | None:

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from executor_core.agents.tested import TESTED, is_newer_than_tested, parts_of
+from executor_core.agents.agent import Assignment, Dialogue, Emit
+from executor_core.agents.drive import drive
 from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.model import Availability
+from executor_core.model import AgentResult, Availability
 from executor_core.process import (
     Login,
     ProcessTree,
@@ -75,7 +76,7 @@ class _Known(NamedTuple):
     """What a probe came to, when, and of which program in which environment."""
 
     identity: tuple[object, ...]
-    looked_at: float
+    checked_at: float
     found: Availability
 
 
@@ -184,6 +185,41 @@ class AgentHost:
             owners = {name: value for name, value in owners.items() if not without.match(name)}
         return child_environment(owners, path=self._path, extra=extra, platform=self.platform)
 
+    async def program(self, name: str, missing: ExecutorError) -> Path:
+        """The same; raises `missing` where there is none."""
+        if (found := await self.find(name)) is None:
+            raise missing
+        return found
+
+    async def drive(
+        self,
+        dialogue: Dialogue,
+        argv: Sequence[str],
+        assignment: Assignment,
+        emit: Emit,
+        stop: asyncio.Event,
+        *,
+        env: Mapping[str, str],
+        closes_input: bool = False,
+        may_outlast_answer: bool = False,
+    ) -> AgentResult:
+        """Run `argv` for `assignment`, in its folder, to the agent's last word.
+
+        `may_outlast_answer` is for one that works on behind it until somebody waits for its end.
+        """
+        return await drive(
+            dialogue,
+            argv,
+            cwd=assignment.folder,
+            env=env,
+            marker=self.marker(assignment.run_id),
+            clock=self.clock,
+            emit=emit,
+            stop=stop,
+            closes_input=closes_input,
+            is_awaited=assignment.is_awaited if may_outlast_answer else None,
+        )
+
     async def availability(self, probe: Probe) -> Availability:
         """Probe once per state of the binary, one caller at a time.
 
@@ -199,9 +235,9 @@ class AgentHost:
             known = self._known.get(probe.name)
             if known is not None and known.identity != identity:
                 known = None
-            if known is not None and self.clock.monotonic() - known.looked_at < LOGIN_TTL_S:
+            if known is not None and self.clock.monotonic() - known.checked_at < LOGIN_TTL_S:
                 return known.found
-            found = self._told(await self._look(probe, program))
+            found = self._told(await self._check(probe, program))
             if is_late(found):
                 return found if known is None else known.found
             self._known[probe.name] = _Known(identity, self.clock.monotonic(), found)
@@ -223,7 +259,7 @@ class AgentHost:
         answer = await self._ask(program, "--version")
         return version_in(answer.output) if answer.code == 0 else None
 
-    async def _look(self, probe: Probe, program: Path) -> Availability:
+    async def _check(self, probe: Probe, program: Path) -> Availability:
         found = msgspec.structs.replace(_unseen(probe), path=str(program))
         late = ExecutorError(LATE, agent=probe.title, path=program).message
         answer = await self._ask(program, "--version")
@@ -333,3 +369,28 @@ def _login(output: str) -> str | None:
     if not isinstance(answer, dict):
         return None
     return str(answer.get("apiKeySource") or answer.get("authMethod") or "") or None
+
+
+class Tested(Struct, frozen=True):
+    """The oldest and the newest version of an agent that all our tests run with."""
+
+    oldest: str
+    newest: str
+
+
+TESTED = {
+    "claude_code": Tested("2.1.197", "2.1.332"),
+    "codex": Tested("0.169.0", "0.171.0"),
+    "opencode": Tested("1.18.33", "1.18.33"),
+}
+
+
+def is_newer_than_tested(name: str, version: str) -> bool:
+    """Whether we have not seen this version of the agent; one that is in no table never is."""
+    tested = TESTED.get(name)
+    return tested is not None and parts_of(version) > parts_of(tested.newest)
+
+
+def parts_of(version: str) -> tuple[int, ...]:
+    """`2.1.197` as numbers, to be compared."""
+    return tuple(map(int, version.split(".")))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from executor_core.agents.host import AgentHost, Answer, version_in
-from executor_core.agents.packages import (
+from executor_core.agents.install import (
     INSTALL_LIMIT_S,
     SHORT_LIMIT_S,
     Package,

@@ -13,7 +13,8 @@ from typing import Any
 from msgspec import field
 from msgspec.structs import replace
 
-from executor_core.agents.loose_json import as_dict, as_str
+from executor_core.agents.failures import notice
+from executor_core.agents.json_access import as_dict, as_str
 from executor_core.model import Notice, Value, is_secret_name
 from executor_core.texts import text
 
@@ -61,13 +62,10 @@ def mcp_servers(
     found = [server for server in found if server not in readers]
     left_out = [server for server in found if server.kind not in takes]
     notices = [
-        Notice(
-            code="mcp_left_out",
-            text=text("notice.mcp_left_out", agent=agent, name=one.title, kind=one.kind or "?"),
-        )
+        notice("notice.mcp_left_out", agent=agent, name=one.title, kind=one.kind or "?")
         for one in left_out
     ] + [
-        Notice(code="mcp_left_out", text=text("notice.mcp_reads", agent=agent, name=one.title))
+        notice("notice.mcp_reads", code="mcp_left_out", agent=agent, name=one.title)
         for one in readers
     ]
     return [server for server in found if server.kind in takes], notices
@@ -108,8 +106,7 @@ class ToolServers:
 
     def _missing(self, name: str, reason: str) -> Notice:
         title = self._titles.get(name, name)
-        words = text("notice.mcp_dead", agent=self._agent, name=title, reason=reason)
-        return Notice(code="mcp_dead", text=words)
+        return notice("notice.mcp_dead", agent=self._agent, name=title, reason=reason)
 
 
 def distinct_names(titles: Iterable[str]) -> dict[str, str]:

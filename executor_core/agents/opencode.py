@@ -15,22 +15,13 @@ from typing import Any
 
 import msgspec
 
-from executor_core.agents import task_variables
-from executor_core.agents.acp import load_dialogue
+from executor_core.agents.acp import load_protocol
 from executor_core.agents.agent import UNATTENDED_ONLY, Agent, Assignment, Emit
-from executor_core.agents.drive import drive
-from executor_core.agents.host import AgentHost, Probe, too_new
+from executor_core.agents.host import AgentHost, Probe, parts_of, too_new
 from executor_core.agents.mcp import ToolServers, mcp_servers
 from executor_core.agents.opencode_dialogue import TITLE, ModelCheck, OpenCodeDialogue
-from executor_core.agents.opencode_repository import (
-    SETTINGS,
-    instructions_in,
-    plugins_in,
-    skills_in,
-)
-from executor_core.agents.repository import refuse, withheld
+from executor_core.agents.repository import found, refuse, withheld
 from executor_core.agents.scratch import write_secret
-from executor_core.agents.tested import parts_of
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentResult,
@@ -96,13 +87,24 @@ _RULES = {
 }
 _COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
 
+_TASK_VARIABLES = frozenset(
+    {
+        *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"),
+        *("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        *(
+            "OPENCODE_EXPERIMENTAL_BASH_DEFAULT_TIMEOUT_MS",
+            "OPENCODE_EXPERIMENTAL_OUTPUT_TOKEN_MAX",
+        ),
+    }
+)
+
 
 class OpenCode(Agent):
     """The user's own `opencode`."""
 
     name = NAME
     enforces = UNATTENDED_ONLY | _RULES.keys()
-    task_variables = task_variables.OPENCODE
+    task_variables = _TASK_VARIABLES
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -133,9 +135,7 @@ class OpenCode(Agent):
         return msgspec.structs.replace(found, path=str(newer), problem=problem)
 
     async def run(self, assignment: Assignment, emit: Emit, stop: asyncio.Event) -> AgentResult:
-        program = await self._host.find("opencode")
-        if program is None:
-            raise ExecutorError("opencode_missing")
+        program = await self._host.program("opencode", ExecutorError("opencode_missing"))
         version = await self._host.version_of(NAME, program)
         if parts_of(version or "0") >= BELOW_VERSION:
             raise too_new(TITLE, version or "")
@@ -146,23 +146,23 @@ class OpenCode(Agent):
         for notice in withheld(assignment, TITLE, SETTINGS):
             emit(notice)
         disabled = await asyncio.to_thread(disabled_providers, self._host.environment({}))
-        make_dialogue = await asyncio.to_thread(load_dialogue)
-        dialogue = make_dialogue(
+        await load_protocol()
+        from executor_core.agents.acp_dialogue import AcpDialogue
+
+        dialogue = AcpDialogue(
             assignment, TITLE, takes_system_prompt=False, check_model=_check_model(assignment)
         )
         servers, _ = mcp_servers(assignment.mcp_servers, agent=TITLE)
-        return await drive(
+        return await self._host.drive(
             OpenCodeDialogue(dialogue, ToolServers(servers, TITLE)),
             [str(program), *ARGUMENTS],
-            cwd=assignment.folder,
+            assignment,
+            emit,
+            stop,
             env=self._host.environment(
                 variables(assignment, disabled),
                 without=_VENDOR_VARIABLES if assignment.brings_access else None,
             ),
-            marker=self._host.marker(assignment.run_id),
-            clock=self._host.clock,
-            emit=emit,
-            stop=stop,
         )
 
 
@@ -310,3 +310,37 @@ def _check_model(assignment: Assignment) -> ModelCheck:
     model = assignment.model
     own = f"{_TASK_PROVIDER}/{model.model}" if assignment.brings_access else _own_model(model)
     return ModelCheck(own)
+
+
+_FILES = ("opencode.json", "opencode.jsonc")
+SETTINGS = (*_FILES, ".opencode")
+_INSTRUCTIONS = ("AGENTS.md", "CLAUDE.md", "CONTEXT.md")
+
+
+def instructions_in(folder: Path) -> list[str]:
+    """What it reads by itself elsewhere: files of one of these names, the outermost first."""
+    kinds = (found(folder, (name,)) for name in _INSTRUCTIONS)
+    return [str(file) for file in next(filter(None, kinds), ())]
+
+
+def skills_in(folder: Path) -> list[str]:
+    """The folders of skills that it looks into only with the settings."""
+    return [str(path) for path in found(folder, (".opencode/skill", ".opencode/skills"))]
+
+
+def plugins_in(folder: Path) -> list[Path]:
+    """What it executes as it starts, whatever its environment says. Blocks.
+
+    The folders of plugins, and every configuration that may name one.
+    """
+    folders = found(folder, (".opencode/plugin", ".opencode/plugins"))
+    files = found(folder, (*_FILES, *(f".opencode/{name}" for name in _FILES)))
+    return folders + [file for file in files if _may_name_plugins(file)]
+
+
+def _may_name_plugins(file: Path) -> bool:
+    try:
+        words = file.read_text("utf-8", "replace") if file.is_file() else ""
+    except OSError:
+        return True
+    return "plugin" in words or "\\u" in words  # an escape may spell it

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from executor_core.agents.agent import Wait
-from executor_core.agents.failures import failure
+from executor_core.agents.failures import failed, failure, notice
 from executor_core.agents.mcp import ToolServers
 from executor_core.model import AgentEvent, AgentResult, Notice, SessionStarted
 from executor_core.texts import Message, text
@@ -131,7 +131,7 @@ class OpenCodeDialogue:
         self._empty_answers += 1
         if self._empty_answers > MAX_EMPTY_ANSWERS:
             count = MAX_EMPTY_ANSWERS
-            yield AgentResult(error=failure("model_says_nothing", count=count, agent=TITLE))
+            yield failed("model_says_nothing", count=count, agent=TITLE)
 
     def _failed(self, words: str) -> Iterator[AgentEvent]:
         self._failure = re.sub(r"^\w+Error: |\s*\(cause: .*\)$", "", words, flags=re.DOTALL)
@@ -139,17 +139,12 @@ class OpenCodeDialogue:
         is_unreachable = self._failure.startswith("Cannot connect to API")
         self._unreachable = self._unreachable + 1 if is_unreachable else 0
         if self._unreachable >= MAX_UNREACHABLE:
-            yield AgentResult(error=failure("model_unreachable", reason=self._failure))
+            yield failed("model_unreachable", reason=self._failure)
 
     def _tries_again(self) -> Notice:
-        words = text(
-            "notice.model_failed",
-            reason=self._failure,
-            attempt=self._failures + 1,
-            attempts=MAX_ATTEMPTS,
-        )
         self._is_news = False
-        return Notice(code="model_retry", text=words)
+        counts = {"attempt": self._failures + 1, "attempts": MAX_ATTEMPTS}
+        return notice("notice.model_failed", code="model_retry", reason=self._failure, **counts)
 
 
 def _log_entry(line: bytes) -> dict[str, str]:

@@ -7,25 +7,25 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from executor_core.agents.acp import AcpAgent, definitions_from
-from executor_core.agents.agent import UNATTENDED_ONLY, Agent
-from executor_core.agents.catalog import known_agent, known_agents, nearest_names
+from executor_core.agents.agent import UNATTENDED_ONLY, Agent, checked_extra_args
+from executor_core.agents.catalog import SignIn, known_agent, known_agents, nearest_names
 from executor_core.agents.claude_code import ClaudeCode
 from executor_core.agents.codex import EXEC_NAME, Codex, CodexExec
-from executor_core.agents.extra_args import checked_extra_args
 from executor_core.agents.host import LATE, AgentHost
 from executor_core.agents.opencode import OpenCode
 from executor_core.errors import ExecutorError
-from executor_core.model import Availability, Permission
+from executor_core.model import AgentOffer, Availability, Permission, Value
 from executor_core.texts import text
 
 _log = logging.getLogger("executor.agents")
 
 ENTRY_POINTS = "wegent_executor.agents"
 """Each is a callable `(host: AgentHost) -> Agent`."""
-LOOK_LIMIT_S = 55.0
+CHECK_LIMIT_S = 55.0
 """One agent that does not come back must not hide the others; ours answer within 50 s."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -95,7 +95,7 @@ class Agents:
         """
         if self._stand_in is None or name == self._stand_in:
             return None
-        found = await _look(self.get(name))
+        found = await _check(self.get(name))
         is_here = found.is_usable or found.path is not None
         if is_here or (found.problem is not None and found.problem.code in _NOT_KNOWN):
             return None
@@ -106,15 +106,15 @@ class Agents:
         listed = [agent for name, agent in self._agents.items() if name not in self._hidden]
         # Not gather: where it is cancelled it waits for the first of them only.
         async with asyncio.TaskGroup() as group:
-            looks = [group.create_task(_look(agent)) for agent in listed]
-        found = [look.result() for look in looks]
+            checks = [group.create_task(_check(agent)) for agent in listed]
+        found = [check.result() for check in checks]
         return tuple(one for one in found if one.path or one.name not in self._only_if_found)
 
 
-async def _look(agent: Agent) -> Availability:
+async def _check(agent: Agent) -> Availability:
     """What `agent` says of itself; one that fails at that cannot be used."""
     try:
-        async with asyncio.timeout(LOOK_LIMIT_S):
+        async with asyncio.timeout(CHECK_LIMIT_S):
             return await agent.availability()
     except TimeoutError:
         problem = ExecutorError(LATE, agent=agent.name, path="").message
@@ -180,3 +180,32 @@ def _made(point: EntryPoint, host: AgentHost) -> Agent | None:
         return None
     made: Agent = agent
     return made
+
+
+class CheckedAgent(Value, kw_only=True, frozen=True, omit_defaults=False):
+    """An agent as it was found, what it offers, and how to sign in where we know it."""
+
+    agent: Availability
+    offer: AgentOffer
+    sign_in: SignIn | None = None
+
+
+async def checked_agent(agent: Agent, folder: Path) -> CheckedAgent:
+    """Ask `agent`; an agent of the protocol is started, with an empty session in `folder`.
+
+    The others were seen in depth by our tests, and are only looked at. Raises ExecutorError where
+    the agent is not there, or does not answer.
+    """
+    found = await agent.availability()
+    if isinstance(agent, AcpAgent):
+        return CheckedAgent(agent=found, offer=await agent.offer(folder))
+    if found.version is None and found.problem is not None:
+        raise ExecutorError("agent_not_checked", agent=found.title, reason=found.problem.sentence)
+    is_signed_out = found.problem is not None and found.problem.code.endswith("_not_signed_in")
+    offer = AgentOffer(
+        version=found.version,
+        resumes=True,
+        takes_images=True,
+        needs_login=is_signed_out,
+    )
+    return CheckedAgent(agent=found, offer=offer)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from executor_core.agents.agent import Assignment
+from executor_core.agents.failures import notice
 from executor_core.errors import ExecutorError
 from executor_core.model import Notice
-from executor_core.texts import text
 
 MAX_INSTRUCTIONS = 32_768
 """Bytes in all that are handed over of a folder's instructions: as much as Codex itself reads."""
@@ -43,10 +43,7 @@ def found(folder: Path, names: Iterable[str]) -> list[Path]:
 def withheld(assignment: Assignment, agent: str, names: Iterable[str]) -> Iterator[Notice]:
     """Tells which settings of the folder do not count, if there are any."""
     if not assignment.is_trusted and (files := found(assignment.folder, names)):
-        yield Notice(
-            code="settings_withheld",
-            text=text("notice.settings_withheld", **_named(assignment.folder, agent, files)),
-        )
+        yield notice("notice.settings_withheld", **_named(assignment.folder, agent, files))
 
 
 def refuse(assignment: Assignment, agent: str, files: Iterable[Path]) -> None:

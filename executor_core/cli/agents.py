@@ -11,7 +11,7 @@ import click
 
 from executor_core.agents import acp
 from executor_core.agents.catalog import KnownAgent, known_agents
-from executor_core.agents.checked import CheckedAgent
+from executor_core.agents.registry import CheckedAgent
 from executor_core.cli.frame import agreed, as_json, group, invocation, missing
 from executor_core.cli.out import Exit, agrees, say, say_error, say_json
 from executor_core.control import Control

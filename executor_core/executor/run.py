@@ -14,7 +14,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from executor_core.agents import Agent, Agents, Assignment, Remedy, remedy, with_usable_images
-from executor_core.agents.task_variables import named, task_variables
+from executor_core.agents.agent import named, task_variables
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
 from executor_core.executor.gathering import Gathering

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from executor_core.agents import AgentHost, agents_here
 from executor_core.agents.host import version_in
-from executor_core.agents.packages import PACKAGES
+from executor_core.agents.install import PACKAGES
 from executor_core.clock import Clock
 from executor_core.config import options
 from executor_core.config.home import InstanceLock

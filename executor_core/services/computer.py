@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from executor_core.agents import AgentHost, agents_here
-from executor_core.agents.checked import CheckedAgent, checked_agent
+from executor_core.agents.registry import CheckedAgent, checked_agent
 from executor_core.clock import Clock, SystemClock
 from executor_core.config import options
 from executor_core.config.layers import Config

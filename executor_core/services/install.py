@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from executor_core.agents.catalog import KnownAgent, known_agent, known_agents, nearest_names
-from executor_core.agents.install import Installer
+from executor_core.agents.install import PACKAGES, Installer, Package, package_of
 from executor_core.agents.install_python import PythonInstaller
-from executor_core.agents.packages import PACKAGES, Package, package_of
 from executor_core.errors import ExecutorError
 from executor_core.services.interface import Installed, InstallPlan
 from executor_core.texts import text

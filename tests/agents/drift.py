@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from executor_core.agents.catalog import KnownAgent, known_agents
-from executor_core.agents.tested import parts_of
+from executor_core.agents.host import parts_of
 from tests.agents.conformance import LED, Subject, of_catalogue, ours, verdict
 from tests.support.real_cli import PINS, CannotInstall, Pin, installed, newest_version
 

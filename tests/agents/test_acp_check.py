@@ -9,8 +9,8 @@ import pytest
 
 from executor_core.agents.acp import AcpAgent
 from executor_core.agents.catalog import AcpDefinition
-from executor_core.agents.checked import checked_agent
 from executor_core.agents.codex import Codex
+from executor_core.agents.registry import checked_agent
 from executor_core.errors import ExecutorError
 from executor_core.model import AgentOffer
 from tests.process.children import carriers_of

@@ -10,9 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from executor_core.agents import AgentHost, Agents, Assignment, ClaudeCode, registry
-from executor_core.agents.host import LOGIN_TTL_S
+from executor_core.agents.host import LOGIN_TTL_S, TESTED
 from executor_core.agents.opencode import OpenCode
-from executor_core.agents.tested import TESTED
 from executor_core.errors import ExecutorError
 from executor_core.model import Availability
 from executor_core.process import Login
@@ -241,7 +240,7 @@ async def test_nobody_stands_in_for_an_agent_that_is_here(computer: Computer, sc
 async def test_nobody_stands_in_for_an_agent_of_which_nothing_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry, "LOOK_LIMIT_S", 0.05)
+    monkeypatch.setattr(registry, "CHECK_LIMIT_S", 0.05)
     agent, demo = ScriptedAgent("a"), ScriptedAgent("demo")
     agent.looking = asyncio.Event()
     agents = Agents([agent, demo], stand_in="demo")

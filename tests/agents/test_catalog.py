@@ -17,7 +17,7 @@ from executor_core.agents.catalog import (
     nearest_names,
     successor_of,
 )
-from executor_core.agents.packages import PACKAGES, package_of
+from executor_core.agents.install import PACKAGES, package_of
 from executor_core.errors import ExecutorError
 from tests.agents.conformance import SCENARIOS
 from tests.support.agent_stage import agent_host

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from executor_core.agents import AgentHost, Assignment, ClaudeCode
-from executor_core.agents.claude_code import _VENDOR_VARIABLES, arguments, variables
-from executor_core.agents.instructions import unread_instructions
+from executor_core.agents.claude_code import (
+    _VENDOR_VARIABLES,
+    arguments,
+    unread_instructions,
+    variables,
+)
 from executor_core.errors import ExecutorError
 from executor_core.model import ModelConfig, Permission
 from tests.support.agent_stage import agent_host

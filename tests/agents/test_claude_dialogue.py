@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from executor_core import texts
 from executor_core.agents import Assignment
+from executor_core.agents.answer import MAX_CHARS, cut_output
 from executor_core.agents.claude_dialogue import ClaudeDialogue
-from executor_core.agents.tool_output import MAX_CHARS, cut_output
 from executor_core.model import (
     AgentEvent,
     AgentResult,

@@ -15,9 +15,16 @@ from typing import Any
 import pytest
 
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment
-from executor_core.agents.codex import MAX_PROMPT, Codex, arguments, variables
-from executor_core.agents.codex_app_server import CodexDialogue
-from executor_core.agents.codex_config import native_program, provider, write_private_config
+from executor_core.agents.codex import (
+    MAX_PROMPT,
+    Codex,
+    arguments,
+    native_program,
+    provider,
+    variables,
+    write_private_config,
+)
+from executor_core.agents.codex_dialogue import CodexDialogue
 from executor_core.errors import ExecutorError
 from executor_core.model import (
     AgentEvent,

@@ -10,7 +10,7 @@ import pytest
 
 from executor_core.agents.agent import Assignment
 from executor_core.agents.codex import exec_arguments
-from executor_core.agents.codex_exec import MAX_RAW_BYTES, CodexExecDialogue
+from executor_core.agents.codex_dialogue import MAX_RAW_BYTES, CodexExecDialogue
 from executor_core.model import (
     AgentEvent,
     AgentResult,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from executor_core.agents import Agents, Assignment, ClaudeCode, claude_code, codex
-from executor_core.agents.extra_args import checked_extra_args
+from executor_core.agents.agent import checked_extra_args
 from executor_core.agents.registry import agents_here
 from executor_core.errors import ExecutorError
 from tests.support.agent_stage import agent_host

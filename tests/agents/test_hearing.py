@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Wait
-from executor_core.agents.hearing import GAP_LIMIT_S, WARN_S, Hearing
+from executor_core.agents.drive import GAP_LIMIT_S, WARN_S, Hearing
 from executor_core.model import AgentEvent, AgentResult, Notice, TextDelta, ToolStarted
 from tests.support.clock import JumpingClock
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor_core.agents import Assignment, with_usable_images
-from executor_core.agents.images import MAX_BASE64
+from executor_core.agents.scratch import MAX_BASE64
 from executor_core.model import Image
 
 PNG = b"\x89PNG\r\n\x1a\n...."

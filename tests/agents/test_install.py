@@ -14,11 +14,11 @@ import pytest
 from executor_core.agents import AgentHost
 from executor_core.agents.install import (
     LEFTOVER_AGE_S,
+    PACKAGES,
     Installer,
     clear_leftovers,
     reason_of,
 )
-from executor_core.agents.packages import PACKAGES
 from executor_core.errors import ExecutorError
 from executor_core.process import Login
 from tests.process.children import HurriedClock, until

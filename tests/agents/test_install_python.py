@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from executor_core.agents.install import Package, package_of
 from executor_core.agents.install_python import PythonInstaller
-from executor_core.agents.packages import Package, package_of
 from executor_core.errors import ExecutorError
 from executor_core.process import Login
 from tests.agents.test_install import Computer

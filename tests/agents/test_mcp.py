@@ -12,7 +12,7 @@ import pytest
 from executor_core.agents.acp_dialogue import AcpDialogue
 from executor_core.agents.agent import Assignment
 from executor_core.agents.claude_code import _EXPANDED, arguments
-from executor_core.agents.codex_app_server import CodexDialogue
+from executor_core.agents.codex_dialogue import CodexDialogue
 from executor_core.agents.mcp import McpServer, mcp_servers, without_keys
 from executor_core.agents.scratch import MCP_FILE, forget_secrets
 from executor_core.model import AgentEvent, ModelConfig, Notice

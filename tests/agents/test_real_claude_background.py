@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from executor_core.agents import AgentHost, ClaudeCode, claude_dialogue, hearing
+from executor_core.agents import AgentHost, ClaudeCode, claude_dialogue, drive
 from executor_core.agents.agent import Wait
 from executor_core.model import AgentResult, Notice
 from tests.support.agent_stage import Run, agent_host, assignment, running
@@ -220,7 +220,7 @@ async def test_each_kind_of_failure_is_told_by_its_code(
 async def test_an_answer_that_stands_still_is_told_and_ends_in_words(
     each_claude_cli: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hearing, "WARN_S", 5.0)
+    monkeypatch.setattr(drive, "WARN_S", 5.0)
     monkeypatch.setattr(claude_dialogue, "FOR_MODEL", Wait(limit_s=8.0))
     script = [Reply((Text("half of ", Gate()),))] * 2
     async with conversation(tmp_path, each_claude_cli, script) as talk, talk.turn("Go") as run:

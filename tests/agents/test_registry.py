@@ -107,7 +107,7 @@ class Silent(ScriptedAgent):
 async def test_an_agent_that_fails_its_own_check_hides_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry, "LOOK_LIMIT_S", 0.05)
+    monkeypatch.setattr(registry, "CHECK_LIMIT_S", 0.05)
     agents = Agents([Broken("broken"), Silent("silent"), ScriptedAgent("fine")])
     broken, silent, fine = await agents.availability()
     assert [broken.is_usable, silent.is_usable, fine.is_usable] == [False, False, True]

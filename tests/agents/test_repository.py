@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from executor_core.agents import claude_repository
+from executor_core.agents import claude_code
 from executor_core.agents.acp import AcpAgent
 from executor_core.agents.catalog import AcpDefinition
-from executor_core.agents.opencode_repository import instructions_in, plugins_in
+from executor_core.agents.opencode import instructions_in, plugins_in
 from executor_core.agents.repository import instructions, places, read, withheld
 from executor_core.errors import ExecutorError
 from tests.support.agent_stage import agent_host, assignment, running
@@ -56,11 +56,11 @@ def test_instructions_that_are_a_pipe_or_lead_out_of_the_repository_are_none(
 def test_settings_are_told_once_and_with_what_helps(repository: Path, tmp_path: Path) -> None:
     (repository / ".mcp.json").write_text("{}")
     task = replace(assignment(tmp_path), folder=repository / "inner")
-    [notice] = withheld(task, "Claude Code", claude_repository.SETTINGS)
+    [notice] = withheld(task, "Claude Code", claude_code.SETTINGS)
     assert os.path.join("..", ".mcp.json") in notice.text
     assert f"workspaces trust {repository / 'inner'}" in notice.text
     trusted = replace(task, is_trusted=True)
-    assert not list(withheld(trusted, "Claude Code", claude_repository.SETTINGS))
+    assert not list(withheld(trusted, "Claude Code", claude_code.SETTINGS))
 
 
 def test_of_two_skills_with_one_name_the_nearer_counts(repository: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_of_two_skills_with_one_name_the_nearer_counts(repository: Path, tmp_pat
         skill = place / ".claude" / "skills" / "sk" / "SKILL.md"
         skill.parent.mkdir(parents=True)
         skill.write_text(place.name)
-    claude_repository.arguments(replace(assignment(tmp_path), folder=repository / "inner"))
+    claude_code.repository_arguments(replace(assignment(tmp_path), folder=repository / "inner"))
     assert (tmp_path / "scratch/plugin/skills/sk/SKILL.md").read_text() == "inner"
 
 

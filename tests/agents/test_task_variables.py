@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from executor_core.agents import agents_here
-from executor_core.agents.task_variables import CLAUDE_CODE, CODEX, OPENCODE, named, task_variables
+from executor_core.agents.agent import named, task_variables
+from executor_core.agents.claude_code import ClaudeCode
+from executor_core.agents.codex import Codex
+from executor_core.agents.opencode import OpenCode
 from tests.agents.test_availability import Computer, computer
 
 __all__ = ["computer"]
@@ -45,19 +48,27 @@ __all__ = ["computer"]
         "",
     ],
 )
-@pytest.mark.parametrize("names", [CLAUDE_CODE, CODEX, OPENCODE])
+@pytest.mark.parametrize(
+    "names", [ClaudeCode.task_variables, Codex.task_variables, OpenCode.task_variables]
+)
 def test_a_task_sets_no_name_that_is_not_listed(names: frozenset[str], name: str) -> None:
     assert task_variables(names, {name: "x"}) == ({}, (name,))
 
 
 def test_a_listed_name_is_taken_in_any_case_and_its_own_spelling_wins() -> None:
     wanted = {"openai_api_key": "a", "OPENAI_API_KEY": "b", "Openai_Base_Url": "c"}
-    assert task_variables(CODEX, wanted).kept == {"OPENAI_API_KEY": "b", "OPENAI_BASE_URL": "c"}
-    assert task_variables(CODEX, wanted).refused == ()
+    assert task_variables(Codex.task_variables, wanted).kept == {
+        "OPENAI_API_KEY": "b",
+        "OPENAI_BASE_URL": "c",
+    }
+    assert task_variables(Codex.task_variables, wanted).refused == ()
 
 
 def test_a_value_that_no_environment_can_hold_is_refused() -> None:
-    assert task_variables(CODEX, {"OPENAI_API_KEY": "a\0b"}) == ({}, ("OPENAI_API_KEY",))
+    assert task_variables(Codex.task_variables, {"OPENAI_API_KEY": "a\0b"}) == (
+        {},
+        ("OPENAI_API_KEY",),
+    )
 
 
 def test_only_agents_that_we_know_take_any(computer: Computer) -> None:

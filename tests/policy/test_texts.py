@@ -40,7 +40,7 @@ def placeholders(sentence: str) -> frozenset[str]:
 
 
 def uses(module: ast.Module, path: Path) -> Iterator[Use]:
-    """Every call of `text` and every `ExecutorError` whose key or code is written out."""
+    """Every `text`, `notice` and `ExecutorError` whose key or code is written out."""
     for node in ast.walk(module):
         if not isinstance(node, ast.Call) or not node.args:
             continue
@@ -50,7 +50,7 @@ def uses(module: ast.Module, path: Path) -> Iterator[Use]:
         values = None if None in names else frozenset(name for name in names if name)
         for literal in _literals(node.args[0]):
             place = f"{path}:{node.lineno}"
-            if name == "text" and "." in literal:
+            if name in ("text", "notice") and "." in literal:
                 yield Use(place, (literal,), values)
             elif name == "ExecutorError":
                 yield Use(place, tuple(f"error.{literal}.{part}" for part in PARTS), values)

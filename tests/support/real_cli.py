@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor_core.agents.packages import PACKAGES
-from executor_core.agents.tested import TESTED
+from executor_core.agents.host import TESTED
+from executor_core.agents.install import PACKAGES
 from tests.support.home import outer_environment
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "agents"

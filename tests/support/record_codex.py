@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor_core.agents.agent import Assignment, Dialogue
-from executor_core.agents.codex import arguments, variables
-from executor_core.agents.codex_app_server import CodexDialogue
-from executor_core.agents.codex_config import native_program, write_private_config
+from executor_core.agents.codex import arguments, native_program, variables, write_private_config
+from executor_core.agents.codex_dialogue import CodexDialogue
 from executor_core.agents.drive import drive
 from executor_core.agents.host import AgentHost
 from executor_core.clock import SystemClock

@@ -1,4 +1,4 @@
-"""The JSON-RPC lines of `codex app-server`, which streams what the model writes word by word.
+"""The JSON lines of Codex: `app-server` streams word by word, `exec --json` gives whole messages.
 
 Facts of the wire are those of version 0.169.
 """
@@ -13,28 +13,37 @@ import msgspec
 
 from executor_core import __version__
 from executor_core.agents.agent import FOR_MODEL, FOR_TOOL, Assignment, Wait
-from executor_core.agents.answer import Answer
-from executor_core.agents.codex_config import KEY_PROVIDER, TASK_PROVIDER, TITLE
-from executor_core.agents.codex_failures import RateLimits, clean, retry, turn_failure
-from executor_core.agents.codex_items import Tools
-from executor_core.agents.failures import failure
-from executor_core.agents.loose_json import Json, as_dict, as_int, as_str
+from executor_core.agents.answer import Answer, cut_output
+from executor_core.agents.codex_items import (
+    LOST_SESSIONS,
+    TITLE,
+    RateLimits,
+    Tools,
+    clean,
+    retry,
+    turn_failure,
+)
+from executor_core.agents.failures import failed, failure
+from executor_core.agents.json_access import Json, JsonLines, as_dict, as_dicts, as_int, as_str
 from executor_core.agents.mcp import McpServer, ToolServers, mcp_servers
 from executor_core.model import (
     AgentEvent,
     AgentResult,
     Permission,
+    RawEvent,
     ReasoningDelta,
     SessionStarted,
+    TextDelta,
     Usage,
     UsageReported,
 )
 from executor_core.process import MARKER
 from executor_core.texts import Message
-from executor_core.unicode import decode_json
 
 _log = logging.getLogger("executor.agents")
 
+TASK_PROVIDER = "runner"
+KEY_PROVIDER = "openai_key"
 SANDBOXES = {
     Permission.READ_ONLY: "read-only",
     Permission.WORKSPACE_WRITE: "workspace-write",
@@ -44,16 +53,16 @@ SANDBOXES = {
 _UNWANTED = ("turn/diff/updated", "item/commandExecution/outputDelta")
 
 
-class CodexDialogue:
+class CodexDialogue(JsonLines):
     """One turn: initialize, look at the login, open the thread, send the prompt, listen.
 
     `provider` is used if nobody is signed in. Each request is named by its purpose.
     """
 
     def __init__(self, assignment: Assignment, *, provider: Json | None = None) -> None:
+        super().__init__(TITLE)
         self._assignment = assignment
         self._provider = provider
-        self._pending = b""
         self._thread_id = assignment.session_id
         self._turn_id: str | None = None
         self._answer = Answer()
@@ -80,31 +89,20 @@ class CodexDialogue:
         else:
             self._open_thread(modelProvider=TASK_PROVIDER)
 
-    def outgoing(self) -> bytes:
-        pending, self._pending = self._pending, b""
-        return pending
-
     def interrupt(self) -> bytes:
         if self._turn_id is None:
             return b""  # the end of its input is enough
         self._ask("interrupt", "turn/interrupt", threadId=self._thread_id, turnId=self._turn_id)
         return self.outgoing()
 
-    def feed(self, line: bytes) -> Iterator[AgentEvent]:
-        try:
-            message = decode_json(line)
-        except ValueError:
-            _log.debug("Codex printed a line that is no message (%d bytes)", len(line))
-            return
-        if not isinstance(message, dict):
-            return
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
         method = message.get("method")
         if method is None:
             yield from self._answered(as_str(message.get("id")), message)
         elif "id" in message:
             # A question has nobody to answer it and would hold the run for ever.
             asked = as_dict(message.get("params"))
-            self._tools.deny(as_str(asked.get("command")) or as_str(method))
+            self._tools.denied.add(as_str(asked.get("command")) or as_str(method))
             refusal = {"code": -32601, "message": "Nobody is here to answer."}
             self._send({"id": message["id"], "error": refusal})
         else:
@@ -119,9 +117,6 @@ class CodexDialogue:
         return self._answer.result(error, self._usage)
 
     # --- what we say ---
-
-    def _send(self, message: Json) -> None:
-        self._pending += msgspec.json.encode(message) + b"\n"
 
     def _ask(self, purpose: str, method: str, /, **params: Any) -> None:
         self._send({"id": purpose, "method": method, "params": params})
@@ -165,7 +160,7 @@ class CodexDialogue:
         result = as_dict(message.get("result"))
         match purpose:
             case "login":
-                yield from self._look_at_login(result)
+                yield from self._check_login(result)
             case "thread":
                 self._thread_id = as_str(as_dict(result.get("thread")).get("id"))
                 yield SessionStarted(
@@ -176,7 +171,7 @@ class CodexDialogue:
             case "turn":
                 self._turn_id = as_str(as_dict(result.get("turn")).get("id"))
 
-    def _look_at_login(self, result: Json) -> Iterator[AgentEvent]:
+    def _check_login(self, result: Json) -> Iterator[AgentEvent]:
         is_signed_in = result.get("account") is not None or not result.get("requiresOpenaiAuth")
         if is_signed_in:
             self._open_thread()
@@ -184,7 +179,7 @@ class CodexDialogue:
             config = {"model_providers": {KEY_PROVIDER: self._provider}}
             self._open_thread(modelProvider=KEY_PROVIDER, config=config)
         else:
-            yield AgentResult(error=failure("codex_not_signed_in"))
+            yield failed("codex_not_signed_in")
 
     def _request_failure(self, purpose: str, error: Json) -> Message:
         if purpose == "thread" and self._assignment.session_id:
@@ -291,3 +286,134 @@ def _usage(counts: Json) -> Usage:
         output_tokens=as_int(counts.get("outputTokens")),
         cached_tokens=as_int(counts.get("cachedInputTokens")),
     )
+
+
+MAX_RAW_BYTES = 64 * 1024
+"""Of one event that is passed on. The strings of a larger one are cut, at worst its type stays."""
+_CUT_TO = (8 * 1024, 512)
+
+_ITEMS = {
+    "command_execution": "commandExecution",
+    "file_change": "fileChange",
+    "mcp_tool_call": "mcpToolCall",
+    "web_search": "webSearch",
+    "collab_tool_call": "collabAgentToolCall",
+}
+"""What the app server calls them."""
+_TRIES_AGAIN = "Reconnecting"
+"""Another error is said again by the end of the turn."""
+_FIELDS = {"aggregated_output": "aggregatedOutput", "exit_code": "exitCode"}
+
+
+class CodexExecDialogue(JsonLines):
+    """One turn: the prompt goes in whole, its input is closed, events come out.
+
+    Each line is a RawEvent, followed by what it means.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        super().__init__(TITLE)
+        self._assignment = assignment
+        self._pending = _prompt(assignment)
+        self._tools = Tools()
+        self._final_text = ""
+
+    def interrupt(self) -> None:
+        """It has no such word; the signals that follow end it."""
+
+    def _heard(self, message: Json) -> Iterator[AgentEvent]:
+        yield RawEvent(raw=_capped(message))
+        yield from self._meaning(message)
+
+    def waits(self) -> Wait:
+        return FOR_TOOL if self._tools.are_awaited else FOR_MODEL
+
+    def without_result(self, exit_code: int, stderr: str) -> AgentResult:
+        if any(sign in stderr for sign in LOST_SESSIONS):
+            return failed("session_not_found", session_id=self._assignment.session_id)
+        words = clean(stderr, self._assignment.model)
+        return failed("agent_ended_early", agent=TITLE, exit_code=exit_code, stderr=words)
+
+    def _meaning(self, message: Json) -> Iterator[AgentEvent]:
+        item = _as_told_by_the_server(as_dict(message.get("item")))
+        match message.get("type"):
+            case "thread.started":
+                yield SessionStarted(session_id=as_str(message.get("thread_id")))
+            case "item.started":
+                yield from self._tools.started(item)
+            case "item.completed":
+                yield from self._completed(item)
+            case "error" if as_str(message.get("message")).startswith(_TRIES_AGAIN):
+                yield retry(message, self._assignment.model)
+            case "turn.completed":
+                yield from self._tools.close()
+                usage = self._usage(as_dict(message.get("usage")))
+                yield AgentResult(final_text=self._final_text, usage=usage)
+            case "turn.failed":
+                yield from self._tools.close()
+                error = turn_failure(as_dict(message.get("error")), self._assignment.model)
+                yield AgentResult(error=error)
+
+    def _completed(self, item: Json) -> Iterator[AgentEvent]:
+        words = as_str(item.get("text"))
+        if words:
+            self._tools.model_speaks()
+        match item.get("type"):
+            case "agent_message" if words:
+                # Two messages of one answer are paragraphs, not one run-on word.
+                yield TextDelta(text="\n\n" + words if self._final_text else words)
+                self._final_text = words
+            case "reasoning" if words:
+                yield ReasoningDelta(text=words)
+            case _:
+                yield from self._tools.finished(item)
+
+    def _usage(self, counts: Json) -> Usage | None:
+        if self._assignment.session_id:
+            return None  # it counts from the first turn on, and what that was nobody says
+        return Usage(
+            input_tokens=as_int(counts.get("input_tokens")),
+            output_tokens=as_int(counts.get("output_tokens")),
+            cached_tokens=as_int(counts.get("cached_input_tokens")),
+        )
+
+
+def _prompt(assignment: Assignment) -> bytes:
+    words = assignment.prompt
+    if assignment.system_prompt and not assignment.session_id:
+        # On a command line it would be visible to everyone here.
+        words = f"{assignment.system_prompt}\n\n{words}"
+    return words.encode()
+
+
+def _as_told_by_the_server(item: Json) -> Json:
+    """The item in the shape that the app server gives it."""
+    kind = as_str(item.get("type"))
+    found = {_FIELDS.get(name, name): value for name, value in item.items()}
+    if kind == "file_change":
+        found["changes"] = [
+            {**change, "kind": {"type": change.get("kind")}}
+            for change in as_dicts(item.get("changes"))
+        ]
+    return found | {"type": _ITEMS.get(kind, kind)}
+
+
+def _capped(message: Json) -> Json:
+    if len(msgspec.json.encode(message)) <= MAX_RAW_BYTES:
+        return message
+    for limit in _CUT_TO:
+        shorter = as_dict(_cut(message, limit))
+        if len(msgspec.json.encode(shorter)) <= MAX_RAW_BYTES:
+            return shorter
+    return {"type": message.get("type"), "truncated": True}
+
+
+def _cut(value: object, limit: int) -> object:
+    match value:
+        case str():
+            return cut_output(value, limit)
+        case list():
+            return [_cut(part, limit) for part in value]
+        case dict():
+            return {name: _cut(part, limit) for name, part in value.items()}
+    return value
