@@ -3,13 +3,12 @@
 `machine` decides and does no I/O; `executor` carries out. Nothing here knows a wire format.
 """
 
-from executor_core.executor.executor import ActiveRun, Executor
+from executor_core.executor.executor import Executor
 from executor_core.executor.machine import Waiting
 from executor_core.executor.port import (
     Accepted,
     Admission,
     CancelAnswer,
-    Delivery,
     Door,
     Duplicate,
     Refused,
@@ -17,10 +16,8 @@ from executor_core.executor.port import (
 
 __all__ = [
     "Accepted",
-    "ActiveRun",
     "Admission",
     "CancelAnswer",
-    "Delivery",
     "Door",
     "Duplicate",
     "Executor",

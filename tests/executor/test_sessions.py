@@ -85,7 +85,7 @@ async def test_a_session_that_cannot_be_used_twice_is_the_outcome(room: Room) ->
     (await room.agent.started()).finish(error=LOST)
     outcome = await room.door.outcome()
     assert outcome.error == LOST
-    assert room.door.kinds()[-2:] == ["AgentResult", "Delivery"]
+    assert room.door.kinds()[-2:] == ["AgentResult", "RunRow"]
 
 
 async def test_a_first_turn_that_spoils_its_session_is_not_repeated_and_leaves_none(
