@@ -13,6 +13,7 @@ from executor_core.executor.port import (
     Duplicate,
     Refused,
 )
+from executor_core.journal import RunRow
 
 __all__ = [
     "Accepted",
@@ -22,5 +23,6 @@ __all__ = [
     "Duplicate",
     "Executor",
     "Refused",
+    "RunRow",
     "Waiting",
 ]

@@ -8,7 +8,7 @@ from executor_core.config.accounts import AccountPins
 from executor_core.config.token import TokenSources
 from executor_core.desk.credentials import HubCredentials, ServerCredentials
 from executor_core.errors import ExecutorError
-from executor_core.links.device import Credential
+from executor_core.links.login import Credential
 from tests.config.test_accounts import ADA, BOB, jwt
 from tests.desk.conftest import Computer
 

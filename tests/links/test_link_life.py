@@ -17,11 +17,12 @@ import pytest
 from executor_core.errors import ExecutorError
 from executor_core.hub import wire
 from executor_core.jobs import Jobs
-from executor_core.links.device import Credential, LinkTiming
+from executor_core.links.device import LinkTiming
 from executor_core.links.device import connection as connection_module
 from executor_core.links.device.connection import ConnectFailedError, Connection, LinkLostError
 from executor_core.links.device.link import KEYCHAIN_AGAIN_S
-from executor_core.links.device.supervision import REJECTED_PROBE_S, Failure
+from executor_core.links.login import Credential
+from executor_core.links.supervision import REJECTED_PROBE_S, Failure
 from executor_core.model import KEYCHAIN, TWIN, LinkState
 from tests.links.conftest import QUICK, TOKEN, Device, MakeDevice, MakeServer, execute
 from tests.support.clock import JumpingClock

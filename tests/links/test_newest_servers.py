@@ -13,7 +13,7 @@ from executor_core.links.device import LinkTiming, Registration
 from executor_core.links.device.connection import CALL_LIMIT_S, Connection, LinkLostError
 from executor_core.links.device.dialects import Dialect
 from executor_core.links.device.payload import parse_execute
-from executor_core.links.device.stream import RunStream
+from executor_core.links.device.story import RunStream
 from executor_core.model import (
     LinkState,
     Notice,

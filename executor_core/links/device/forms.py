@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from executor_core.links.device.fields import Json, fields_of, text_of
 from executor_core.links.device.frames import encode
-from executor_core.links.device.shapes import Json, fields_of, text_of
 
 
 def with_form_answer(prompt: str, body: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from executor_core.links.device.shapes import (
+from executor_core.links.device.fields import (
     Json,
     field_wrong,
     fields_of,

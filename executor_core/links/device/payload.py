@@ -11,12 +11,7 @@ import re
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
-from executor_core.links.device.forms import with_form_answer
-from executor_core.links.device.materials import read_materials
-from executor_core.links.device.mcp import read_mcp_servers
-from executor_core.links.device.permissions import claude_mode, read_profile
-from executor_core.links.device.repository import read_workspace, repository_variables
-from executor_core.links.device.shapes import (
+from executor_core.links.device.fields import (
     Json,
     check_shapes,
     fields_of,
@@ -24,6 +19,11 @@ from executor_core.links.device.shapes import (
     positive,
     text_of,
 )
+from executor_core.links.device.forms import with_form_answer
+from executor_core.links.device.materials import read_materials
+from executor_core.links.device.mcp import read_mcp_servers
+from executor_core.links.device.permissions import claude_mode, read_profile
+from executor_core.links.device.repository import read_workspace, repository_variables
 from executor_core.links.device.team import inherited_session, read_members
 from executor_core.model import (
     Image,

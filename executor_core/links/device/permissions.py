@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from executor_core.errors import ExecutorError
-from executor_core.links.device.shapes import Json, field_wrong, text_of
+from executor_core.links.device.fields import Json, field_wrong, text_of
 from executor_core.model import Permission, RunRequest, strictest
 
 PROFILE = "profile"

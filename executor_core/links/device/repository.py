@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from executor_core.links.device.shapes import Json, fields_of, positive, text_of
+from executor_core.links.device.fields import Json, fields_of, positive, text_of
 from executor_core.model import (
     Folder,
     GitAuthor,

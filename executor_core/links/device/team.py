@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from executor_core.links.device.shapes import Json, fields_of, items_of, positive, text_of
+from executor_core.links.device.fields import Json, fields_of, items_of, positive, text_of
 from executor_core.model import Member
 
 MAX_MEMBERS = 20
