@@ -14,10 +14,9 @@ class ExecutorError(Exception):
     `values` fill their placeholders. `str()` is English, for the log.
     """
 
-    def __init__(self, code: str, /, *, retryable: bool = False, **values: object) -> None:
+    def __init__(self, code: str, /, **values: object) -> None:
         super().__init__(code)
         self.code = code
-        self.retryable = retryable
         self.values = values
 
     @property

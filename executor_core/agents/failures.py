@@ -137,7 +137,7 @@ def failure(code: str, /, *, retry_at: datetime | None = None, **values: object)
     `status`, where the words tell it and no value is given, is the one that means the same.
     """
     values["status"] = values.get("status") or _USUAL.get(code)
-    info = ExecutorError(code, retryable=REMEDIES.get(code) is Remedy.AGAIN, **values).info
+    info = ExecutorError(code, **values).info
     if retry_at is None:
         return info
     time = retry_at.astimezone().strftime("%Y-%m-%d %H:%M (UTC%z)")

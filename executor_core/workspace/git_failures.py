@@ -42,7 +42,6 @@ _SIGNS: tuple[tuple[str, str], ...] = (
 )
 _COMPILED = tuple((code, re.compile(f"(?i){pattern}")) for code, pattern in _SIGNS)
 _OWN_WORDS = re.compile(r"(?m)^(?:fatal|error): (.+)$")
-_RETRYABLE = frozenset({"git_unreachable", "git_disk_full"})
 
 
 def failure_code(stderr: str) -> str:
@@ -61,7 +60,6 @@ def clone_failure(
     reasons = _OWN_WORDS.findall(stderr) or stderr.split("\n")[-1:]
     return ExecutorError(
         code,
-        retryable=code in _RETRYABLE,
         repository=remote.path.strip("/"),
         host=remote.shown_host if remote.host else remote.path,
         branch=branch or "",

@@ -8,7 +8,7 @@ import string
 import pytest
 
 from executor_core.links.device.connection import Connection
-from executor_core.links.device.dialects import Dialect
+from executor_core.links.device.story import Dialect
 from executor_core.model import TextDelta
 from tests.links.conftest import TOKEN
 from tests.links.story import outcome, tell, wire_bytes

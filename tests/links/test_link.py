@@ -503,3 +503,18 @@ async def test_what_arrives_is_bounded(
     assert answers[999] == {"success": True}
     assert answers[1_000] == {"success": False, "error": "busy"}
     held.set()
+
+
+async def test_the_outbox_is_not_read_for_outcomes_that_are_handed_to_it(
+    make_server: MakeServer, make_device: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await make_server("R")
+    device = await make_device(server.url)
+    turns = [await begin(server, device), await begin(server, device, task_id=3, subtask_id=4)]
+    reads: list[Any] = []
+    monkeypatch.setattr(Executor, "undelivered", lambda *asked: reads.append(asked))
+    for number, turn in zip((2, 4), turns, strict=True):
+        turn.finish(final_text="done")
+        await server.until_ended(number)
+    await until_delivered(server, device)
+    assert not reads

@@ -145,7 +145,7 @@ def test_every_text_is_used() -> None:
 def test_a_missing_text_and_a_missing_value_are_found() -> None:
     source = """
 text("a.known", name=1); text("a.known"); text("a.gone"); text(f"a.{x}"); text("a.known", **v)
-raise ExecutorError("bad" if x else "gone", retryable=True)
+raise ExecutorError("bad" if x else "gone", retry=True)
 """
     texts = {"a.known": "{name}", **{f"error.bad.{part}": "{reason}" for part in PARTS}}
     found = [use.problems(texts) for use in uses(ast.parse(source), Path("x.py"))]

@@ -13,10 +13,18 @@ from typing import Any
 
 import aiohttp
 import engineio
+import msgspec
 import socketio
 
 from executor_core.errors import ExecutorError
-from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
+from executor_core.links.device.frames import (
+    MAX_PACKET_BYTES,
+    Frame,
+    Json,
+    encode,
+    encoded_size,
+    packet_size,
+)
 from executor_core.links.supervision import Failure
 from executor_core.outbound import client_session
 from executor_core.proxies import proxy_for
@@ -156,8 +164,9 @@ class Connection:
             answer.cancel()
 
     async def emit(self, frame: Frame, on_ack: Callable[..., None] | None = None) -> None:
-        """Hand a measured frame to the socket. Raises LinkLostError."""
-        if (size := encoded_size(frame)) > MAX_PACKET_BYTES + 1_000:
+        """Hand a frame to the socket, encoded and measured once. Raises LinkLostError."""
+        encoded = encode(frame.data)
+        if (size := packet_size(frame.event, encoded)) > MAX_PACKET_BYTES + 1_000:
             # Everything is cut before it comes here; this would end all runs of the device.
             raise ExecutorError("packet_too_large", event=frame.event, size=size)
         if self.lost.is_set():
@@ -165,7 +174,7 @@ class Connection:
         _log.debug("sends %s, %d bytes", frame.event, size)
         try:
             await self._client.emit(
-                frame.event, frame.data, namespace=self._namespace, callback=on_ack
+                frame.event, msgspec.Raw(encoded), namespace=self._namespace, callback=on_ack
             )
         except socketio.exceptions.SocketIOError as error:
             raise LinkLostError(str(error)) from error

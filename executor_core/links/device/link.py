@@ -23,7 +23,7 @@ from executor_core.links.device.connection import (
     LinkLostError,
     classify_loss,
 )
-from executor_core.links.device.dialects import Dialect, choose_dialect
+from executor_core.links.device.story import Dialect, choose_dialect
 from executor_core.links.device.work import DeviceWork
 from executor_core.links.login import Credential, Credentials
 from executor_core.links.supervision import (
@@ -290,18 +290,18 @@ class DeviceLink(SupervisedLink):
             self._work.active_changed.clear()
             try:
                 reply = await connection.call("device:heartbeat", self._heartbeat(), limit_s)
+                if isinstance(reply, dict) and reply.get("error"):
+                    raise LinkLostError(str(reply["error"]))
+                acked_at = self._clock.monotonic()
+                if acked_at >= register_at and self._work.dialect is not Dialect.RESPONSES:
+                    # P servers may show a device as offline whose heartbeats they acknowledge.
+                    await self._register(connection)
+                    register_at = acked_at + REGISTER_AGAIN_S
+                    told = _ONLINE
             except TimeoutError:
                 if self._clock.monotonic() - acked_at >= self._timing.heartbeat_timeout_s:
                     raise LinkLostError("the server acknowledges no heartbeat") from None
                 continue
-            if isinstance(reply, dict) and reply.get("error"):
-                raise LinkLostError(str(reply["error"]))
-            acked_at = self._clock.monotonic()
-            if acked_at >= register_at and self._work.dialect is not Dialect.RESPONSES:
-                # P servers may show a device as offline whose heartbeats they acknowledge.
-                await self._register(connection)
-                register_at = acked_at + REGISTER_AGAIN_S
-                told = _ONLINE
             told = await self._tell_status(connection, told)
             await wait_or(self._work.active_changed, self._clock, self._timing.heartbeat_interval_s)
 

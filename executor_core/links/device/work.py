@@ -18,10 +18,15 @@ from executor_core.jobs import Jobs
 from executor_core.links.device import payload
 from executor_core.links.device.answers import Question, RuntimeCapacity, answer, wait_words
 from executor_core.links.device.connection import Connection, LinkLostError
-from executor_core.links.device.dialects import Dialect, cancelled_unknown, terminal_frames
 from executor_core.links.device.frames import Frame
-from executor_core.links.device.permissions import PROFILE, held_to
-from executor_core.links.device.story import RunStream, steps_in
+from executor_core.links.device.payload import PROFILE, held_to
+from executor_core.links.device.story import (
+    Dialect,
+    RunStream,
+    cancelled_unknown,
+    steps_in,
+    terminal_frames,
+)
 from executor_core.links.login import Credential, Credentials
 from executor_core.links.outbox import Outbox, Postman
 from executor_core.model import AgentEvent, RunRequest, Source
