@@ -251,8 +251,6 @@ class Executor:
 
         Of a run that is recorded only one that is on disk as well: a crash would give it another.
         """
-        if not self._table.undelivered:
-            return []
         rows = {row.run_id: row for row in await self._journal.undelivered(source)}
         rows |= {
             run_id: row

@@ -87,6 +87,7 @@ class Outbox:
             return self._jobs is not None and self._clock.monotonic() < deadline
 
         while may_wait():
+            # The reading also waits for what is being written about the last ones.
             rows = await self._rows()
             ours = {row.run_id for row in rows if self._postman.is_ours(row.address)}
             if not ours:
