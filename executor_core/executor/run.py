@@ -160,7 +160,9 @@ class Run:
             return AgentResult()
         if request.new_session:
             await journal.forget_session(request.conversation_key)
-        session_id = await journal.session(request.conversation_key, agent.name)
+        session_id = request.session_id
+        if session_id is None:
+            session_id = await journal.session(request.conversation_key, agent.name)
         # Agents of other packages need not know of either.
         goes_on = getattr(agent, "can_fork", False) and not session_id and not request.new_session
         inherited = request.inherited_session if goes_on else None

@@ -10,8 +10,8 @@ import pytest
 from packaging.version import InvalidVersion, parse
 
 from executor_core.links.device import LinkTiming, Registration
-from executor_core.links.device.connection import CALL_LIMIT_S, Connection, LinkLostError
 from executor_core.links.device.payload import parse_execute
+from executor_core.links.device.server_socket import CALL_LIMIT_S, LinkLostError, ServerSocket
 from executor_core.links.device.story import Dialect, RunStream
 from executor_core.model import (
     LinkState,
@@ -269,7 +269,7 @@ async def test_a_final_refusal_of_a_result_ends_its_delivery(
 # --- the times of the product ------------------------------------------------------------------
 
 
-class SilentAfterOne(Connection):
+class SilentAfterOne(ServerSocket):
     """The first heartbeat is acknowledged, and nothing ever again."""
 
     def __init__(self, clock: JumpingClock) -> None:
@@ -299,7 +299,7 @@ async def test_a_silent_server_is_given_the_ninety_seconds_that_the_option_says(
     assert 90 <= clock.monotonic() - connection.acked_at <= 90 + CALL_LIMIT_S
 
 
-class NoSecondRegistration(Connection):
+class NoSecondRegistration(ServerSocket):
     """Acknowledges heartbeats, but not the first registration that is repeated."""
 
     def __init__(self, clock: JumpingClock) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor_core.links.device.connection import classify_loss, classify_refusal
+from executor_core.links.device.server_socket import classify_loss, classify_refusal
 from executor_core.links.supervision import (
     RATE_LIMIT_S,
     REJECTED_PROBE_S,

@@ -16,11 +16,11 @@ from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
-from executor_core.links.device.connection import (
+from executor_core.links.device.server_socket import (
     CALL_LIMIT_S,
     ConnectFailedError,
-    Connection,
     LinkLostError,
+    ServerSocket,
     classify_loss,
 )
 from executor_core.links.device.story import Dialect, choose_dialect
@@ -125,7 +125,7 @@ class DeviceLink(SupervisedLink):
         self._farewell: asyncio.Task[None] | None = None
         self._registered_at: float | None = None
         self._is_dialect_known = False
-        self._connection: Connection | None = None
+        self._connection: ServerSocket | None = None
         self._credential: Credential | None = None
 
     async def start(self) -> None:
@@ -150,7 +150,7 @@ class DeviceLink(SupervisedLink):
         if self._connection is not None:
             self._jobs.spawn(self._leave_old_login(self._connection), "leave old login")
 
-    async def _leave_old_login(self, connection: Connection) -> None:
+    async def _leave_old_login(self, connection: ServerSocket) -> None:
         try:
             new, old = await self._credentials.current(), self._credential
             is_same = new is not None and old is not None and new.value == old.value
@@ -220,7 +220,7 @@ class DeviceLink(SupervisedLink):
         return other is not None and other.value != refused.value
 
     async def _session(self, credential: Credential) -> tuple[Failure, str]:
-        connection = self._connection = Connection(self._work.on_server_event)
+        connection = self._connection = ServerSocket(self._work.on_server_event)
         jobs = Jobs("device session")
         self._credential = credential
         self._work.use(credential)
@@ -250,7 +250,7 @@ class DeviceLink(SupervisedLink):
             self._farewell = farewell
             await asyncio.shield(farewell)
 
-    async def _register(self, connection: Connection) -> None:
+    async def _register(self, connection: ServerSocket) -> None:
         """Introduce this computer: a superset that servers of every generation take."""
         reply = await connection.call(
             "device:register",
@@ -267,7 +267,7 @@ class DeviceLink(SupervisedLink):
             error = reply.get("error") if isinstance(reply, dict) else reply
             raise LinkLostError(f"registration failed: {error}")
 
-    async def _probe(self, connection: Connection) -> Dialect:
+    async def _probe(self, connection: ServerSocket) -> Dialect:
         """Which result events the server handles."""
         dialect = choose_dialect(
             progress_handled=await _handles(connection, "task:progress"),
@@ -280,7 +280,7 @@ class DeviceLink(SupervisedLink):
         self._is_dialect_known = True
         return dialect
 
-    async def _heartbeats(self, connection: Connection) -> None:
+    async def _heartbeats(self, connection: ServerSocket) -> None:
         """Alive, running these; at once when the set changes. Raises LinkLostError."""
         limit_s = min(CALL_LIMIT_S, self._timing.heartbeat_timeout_s / 3)
         acked_at = self._clock.monotonic()
@@ -305,7 +305,7 @@ class DeviceLink(SupervisedLink):
             told = await self._tell_status(connection, told)
             await wait_or(self._work.active_changed, self._clock, self._timing.heartbeat_interval_s)
 
-    async def _tell_status(self, connection: Connection, told: str) -> str:
+    async def _tell_status(self, connection: ServerSocket, told: str) -> str:
         """Say "busy" while nothing new is begun here, so that people choose another device."""
         table = self._executor.table
         status = _BUSY if table.is_paused or table.is_draining else _ONLINE
@@ -336,7 +336,7 @@ class DeviceLink(SupervisedLink):
             return False
 
 
-async def _handles(connection: Connection, event: str) -> bool:
+async def _handles(connection: ServerSocket, event: str) -> bool:
     """Whether the server knows the event: then there is something wrong with an empty one."""
     try:
         reply = await connection.call(event, {}, PROBE_LIMIT_S)
@@ -345,12 +345,12 @@ async def _handles(connection: Connection, event: str) -> bool:
     return isinstance(reply, dict) and "error" in reply
 
 
-async def _end_session(jobs: Jobs, connection: Connection) -> None:
+async def _end_session(jobs: Jobs, connection: ServerSocket) -> None:
     await jobs.close()
     await connection.close()
 
 
-async def _until_lost(work: Any, connection: Connection) -> None:
+async def _until_lost(work: Any, connection: ServerSocket) -> None:
     """A session one of whose jobs has ended for whatever reason is no session any more."""
     try:
         await work

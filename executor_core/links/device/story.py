@@ -16,7 +16,6 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from executor_core.clock import Clock, wait_or
-from executor_core.links.device.connection import Connection, LinkLostError
 from executor_core.links.device.frames import Frame
 from executor_core.links.device.progress import ProgressEncoder, progress_terminal
 from executor_core.links.device.responses import (
@@ -26,6 +25,7 @@ from executor_core.links.device.responses import (
     incomplete,
     responses_terminal,
 )
+from executor_core.links.device.server_socket import LinkLostError, ServerSocket
 from executor_core.model import AgentEvent, Outcome, RunRequest
 
 _Json = dict[str, Any]
@@ -214,7 +214,7 @@ class RunStream:
         self._is_over = True
         self._changed.set()
 
-    async def pump(self, connection: Connection) -> None:
+    async def pump(self, connection: ServerSocket) -> None:
         """Send until the run is over. Raises LinkLostError; call again with the next connection."""
         self._is_heard = True
         try:
@@ -222,7 +222,7 @@ class RunStream:
         finally:
             self._is_heard = False
 
-    async def _send_all(self, connection: Connection) -> None:
+    async def _send_all(self, connection: ServerSocket) -> None:
         while True:
             self._changed.clear()
             is_last = self._is_over
@@ -237,7 +237,7 @@ class RunStream:
             pause = _FAR_S if due is None else max(0.0, due - self._clock.monotonic())
             await wait_or(self._changed, self._clock, pause)
 
-    async def _send(self, connection: Connection, frame: Frame) -> None:
+    async def _send(self, connection: ServerSocket, frame: Frame) -> None:
         if self._is_muted and frame.event == "task:progress":
             return
         is_taken = False

@@ -17,9 +17,9 @@ from executor_core.executor import Accepted, Door, Duplicate, Executor, Refused,
 from executor_core.jobs import Jobs
 from executor_core.links.device import payload
 from executor_core.links.device.answers import Question, RuntimeCapacity, answer, wait_words
-from executor_core.links.device.connection import Connection, LinkLostError
 from executor_core.links.device.frames import Frame
 from executor_core.links.device.payload import PROFILE, held_to
+from executor_core.links.device.server_socket import LinkLostError, ServerSocket
 from executor_core.links.device.story import (
     Dialect,
     RunStream,
@@ -89,7 +89,7 @@ class DeviceWork(Door, Postman):
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._early_cancels: dict[str, float] = {}
         self._outbox = Outbox(executor, Source.DEVICE, self, clock)
-        self._connection: Connection | None = None
+        self._connection: ServerSocket | None = None
         self._session_jobs: Jobs | None = None
         self.account: str | None = None
         """The user id that the token in use belongs to, where it is known."""
@@ -265,7 +265,7 @@ class DeviceWork(Door, Postman):
             tell = self._tell_once(self._connection, Frame(event, data))
             self._session_jobs.spawn(tell, f"tell {event}")
 
-    async def _tell_once(self, connection: Connection, frame: Frame) -> None:
+    async def _tell_once(self, connection: ServerSocket, frame: Frame) -> None:
         try:
             await connection.call(frame.event, frame.data)
         except (LinkLostError, TimeoutError) as error:
@@ -340,7 +340,7 @@ class DeviceWork(Door, Postman):
         ids = tuple(str(names.get(run_id) or run_id) for run_id in busy)
         return RuntimeCapacity(limit=table.slots, active_task_ids=ids, queued=len(table.queued))
 
-    async def serve(self, connection: Connection) -> None:
+    async def serve(self, connection: ServerSocket) -> None:
         """Tell all stories and deliver all outcomes over `connection` until it is lost."""
         self._connection = connection
         self._session_jobs = Jobs("device session")
@@ -389,7 +389,7 @@ class DeviceWork(Door, Postman):
         except LinkLostError as error:
             connection.give_up(str(error))
 
-    async def _deliver(self, connection: Connection, row: RunRow) -> None:
+    async def _deliver(self, connection: ServerSocket, row: RunRow) -> None:
         if (stream := self._streams.get(row.run_id)) is not None:
             stream.finish()
             if (pump := self._pumps.get(row.run_id)) is not None:
@@ -412,7 +412,7 @@ class DeviceWork(Door, Postman):
             _log.warning("%s stays undelivered for now: %s", row.run_id, error or "no answer")
 
     async def _call_terminal(
-        self, connection: Connection, row: RunRow, stream: RunStream | None
+        self, connection: ServerSocket, row: RunRow, stream: RunStream | None
     ) -> Any:
         """Send the last frame; an empty acknowledgement disproves the dialect, so try the other."""
         for dialect in _CANDIDATES[self.dialect]:

@@ -69,7 +69,7 @@ class ConnectFailedError(Exception):
         return self.failure is Failure.REFUSED
 
 
-class Connection:
+class ServerSocket:
     """A connected namespace. `on_event(name, argument)` is called in order of arrival and returns
     the acknowledgement, for events that want one."""
 
