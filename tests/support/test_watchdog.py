@@ -27,7 +27,7 @@ def hand_clock() -> HandClock:
 @pytest.fixture
 def watchdog(hand_clock: HandClock) -> Iterator[Watchdog]:
     waits = count()
-    watchdog = Watchdog(hand_clock, effort=lambda: (0.0, next(waits)))
+    watchdog = Watchdog(hand_clock, effort=lambda: (0.0, next(waits), 0.0))
     watchdog.install()
     yield watchdog
     watchdog.remove()
@@ -74,7 +74,7 @@ async def test_time_between_steps_is_not_counted(watchdog: Watchdog, hand_clock:
 
 
 async def test_a_step_that_got_no_processor_is_not_counted(hand_clock: HandClock) -> None:
-    watchdog = Watchdog(hand_clock, effort=lambda: (0.0, 0))
+    watchdog = Watchdog(hand_clock, effort=lambda: (0.0, 0, 0.0))
     watchdog.install()
 
     async def starved_step() -> None:
@@ -85,6 +85,26 @@ async def test_a_step_that_got_no_processor_is_not_counted(hand_clock: HandClock
     finally:
         watchdog.remove()
     assert watchdog.take() == []
+
+
+async def test_what_a_step_stood_in_line_is_taken_off(hand_clock: HandClock) -> None:
+    waits, in_line = count(), iter((0.0, 0.4))
+    watchdog = Watchdog(hand_clock, effort=lambda: (0.0, next(waits), next(in_line, 0.4)))
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def step() -> None:
+        hand_clock.seconds += FATAL_S
+        done.set_result(None)
+
+    loop.call_soon(step)
+    watchdog.install()
+    try:
+        await done
+    finally:
+        watchdog.remove()
+    [stall] = watchdog.take()
+    assert stall.seconds == pytest.approx(FATAL_S - 0.4)
 
 
 async def test_a_step_that_computes_or_sleeps_is_counted() -> None:

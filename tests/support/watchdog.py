@@ -1,14 +1,16 @@
 """Measures every callback of every asyncio loop, so that no test can hide a blocked loop.
 
 One step of a coroutine between two awaits is one callback. The price is a few clock readings each.
-A step that neither computed nor waited for anything was merely not given a processor: on a busy
-machine that happens to the best, so it does not count.
+Time in which a step stood in line for a processor does not count: on a busy machine that happens to
+the best. Where the system does not tell it, a step that neither computed nor waited does not count.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +18,9 @@ from typing import Any, TypeAlias
 
 FATAL_S = 0.5
 NOTABLE_S = 0.05
-Effort: TypeAlias = tuple[float, int]
-"""What a thread did so far: seconds of processor time, and how often it chose to wait."""
+Effort: TypeAlias = tuple[float, int, float]
+"""What a thread did so far: seconds of processor time, how often it chose to wait, and the seconds
+that it could have run but stood in line."""
 _handle: Any = asyncio.Handle
 """Untyped, because its `_run` is no public name; all loops in Python call it."""
 
@@ -59,9 +62,11 @@ class Watchdog:
             try:
                 original(handle)
             finally:
-                seconds = clock() - began
-                if seconds >= least_s and _is_own_doing(seconds, before, effort()):
-                    self._stalls.append(Stall(seconds, _name(callback)))
+                if (seconds := clock() - began) >= least_s:
+                    after = effort()
+                    seconds -= after[2] - before[2]
+                    if seconds >= least_s and _is_own_doing(seconds, before, after):
+                        self._stalls.append(Stall(seconds, _name(callback)))
 
         self._original = original
         _handle._run = run
@@ -75,8 +80,29 @@ class Watchdog:
         return sorted(stalls, key=lambda stall: -stall.seconds)
 
 
+class _Scheduling(threading.local):
+    """The open file in which Linux counts what the scheduler did with this thread."""
+
+    def __init__(self) -> None:
+        try:
+            self.file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.file = -1
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+
+    def in_line_s(self) -> float:
+        return int(os.pread(self.file, 80, 0).split()[1]) / 1e9 if self.file >= 0 else 0.0
+
+
+_scheduling = _Scheduling()
+
+
 def _effort() -> Effort:
-    return time.thread_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    waits = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    return time.thread_time(), waits, _scheduling.in_line_s()
 
 
 def _is_own_doing(seconds: float, before: Effort, after: Effort) -> bool:
