@@ -114,14 +114,16 @@ class EventRedactor:
                 self._waiting = None
             else:
                 yield from self.rest()
-        words = self._secrets.hide(mended(event.text))
+        whole = mended(event.text)
+        words = self._secrets.hide(whole)
         said = len(words) - self._secrets.unfinished(words)
         if said < len(words):
             self._waiting = type(event)(text=words[said:])
         if said:
             # What the agent sent along may hold what is taken out of the text, or waits.
-            raw = event.raw if words[:said] == event.text else None
-            yield self._clean(replace(event, text=words[:said], raw=raw))
+            raw = event.raw if words[:said] == whole else None
+            visible = replace(event, text=words[:said], raw=raw)
+            yield visible if raw is None else self._clean(visible)
 
     def rest(self) -> Iterator[AgentEvent]:
         """What still waits; nothing follows that could make a secret of it."""
