@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from enum import Enum
 from itertools import groupby
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
@@ -23,9 +25,10 @@ from executor_core.model import (
     ToolFinished,
     ToolStarted,
 )
-from executor_core.unicode import is_encodable, mended
+from executor_core.unicode import mended
 
 _Delta: TypeAlias = TextDelta | ReasoningDelta
+_encoder = msgspec.json.Encoder()
 _V = TypeVar("_V", bound=Struct)
 
 FEW = 8
@@ -132,41 +135,18 @@ class EventRedactor:
             yield waiting
 
     def _clean(self, event: AgentEvent) -> AgentEvent:
-        # One look at all texts together: hundreds of spellings of secrets are looked for.
-        words = "\0".join(_texts(event))
-        if is_encodable(words) and self._secrets.hide(words) == words:
-            return event
+        # One look at everything: hundreds of spellings of secrets are looked for. What is changed
+        # are values, though: a secret may be a word of our own format.
+        with suppress(UnicodeEncodeError):
+            written = _encoder.encode(event).decode()
+            if self._secrets.hide(written) == written:
+                return event
         return _with_texts(event, lambda text: self._secrets.hide(mended(text)))
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Every text in an event, names in objects and numbers (a key may be one) among them.
-
-    Words of our own that the program goes by (kinds, states) are none.
-    """
-    match value:
-        case Enum() | bool() | None:
-            return
-        case str():
-            yield value
-        case int() | float():
-            yield str(value)
-        case dict():
-            for name, inner in value.items():
-                yield str(name)
-                yield from _texts(inner)
-        case list() | tuple():
-            for inner in value:
-                yield from _texts(inner)
-        case Struct():
-            for name in value.__struct_fields__:
-                field = getattr(value, name)
-                if not isinstance(field, int | float):
-                    yield from _texts(field)
-
-
 def _with_texts(value: _V, change: Callable[[str], str]) -> _V:
-    """A copy of a struct with every one of these texts changed."""
+    """A copy of a struct with every text in it changed, names in objects and numbers (a key may be
+    one) among them. Words of our own that the program goes by (kinds, states) are none."""
     return replace(
         value,
         **{
