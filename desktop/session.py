@@ -35,6 +35,7 @@ from executor_core.clock import Clock
 from executor_core.control import Control, Status
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
+from executor_core.model import LinkState
 from executor_core.services.interface import Services
 from executor_core.texts import text
 
@@ -250,7 +251,9 @@ class Session(QObject):
     async def _open_page(self) -> None:
         url = await self._control.console()
         if url is None and self._status is not None and self._status.links:
-            url = self._status.links[0].server
+            # The console of one that is there, if any is.
+            links = sorted(self._status.links, key=lambda link: link.state is not LinkState.ONLINE)
+            url = links[0].server
         if url is None:
             self.show()
         else:

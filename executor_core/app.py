@@ -36,12 +36,8 @@ from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
 from executor_core.journal import Journal
-from executor_core.links.device import (
-    Credentials,
-    DeviceLink,
-    LinkTiming,
-    Registration,
-)
+from executor_core.links.device import DeviceLink, LinkTiming, Registration
+from executor_core.links.login import Credentials
 from executor_core.process import reap_orphans, resources_by_run, sweep
 from executor_core.services.awake import KeepAwake, stay_awake_at_work, watch_sleep
 from executor_core.services.computer import make_host

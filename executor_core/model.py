@@ -260,7 +260,8 @@ class RunRequest(Value, kw_only=True, frozen=True):
     with `url`, `headers`). `remarks` are what the person is told first, such as what was left out.
     `other_secrets` stand in it where their place does not tell that they are secret. `variables`
     are told to the agent's programs. `inherited_session`: what the agent calls the conversation
-    that a new one goes on from, leaving the old as it is.
+    that a new one goes on from, leaving the old as it is. `session_id`: what it calls the one to go
+    on with, where the server keeps that itself; else it is the last one of `conversation_key`.
     """
 
     run_id: str = field(default_factory=new_run_id)
@@ -289,6 +290,7 @@ class RunRequest(Value, kw_only=True, frozen=True):
     variables: dict[str, str] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
     inherited_session: str | None = None
+    session_id: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:

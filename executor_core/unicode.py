@@ -19,6 +19,22 @@ _COMPOUND = (b"{", b"[")
 _S = TypeVar("_S", bound=msgspec.Struct | dict[str, Any])
 
 
+def is_encodable(text: str) -> bool:
+    """Whether there is no half character in it."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def mended(text: str) -> str:
+    """`text` with a question mark for every half character."""
+    return text if is_encodable(text) else text.encode(errors="replace").decode()
+
+
 def encodable(value: _S) -> _S:
     """`value` itself, or a copy of it with a question mark for every half character."""
     try:

@@ -15,7 +15,7 @@ from desktop.settings.field import Field
 from desktop.settings.page import Page
 from desktop.settings.sign_in import SignIn
 from executor_core.control import Status
-from executor_core.model import LinkState
+from executor_core.model import LinkState, LinkStatus
 from executor_core.services.interface import Account, Setting
 from executor_core.texts import text
 
@@ -98,18 +98,21 @@ class ConnectionPage(Page):
 
 
 def link_words(status: Status | None) -> tuple[str, Tone | None]:
-    """How the connection stands."""
+    """How each connection stands, one a line."""
     if status is None:
         return "", None
     if not status.links:
         return text("tray.no_server"), Tone.WARNING
-    link = status.links[0]
-    if link.server == status.api and link.state is LinkState.ONLINE:
-        return text("settings.alone_now"), Tone.GOOD
+    is_good = all(link.state is LinkState.ONLINE for link in status.links)
+    lines = (_link_line(link, status.api) for link in status.links)
+    return "\n".join(lines), Tone.GOOD if is_good else Tone.WARNING
+
+
+def _link_line(link: LinkStatus, own_url: str | None) -> str:
+    if link.server == own_url and link.state is LinkState.ONLINE:
+        return text("settings.alone_now")
     words = text(f"state.link.{link.state}", server=link.server)
-    if link.reason:
-        words += f" {link.reason}"
-    return words, Tone.GOOD if link.state is LinkState.ONLINE else Tone.WARNING
+    return f"{words} {link.reason}" if link.reason else words
 
 
 def who_words(account: Account) -> str:

@@ -101,8 +101,8 @@ def _headline(
         return text("tray.expires", duration=duration(max(expires_at - now, timedelta())))
     if state is TrayState.OFFLINE:
         return _offline(status, age_s)
-    if state is TrayState.STARTING:
-        server = status.links[0].server
+    if state is TrayState.STARTING and (link := _first(status, LinkState.CONNECTING)):
+        server = link.server
         return text("tray.connecting", server=urlsplit(server).netloc or server)
     if state is TrayState.PAUSED and status.paused_until is not None:
         return text("tray.paused_until", time=clock_time(status.paused_until, now))

@@ -33,7 +33,7 @@ from executor_core.control.control import (
 )
 from executor_core.control.pause import Pause, PauseFile
 from executor_core.errors import ExecutorError
-from executor_core.executor import ActiveRun, CancelAnswer, Executor, Refused
+from executor_core.executor import CancelAnswer, Executor, Refused
 from executor_core.jobs import Jobs
 from executor_core.journal import RunRow
 from executor_core.model import (
@@ -151,7 +151,7 @@ class LocalControl:
             queued=len(table.queued),
             outbox_pending=len(table.undelivered),
             api=self._api(),
-            runs=tuple(_active(active, used) for active in self._executor.active),
+            runs=tuple(self._summary(row, used) for row in self._executor.active),
             paused_until=self._paused.until,
             pause_reason=self._paused.reason,
             ended=self._executor.ended,
@@ -174,24 +174,24 @@ class LocalControl:
     async def runs(self, limit: int = 50, before: str | None = None) -> tuple[RunSummary, ...]:
         used = await self._resources()
         rows = await self._executor.history(limit, before)
-        found = {row.run_id: self._recorded(row) for row in rows}
-        active = {a.request.run_id: _active(a, used) for a in self._executor.active}
+        found = {row.run_id: self._summary(row) for row in rows}
+        active = {row.run_id: self._summary(row, used) for row in self._executor.active}
         found |= {i: run for i, run in active.items() if before is None or i in found}
         return tuple(sorted(found.values(), key=lambda run: run.accepted_at, reverse=True))
 
     async def run(self, run_id: str) -> RunDetail:
         used = await self._resources()
         row = await self._executor.recorded(run_id)
-        active = {a.request.run_id: _active(a, used) for a in self._executor.active}
+        active = {row.run_id: self._summary(row, used) for row in self._executor.active}
         is_asked_for = row.awaits_delivery or row.delivered_at is not None
         return RunDetail(
-            run=active.get(run_id) or self._recorded(row),
+            run=active.get(run_id) or self._summary(row),
             outcome=row.outcome,
             delivered=not row.awaits_delivery if is_asked_for else None,
             folder=await self._executor.folder(run_id),
         )
 
-    def _recorded(self, row: RunRow) -> RunSummary:
+    def _summary(self, row: RunRow, used: Mapping[str, Resources] = {}) -> RunSummary:
         outcome = row.outcome
         return RunSummary(
             run_id=row.run_id,
@@ -206,6 +206,7 @@ class LocalControl:
             finished_at=outcome.timings.finished_at if outcome else None,
             error=outcome.error.code if outcome and outcome.error else None,
             waits_for_disk=row.run_id in self._executor.waiting_for_disk,
+            resources=used.get(row.run_id),
         )
 
     async def _resources(self) -> Mapping[str, Resources]:
@@ -250,7 +251,7 @@ class LocalControl:
     async def _cancel_without(self, pid: int, run_id: str) -> None:
         """Whoever was killed could not cancel what it asked for, and nobody else waits for it."""
         process = await asyncio.to_thread(_process, pid)
-        while any(run.request.run_id == run_id for run in self._executor.active):
+        while any(row.run_id == run_id for row in self._executor.active):
             if process is None or not await asyncio.to_thread(_lives, process):
                 _log.warning(
                     "%s is cancelled: process %d, which asked for it, is gone", run_id, pid
@@ -424,19 +425,3 @@ def _is_path(path: str) -> bool:
         return bool(Path(path).expanduser().parts) and "\0" not in path
     except RuntimeError:  # the home of a user who does not exist
         return False
-
-
-def _active(active: ActiveRun, used: Mapping[str, Resources]) -> RunSummary:
-    request = active.request
-    return RunSummary(
-        run_id=request.run_id,
-        source=request.source,
-        task_id=request.task_id,
-        subtask_id=request.subtask_id,
-        agent=request.agent,
-        state=active.state,
-        started_at=active.run.started_at,
-        accepted_at=active.run.accepted_at,
-        title=request.title,
-        resources=used.get(request.run_id),
-    )

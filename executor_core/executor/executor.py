@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from executor_core.agents import Agents, forget_secrets
@@ -26,17 +25,15 @@ from executor_core.executor.port import (
     Accepted,
     Admission,
     CancelAnswer,
-    Delivery,
     Door,
     Duplicate,
     Refused,
 )
-from executor_core.executor.recovery import outcome_after_crash
-from executor_core.executor.run import Run
+from executor_core.executor.run import Run, outcome_after_crash
 from executor_core.executor.run_folders import tidy
-from executor_core.executor.veil import Secrets
+from executor_core.executor.stream import Secrets
 from executor_core.jobs import Jobs
-from executor_core.journal import Journal, RunRow, follow, read_events, row_of, started_in
+from executor_core.journal import Journal, RunRow, follow, read_events, started_in
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -46,7 +43,6 @@ from executor_core.model import (
     RunEnded,
     RunRequest,
     RunStarted,
-    RunState,
     Source,
 )
 from executor_core.texts import Message
@@ -57,14 +53,6 @@ _log = logging.getLogger("executor.executor")
 
 PRUNE_EVERY = 20
 """After so many ends, and at start, what is over the bounds of journal and disk is forgotten."""
-
-
-class ActiveRun(Struct, kw_only=True, frozen=True):
-    """A run that was accepted and has not ended."""
-
-    request: RunRequest
-    state: RunState
-    run: Run
 
 
 class Executor:
@@ -223,10 +211,10 @@ class Executor:
         return self._table
 
     @property
-    def active(self) -> tuple[ActiveRun, ...]:
+    def active(self) -> tuple[RunRow, ...]:
         """Queued and running runs, oldest first."""
         return tuple(
-            ActiveRun(request=run.request, state=entry.state, run=run)
+            replace(run.row, state=entry.state, started_at=run.started_at)
             for entry in self._table.entries.values()
             if (run := self._runs.get(entry.run_id)) is not None
         )
@@ -258,7 +246,7 @@ class Executor:
 
     # --- the outbox ------------------------------------------------------------------------
 
-    async def undelivered(self, source: Source) -> list[Delivery]:
+    async def undelivered(self, source: Source) -> list[RunRow]:
         """Every outcome that a door may tell its server now, oldest first.
 
         Of a run that is recorded only one that is on disk as well: a crash would give it another.
@@ -271,8 +259,7 @@ class Executor:
         }
         # The table knows of deliveries that the disk has not taken yet.
         owed = set(self._table.undelivered.values())
-        found = [_delivery(row) for run_id, row in rows.items() if run_id in owed]
-        return [delivery for delivery in found if delivery is not None]
+        return [row for run_id, row in rows.items() if run_id in owed]
 
     async def history(self, limit: int, before: str | None = None) -> list[RunRow]:
         """The newest runs, or those older than the run `before`, in any state.
@@ -287,7 +274,7 @@ class Executor:
         """One run as the journal has it, or will have it. Raises ExecutorError("run_unknown")."""
         row = self._waiting.get(run_id) or await self._journal.run(run_id)
         if row is None and (run := self._runs.get(run_id)) is not None:
-            row = row_of(run.request, run.accepted_at)
+            row = run.row
         if row is None:
             raise ExecutorError("run_unknown", run_id=run_id)
         return row
@@ -332,19 +319,19 @@ class Executor:
         """All agents of this computer."""
         return await self._agents.availability()
 
-    async def past(self, request_key: str) -> Delivery | None:
-        """The latest outcome for a request, also a delivered one."""
+    async def past(self, request_key: str) -> RunRow | None:
+        """The latest run of a request, if it has ended, also a delivered one."""
         row = await self._journal.latest(request_key)
-        return _delivery(row) if row is not None else None
+        return row if row is not None and row.outcome is not None else None
 
     async def kept(self, conversation_key: str, name: str) -> str | None:
         """The newest `name` in a `reply_to` of that conversation. Raises "journal_failed"."""
         return await self._journal.kept(conversation_key, name)
 
-    async def delivered(self, delivery: Delivery, error: str | None = None) -> None:
+    async def delivered(self, row: RunRow, error: str | None = None) -> None:
         """The server acknowledged the outcome, or (`error`) will never take it."""
-        self._apply(machine.Delivered(delivery.request_key))
-        run_id = delivery.run_id
+        self._apply(machine.Delivered(row.request_key))
+        run_id = row.run_id
         await self._backlog.write(run_id, lambda: self._journal.delivered(run_id, error))
 
     # --- RunOwner --------------------------------------------------------------------------
@@ -461,14 +448,14 @@ class Executor:
         request = run.request
         run_id = request.run_id
         outcome = encodable(outcome)
-        row = row_of(request, run.accepted_at, outcome)
+        row = run.row.ended(outcome)
 
         async def finish() -> None:
             await self._journal.finish(request, outcome)
             del self._unsaved[run_id]
             self._unrecorded.discard(run_id)
             if run.is_recorded:
-                self._tell_outcome(row, outcome)
+                self._tell_outcome(row)
 
         self._unsaved[run_id] = row
         if not run.is_recorded:
@@ -479,7 +466,7 @@ class Executor:
         reason = f" ({outcome.error.code})" if outcome.error else ""
         _log.info("%s %s%s after %.1f s", run_id, outcome.state, reason, seconds)
         if not run.is_recorded:
-            self._tell_outcome(row, outcome)
+            self._tell_outcome(row)
         self._forget(run)
         self._leave_if_done()
         self.ended += 1
@@ -487,9 +474,9 @@ class Executor:
         if self.ended % PRUNE_EVERY == 0 and not self._table.is_stopping:
             self._jobs.spawn(self._prune(), "prune")
 
-    def _tell_outcome(self, row: RunRow, outcome: Outcome) -> None:
+    def _tell_outcome(self, row: RunRow) -> None:
         if row.address is not None and (door := self._doors.get(row.source)) is not None:
-            door.on_outcome(_delivered(row, outcome))
+            door.on_outcome(row)
         self.changes.tell()
 
     def _forget(self, run: Run) -> None:
@@ -518,17 +505,3 @@ def _note_states(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Non
             _log.debug("%s is %s", run_id, entry.state)
     for run_id in before.keys() - after.keys():
         _log.debug("%s has left its place", run_id)
-
-
-def _delivery(row: RunRow) -> Delivery | None:
-    return _delivered(row, row.outcome) if row.outcome else None
-
-
-def _delivered(row: RunRow, outcome: Outcome) -> Delivery:
-    return Delivery(
-        run_id=row.run_id,
-        request_key=row.request_key,
-        address=row.address,
-        reply_to=row.reply_to,
-        outcome=outcome,
-    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from executor_core.errors import ExecutorError
-from executor_core.model import AgentEvent, Outcome, RunRequest
+from executor_core.journal import RunRow
+from executor_core.model import AgentEvent, RunRequest
 
 
 class Door(Protocol):
@@ -20,21 +21,11 @@ class Door(Protocol):
     def on_event(self, request: RunRequest, event: AgentEvent) -> None:
         """Something happened in the run; nothing follows `on_outcome`."""
 
-    def on_outcome(self, delivery: Delivery) -> None:
+    def on_outcome(self, row: RunRow) -> None:
         """The run ended. Deliver, then tell `Executor.delivered`."""
 
     def on_active_changed(self) -> None:
         """Other runs hold the slots, or wait, or may not start: see `Executor.table`."""
-
-
-class Delivery(Struct, kw_only=True, frozen=True):
-    """An outcome on its way to its requester: an entry of the outbox."""
-
-    run_id: str
-    request_key: str
-    address: str | None
-    reply_to: dict[str, Any]
-    outcome: Outcome
 
 
 class Accepted(Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +17,10 @@ from executor_core.agents import Agent, Agents, Assignment, Remedy, remedy, with
 from executor_core.agents.agent import named, task_variables
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
-from executor_core.executor.gathering import Gathering
 from executor_core.executor.machine import EndReason
-from executor_core.executor.repeats import Repeats
-from executor_core.executor.veil import Secrets, Veil
+from executor_core.executor.stream import EventRedactor, Gathering, Repeats, Secrets
 from executor_core.jobs import Jobs, is_first
-from executor_core.journal import EventLog, Journal
+from executor_core.journal import EventLog, Journal, RunRow, row_of
 from executor_core.model import (
     AgentEvent,
     AgentResult,
@@ -79,7 +77,7 @@ class Run:
         self.request = request
         self.log = EventLog(folder / "events.jsonl", clock)
         self.on_disk = asyncio.Event()
-        self.accepted_at = clock.now()
+        self.row = row_of(request, clock.now())
         self.started_at: datetime | None = None
         self.is_recorded = False
         """Whether the journal has it: after a crash it then gets an end, unless it has one."""
@@ -99,14 +97,14 @@ class Run:
         self._session_id: str | None = None
         self._result: AgentResult | None = None
         self._repeats = Repeats()
-        self._veil = Veil(secrets)
+        self._redactor = EventRedactor(secrets)
         self._gathering = Gathering(self._happened)
 
     def end(self, reason: EndReason) -> None:
         """End the agent. The run is decided by the first reason, or by its last word before it."""
         self._gathering.flush()
         if self._result is None and self._end_reason is None:
-            for event in self._veil.rest():
+            for event in self._redactor.rest():
                 self._write(event)
             self._end_reason = reason
         if reason is EndReason.STOPPED:
@@ -161,7 +159,9 @@ class Run:
             return AgentResult()
         if request.new_session:
             await journal.forget_session(request.conversation_key)
-        session_id = await journal.session(request.conversation_key, agent.name)
+        session_id = request.session_id
+        if session_id is None:
+            session_id = await journal.session(request.conversation_key, agent.name)
         # Agents of other packages need not know of either.
         goes_on = getattr(agent, "can_fork", False) and not session_id and not request.new_session
         inherited = request.inherited_session if goes_on else None
@@ -334,7 +334,7 @@ class Run:
             self._stop.set()
 
     def _record(self, event: AgentEvent) -> None:
-        for visible in self._veil.through(event):
+        for visible in self._redactor.through(event):
             self._write(visible)
 
     def _write(self, event: AgentEvent) -> None:
@@ -377,7 +377,7 @@ class Run:
             session_id=self._session_id,
             artifacts=self._artifacts,
             timings=Timings(
-                accepted_at=self.accepted_at,
+                accepted_at=self.row.accepted_at,
                 started_at=self.started_at,
                 first_text_at=self._first_text_at,
                 finished_at=self._clock.now(),
@@ -425,3 +425,39 @@ def _new_session(result: AgentResult) -> Notice:
         return Notice(code="session_lost", text=text("notice.session_lost"))
     reason = paragraph(result.error.title, result.error.detail)
     return Notice(code="session_replaced", text=text("notice.session_replaced", reason=reason))
+
+
+def outcome_after_crash(row: RunRow, events: Iterable[AgentEvent], now: datetime) -> Outcome:
+    """What became of a run that a crash cut off, decided from its event file alone.
+
+    The agent's result if it was already said, else a failure that keeps the text so far.
+    """
+    words: list[str] = []
+    first_text_at = session_id = None
+    result: AgentResult | None = None
+    for event in events:
+        match event:
+            case RunEnded(outcome=outcome):
+                return outcome
+            case TextDelta(text=more):
+                words.append(more)
+                first_text_at = first_text_at or event.at
+            case SessionStarted():
+                session_id = event.session_id
+            case AgentResult():
+                result = result or event
+    if result is None:
+        result = AgentResult(error=ExecutorError("interrupted").message)
+    return Outcome(
+        state=RunState.FAILED if result.error else RunState.COMPLETED,
+        text=result.answer("".join(words)),
+        error=result.error,
+        usage=result.usage,
+        session_id=session_id,
+        timings=Timings(
+            accepted_at=row.accepted_at,
+            started_at=row.started_at,
+            first_text_at=first_text_at,
+            finished_at=now,
+        ),
+    )

@@ -68,9 +68,14 @@ class EventLog:
     def append(self, event: AgentEvent) -> AgentEvent:
         """Number and stamp `event`, write it, wake the readers; returns it as written."""
         self._seq += 1
-        event = encodable(replace(event, seq=self._seq, at=self._clock.now()))
+        event = replace(event, seq=self._seq, at=self._clock.now())
         if self._size < MAX_FILE_BYTES or isinstance(event, _ALWAYS_KEPT):
-            self._write(_encoder.encode(event) + b"\n")
+            try:
+                line = _encoder.encode(event)
+            except UnicodeEncodeError:  # only from who does not mend what comes in
+                event = encodable(event)
+                line = _encoder.encode(event)
+            self._write(line + b"\n")
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
         return event

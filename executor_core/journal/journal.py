@@ -8,7 +8,9 @@ crash, it is answered instead. What this computer was asked itself is in `reply_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,6 @@ from msgspec.structs import replace
 from executor_core.aside import JOURNAL_VERSION, connect, open_database
 from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
-from executor_core.journal.reserve import Reserve
 from executor_core.model import Outcome, RunRequest, RunState, Source, Timings
 
 _log = logging.getLogger("executor.journal")
@@ -33,6 +34,10 @@ MAX_RUNS = 10_000
 """Finished and delivered runs beyond this are forgotten, oldest first."""
 MAX_SESSIONS = 10_000
 MAX_TITLE = 120
+RESERVE_BYTES = 8 * 2**20
+"""Some hundred results of the usual length; one that needs more waits for room in memory."""
+_CHUNK = bytes(2**20)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 _FAILURES = (sqlite3.Error, OSError, ValueError, OverflowError, msgspec.MsgspecError)
 """The disk does not take it, or SQLite has no form for it; to the run both are the same."""
@@ -74,7 +79,10 @@ CREATE TABLE sessions (
 
 
 class RunRow(Struct, kw_only=True, frozen=True):
-    """A run as the journal knows it. `outcome` is None until it ended."""
+    """A run as journal, status and outbox know it. `outcome` is None until it ended.
+
+    The fields are the columns of the table.
+    """
 
     run_id: str
     source: Source
@@ -86,36 +94,84 @@ class RunRow(Struct, kw_only=True, frozen=True):
     title: str
     task_id: int | None
     subtask_id: int | None
-    state: RunState
+    state: RunState = RunState.QUEUED
     accepted_at: datetime
-    started_at: datetime | None
-    outcome: Outcome | None
+    started_at: datetime | None = None
+    outcome: Outcome | None = None
     awaits_delivery: bool
-    delivered_at: datetime | None
-    delivery_error: str | None
+    delivered_at: datetime | None = None
+    delivery_error: str | None = None
+
+    @property
+    def end(self) -> Outcome:
+        """The outcome of a run that has ended, such as every one in an outbox."""
+        assert self.outcome is not None
+        return self.outcome
+
+    def ended(self, outcome: Outcome) -> RunRow:
+        """The same with its end."""
+        started_at = outcome.timings.started_at
+        return replace(self, state=outcome.state, started_at=started_at, outcome=outcome)
 
 
-def row_of(request: RunRequest, accepted_at: datetime, outcome: Outcome | None = None) -> RunRow:
+_OF_REQUEST = tuple(n for n in RunRow.__struct_fields__ if n in RunRequest.__struct_fields__)
+
+
+def row_of(request: RunRequest, accepted_at: datetime) -> RunRow:
     """How a run is recorded, or will be once the disk takes it."""
-    return RunRow(
-        run_id=request.run_id,
-        source=request.source,
-        request_key=request.request_key,
-        conversation_key=request.conversation_key,
-        address=request.address,
-        reply_to=request.reply_to,
-        agent=request.agent,
-        title=request.title[:MAX_TITLE],
-        task_id=request.task_id,
-        subtask_id=request.subtask_id,
-        state=outcome.state if outcome else RunState.QUEUED,
-        accepted_at=accepted_at,
-        started_at=outcome.timings.started_at if outcome else None,
-        outcome=outcome,
-        awaits_delivery=request.address is not None,
-        delivered_at=None,
-        delivery_error=None,
-    )
+    fields = {name: getattr(request, name) for name in _OF_REQUEST}
+    fields["title"] = request.title[:MAX_TITLE]
+    awaits = request.address is not None
+    return RunRow(**fields, accepted_at=accepted_at, awaits_delivery=awaits)
+
+
+class Reserve:
+    """Room on the disk that is kept for the ends of accepted runs: a file full of nothing.
+
+    It is there from the first run that is accepted, and survives a crash, so that the next start
+    has room for the ends of the runs that it cut off.
+    """
+
+    def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
+        self._path = path
+        self._size = size
+
+    def hold(self) -> None:
+        """Take the room where it is not held yet. Raises OSError where the disk has too little."""
+        if self._is_held():
+            return
+        flags = os.O_WRONLY | os.O_CREAT | _NOFOLLOW | getattr(os, "O_BINARY", 0)
+        try:
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                _fill(descriptor, self._size)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            self.release()  # a part of it would be missing elsewhere
+            raise
+
+    def release(self) -> bool:
+        """Give the room back; whether there was any."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+            return True
+        return False
+
+    def _is_held(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self._path.lstat().st_size >= self._size
+        return False
+
+
+def _fill(descriptor: int, size: int) -> None:
+    """Have the system set real blocks apart: a file that only claims its length keeps no room."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    written = 0
+    while written < size:
+        written += os.write(descriptor, _CHUNK[: size - written])
 
 
 class KnownRuns(Struct, kw_only=True, frozen=True):

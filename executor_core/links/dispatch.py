@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from executor_core.errors import ExecutorError
-from executor_core.links.device.connection import (
+from executor_core.links.device.server_socket import (
     CALL_LIMIT_S,
     ConnectFailedError,
-    Connection,
     LinkLostError,
+    ServerSocket,
 )
-from executor_core.links.server import Access, Answer, Json, ask, user_ask
+from executor_core.links.server import Access, Json, Reply, ask, user_ask
 
 CHAT = "/chat"
 """The namespace of web pages; it takes user tokens only."""
@@ -76,7 +76,7 @@ async def check_token(access: Access) -> None:
             raise ExecutorError("token_refused", server=access.server)
         if answer.is_good and isinstance(answer.body, dict):
             return
-    connection = Connection(_nothing)
+    connection = ServerSocket(_nothing)
     try:
         await connection.open(access.server, access.token)
     except ConnectFailedError as error:
@@ -88,7 +88,7 @@ async def check_token(access: Access) -> None:
 
 
 async def _chat(access: Access, event: str, data: Json) -> Any:
-    connection = Connection(_nothing, CHAT)
+    connection = ServerSocket(_nothing, CHAT)
     try:
         await connection.open(access.server, access.token)
         return await connection.call(event, data, CALL_LIMIT_S)
@@ -103,7 +103,7 @@ def _unreachable(access: Access, error: Exception) -> ExecutorError:
     return ExecutorError("server_unreachable", server=access.server, reason=reason)
 
 
-def _is_unknown(answer: Answer) -> bool:
+def _is_unknown(answer: Reply) -> bool:
     """Whether the server has no such path; of a team or device that is missing it says more."""
     return answer.status == 405 or (answer.status == 404 and answer.reason == "Not Found")
 

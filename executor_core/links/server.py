@@ -31,7 +31,7 @@ class Access(Struct, kw_only=True, frozen=True):
         return f"Access({self.server!r})"
 
 
-class Answer(Struct, frozen=True):
+class Reply(Struct, frozen=True):
     """What the server said; `body` is None where it is no JSON."""
 
     status: int
@@ -58,7 +58,7 @@ class Answer(Struct, frozen=True):
 
 async def ask(
     server: str, method: str, path: str, *, token: str = "", body: Json | None = None
-) -> Answer:
+) -> Reply:
     """One request. Raises ExecutorError `server_unreachable`, those of `proxy_for`, and
     `server_answer_strange` for one that is longer than `MAX_ANSWER_BYTES`."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -78,7 +78,7 @@ async def ask(
     except (aiohttp.ClientError, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise ExecutorError("server_unreachable", server=server, reason=reason) from error
-    return Answer(reply.status, _decoded(raw))
+    return Reply(reply.status, _decoded(raw))
 
 
 async def _read(reply: aiohttp.ClientResponse) -> bytes:
@@ -100,7 +100,7 @@ def _decoded(raw: bytes) -> Any:
 async def token_for(server: str, user_name: str, password: str) -> str:
     """A token for a name and a password.
 
-    Raises ExecutorError `login_failed` and those of `ask` and `Answer.fields`.
+    Raises ExecutorError `login_failed` and those of `ask` and `Reply.fields`.
     """
     # Servers read one of the two names.
     body = {"user_name": user_name, "username": user_name, "password": password}
@@ -114,7 +114,7 @@ async def token_for(server: str, user_name: str, password: str) -> str:
     return token
 
 
-async def user_ask(access: Access, method: str, path: str, body: Json | None = None) -> Answer:
+async def user_ask(access: Access, method: str, path: str, body: Json | None = None) -> Reply:
     """One request as the user.
 
     Raises ExecutorError `token_refused`, `api_key_not_enough`, and those of `ask`.
@@ -156,7 +156,7 @@ def _device(device_id: str) -> str:
     return f"/api/devices/{quote(device_id, safe='', errors='replace')}"
 
 
-def _found(answer: Answer, device_id: str) -> None:
+def _found(answer: Reply, device_id: str) -> None:
     if answer.status == 404:
         raise ExecutorError("unknown_device", device_id=device_id)
     answer.fields()

@@ -10,7 +10,7 @@ from executor_core.config.accounts import AccountPins
 from executor_core.config.claims import read_claims
 from executor_core.config.token import Token, TokenSources
 from executor_core.errors import ExecutorError
-from executor_core.links.device import Credential, Credentials
+from executor_core.links.login import Credential, Credentials
 
 _log = logging.getLogger("executor.services")
 

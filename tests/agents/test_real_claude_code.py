@@ -68,7 +68,7 @@ class Real:
     async def outcome(self, run_id: str = "run_1") -> Outcome:
         await self.room.door.until(lambda: bool(self.room.door.deliveries(run_id)), 60)
         assert carriers_of(f"{OWNER}:{run_id}") == set()
-        return self.room.door.deliveries(run_id)[0].outcome
+        return self.room.door.deliveries(run_id)[0].end
 
     async def said(self, is_so: Callable[[str], bool], run_id: str = "run_1") -> None:
         """Wait until the text so far fulfils `is_so`."""

@@ -78,7 +78,7 @@ async def test_a_task_leads_the_owners_key_neither_through_a_proxy_nor_past_othe
             task = request(agent="claude_code", model=model, mcp_servers=servers)
             await room.submit(task)
             await room.door.until(lambda: bool(room.door.deliveries()), 60)
-            outcome = room.door.deliveries()[0].outcome
+            outcome = room.door.deliveries()[0].end
             notices = [event.code for event in room.door.events() if isinstance(event, Notice)]
         assert (outcome.state, outcome.text) == (RunState.COMPLETED, "Hello.")
         assert [asked.key for asked in api.requests] == [MINE]
@@ -112,7 +112,7 @@ async def test_an_address_of_a_task_never_sees_the_owners_key(
             config = ModelConfig(model="claude-sonnet-4-5", **named)
             await room.submit(request(agent="claude_code", model=config))
             await room.door.until(lambda: bool(room.door.deliveries()), 90)
-            assert room.door.deliveries()[0].outcome.state is RunState.FAILED
+            assert room.door.deliveries()[0].end.state is RunState.FAILED
         assert api.requests == []
     assert MINE.encode() not in evil.heard
     assert TOKEN.encode() not in evil.heard

@@ -51,7 +51,7 @@ async def test_the_whole_answer_comes_with_agent_and_run(
         run_id = playing.assignment.run_id
         assert playing.assignment.prompt == "hi"
         assert playing.assignment.folder == office.folder / "workspace" / run_id
-        assert office.executor.active[0].request.limits.total_s == TIME_LIMIT_S
+        assert next(iter(office.executor._runs.values())).request.limits.total_s == TIME_LIMIT_S
         playing.say("Hello, ", "you")
         playing.finish()
         answer = {"message": "Hello, you", "agent_type": "claude_code", "run_id": run_id}

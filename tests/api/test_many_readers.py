@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from executor_core.clock import SystemClock
-from executor_core.executor.gathering import FEW
+from executor_core.executor.stream import FEW
 from executor_core.jobs import Jobs
 from executor_core.web.sse import WRITE_TIMEOUT_S
 from tests.support.office import TOKEN, Office

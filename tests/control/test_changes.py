@@ -158,7 +158,7 @@ async def test_a_retry_asks_for_the_same_again(office: Office, control: Control)
     assert playing.assignment.prompt == "do it\nwell"
     assert playing.assignment.folder == folder
     assert playing.assignment.model.model == "m-1"
-    assert office.executor.active[0].request.limits.total_s == 77
+    assert next(iter(office.executor._runs.values())).request.limits.total_s == 77
     playing.finish()
     await outcome(control, second)
 
@@ -251,6 +251,6 @@ async def test_the_owners_folder_is_kept_as_named(office: Office) -> None:
     folder.mkdir()
     await office.local.submit(Submission(prompt="x", folder=str(folder)))
     await office.agent.started()
-    assert office.executor.active[0].request.workspace == Folder(
+    assert next(iter(office.executor._runs.values())).request.workspace == Folder(
         path=str(folder), is_owners_choice=True
     )

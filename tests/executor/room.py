@@ -11,8 +11,8 @@ from typing import Any
 from executor_core.agents import Agent, Agents
 from executor_core.clock import Clock
 from executor_core.config.redaction import Redactor
-from executor_core.executor import Accepted, Delivery, Door, Executor
-from executor_core.journal import Journal
+from executor_core.executor import Accepted, Door, Executor
+from executor_core.journal import Journal, RunRow
 from executor_core.model import (
     AgentEvent,
     Outcome,
@@ -47,11 +47,11 @@ class RecordingDoor(Door):
     """Remembers what it is told, in order: `told` holds (run id, word or event or delivery)."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str | AgentEvent | Delivery]] = []
+        self.told: list[tuple[str, str | AgentEvent | RunRow]] = []
         self.active_changes = 0
         self._news = asyncio.Event()
 
-    def _tell(self, run_id: str, what: str | AgentEvent | Delivery) -> None:
+    def _tell(self, run_id: str, what: str | AgentEvent | RunRow) -> None:
         self.told.append((run_id, what))
         self._news.set()
 
@@ -61,20 +61,18 @@ class RecordingDoor(Door):
     def on_event(self, request: RunRequest, event: AgentEvent) -> None:
         self._tell(request.run_id, event)
 
-    def on_outcome(self, delivery: Delivery) -> None:
-        self._tell(delivery.run_id, delivery)
+    def on_outcome(self, row: RunRow) -> None:
+        self._tell(row.run_id, row)
 
     def on_active_changed(self) -> None:
         self.active_changes += 1
 
-    def deliveries(self, run_id: str = "run_1") -> list[Delivery]:
-        return [what for run, what in self.told if run == run_id and isinstance(what, Delivery)]
+    def deliveries(self, run_id: str = "run_1") -> list[RunRow]:
+        return [what for run, what in self.told if run == run_id and isinstance(what, RunRow)]
 
     def events(self, run_id: str = "run_1") -> list[AgentEvent]:
         return [
-            what
-            for run, what in self.told
-            if run == run_id and not isinstance(what, str | Delivery)
+            what for run, what in self.told if run == run_id and not isinstance(what, str | RunRow)
         ]
 
     def kinds(self, run_id: str = "run_1") -> list[str]:
@@ -95,9 +93,9 @@ class RecordingDoor(Door):
     async def outcome(self, run_id: str = "run_1") -> Outcome:
         """Wait for the outcome of the run."""
         await self.until(lambda: bool(self.deliveries(run_id)))
-        return self.deliveries(run_id)[0].outcome
+        return self.deliveries(run_id)[0].end
 
-    async def delivery(self, run_id: str = "run_1") -> Delivery:
+    async def delivery(self, run_id: str = "run_1") -> RunRow:
         await self.outcome(run_id)
         return self.deliveries(run_id)[0]
 

@@ -54,7 +54,7 @@ async def test_a_run_is_told_in_order_and_ends_in_one_outcome(room: Room) -> Non
         None,
     )
     assert room.door.kinds() == [
-        "accepted", "RunStarted", "TextDelta", "TextDelta", "AgentResult", "Delivery",
+        "accepted", "RunStarted", "TextDelta", "TextDelta", "AgentResult", "RunRow",
     ]  # fmt: skip
     assert [event.seq for event in room.door.events()] == [1, 2, 3, 4]
     assert await recorded(room) == outcome
@@ -100,7 +100,7 @@ async def test_what_follows_the_last_word_is_not_told(room: Room) -> None:
     performance.conclude("another")
     performance.leave(result)
     assert (await room.door.outcome()).text == "Done."
-    assert room.door.kinds()[-2:] == ["AgentResult", "Delivery"]
+    assert room.door.kinds()[-2:] == ["AgentResult", "RunRow"]
 
 
 async def test_an_agent_that_breaks_ends_its_run_and_frees_its_slot(room: Room) -> None:
@@ -170,7 +170,7 @@ async def test_an_unusable_folder_is_the_outcome(room: Room) -> None:
     outcome = await room.door.outcome()
     assert outcome.error is not None
     assert outcome.error.code == "folder_missing"
-    assert room.door.kinds() == ["accepted", "AgentResult", "Delivery"]
+    assert room.door.kinds() == ["accepted", "AgentResult", "RunRow"]
 
 
 async def test_an_unknown_agent_is_the_outcome(room: Room) -> None:
@@ -211,8 +211,8 @@ async def test_a_refusal_is_as_durable_as_an_outcome_and_not_doubled(room: Room)
     await room.executor.refuse(request(), error)
     await room.executor.refuse(request(run_id="run_again"), error)
     [delivery] = await room.executor.undelivered(Source.DEVICE)
-    assert (delivery.run_id, delivery.outcome.error) == ("run_1", error)
-    assert room.door.kinds() == ["Delivery"]
+    assert (delivery.run_id, delivery.end.error) == ("run_1", error)
+    assert room.door.kinds() == ["RunRow"]
     assert await recorded(room) == delivery.outcome
     assert await room.executor.submit(request(run_id="run_again")) == Duplicate("run_1")
     await room.executor.delivered(delivery)
@@ -227,7 +227,7 @@ async def test_cancel_in_the_queue_ends_it_without_a_start(room: Room) -> None:
     await room.submit()
     assert room.executor.cancel("run_1") is CancelAnswer.CANCELLING
     assert (await room.door.outcome()).state is RunState.CANCELLED
-    assert room.door.kinds() == ["accepted", "Delivery"]
+    assert room.door.kinds() == ["accepted", "RunRow"]
     room.executor.resume()
     assert room.executor.table.slots_used == 0
     assert not room.agent.is_waiting
@@ -241,7 +241,7 @@ async def test_cancel_while_preparing_starts_no_agent(tmp_path: Path, clock: Jum
         assert room.executor.cancel("run_1") is CancelAnswer.CANCELLING
         agent.looking.set()
         assert (await room.door.outcome()).state is RunState.CANCELLED
-        assert room.door.kinds() == ["accepted", "Delivery"]
+        assert room.door.kinds() == ["accepted", "RunRow"]
         assert not agent.is_waiting
 
 
@@ -255,7 +255,7 @@ async def test_cancel_while_running_keeps_the_text_and_silences_the_agent(room: 
     performance.conclude("Done after all.")
     outcome = await room.door.outcome()
     assert (outcome.state, outcome.text, outcome.error) == (RunState.CANCELLED, "So far", None)
-    assert room.door.kinds() == ["accepted", "RunStarted", "TextDelta", "Delivery"]
+    assert room.door.kinds() == ["accepted", "RunStarted", "TextDelta", "RunRow"]
 
 
 async def test_a_result_that_came_first_wins_over_the_cancel(room: Room) -> None:

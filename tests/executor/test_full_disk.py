@@ -82,7 +82,7 @@ async def test_a_run_the_disk_does_not_take_is_refused_in_words_and_starts_no_ag
     assert not room.agent.is_waiting
     assert not room.executor.table.entries
     [delivery] = await room.executor.undelivered(Source.DEVICE)
-    assert delivery.outcome.error == error.message
+    assert delivery.end.error == error.message
 
 
 async def test_an_outcome_the_disk_does_not_take_is_told_to_no_server_before_it_does(
@@ -120,7 +120,7 @@ async def test_what_a_server_was_told_of_a_run_is_what_the_next_start_tells_it(
     async with opened(tmp_path, clock) as room:
         [delivery] = await room.executor.undelivered(Source.DEVICE)
         assert told == []
-        assert (delivery.outcome.state, delivery.outcome.text) == (RunState.COMPLETED, "Done.")
+        assert (delivery.end.state, delivery.end.text) == (RunState.COMPLETED, "Done.")
 
 
 async def test_the_same_request_is_a_duplicate_while_its_end_waits_for_the_disk(
@@ -193,7 +193,7 @@ async def test_an_outcome_that_is_saved_later_is_offered_once(
     disk.is_full = False
     await saved_again(room, clock)
     assert len(await room.executor.undelivered(Source.DEVICE)) == 1
-    assert room.door.kinds().count("Delivery") == 1
+    assert room.door.kinds().count("RunRow") == 1
 
 
 async def test_a_stop_offers_the_disk_what_it_did_not_take(

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor_core.executor.gathering import FEW, Gathering
+from executor_core.executor.stream import FEW, Gathering
 from executor_core.model import AgentEvent, Notice, ReasoningDelta, TextDelta
 
 MANY = FEW + 1

@@ -10,7 +10,7 @@ import pytest
 from executor_core.agents.scratch import MCP_FILE, write_secret
 from executor_core.errors import ExecutorError
 from executor_core.executor import Duplicate
-from executor_core.executor.recovery import outcome_after_crash
+from executor_core.executor.run import outcome_after_crash
 from executor_core.journal import EventLog, Journal, RunRow
 from executor_core.model import (
     AgentEvent,
@@ -130,7 +130,7 @@ async def test_a_start_answers_what_a_crash_cut_off_and_starts_nothing_of_it(
 
     async with opened(tmp_path, clock) as room:
         found = [
-            (d.run_id, d.outcome.state, d.outcome.text, d.reply_to)
+            (d.run_id, d.end.state, d.end.text, d.reply_to)
             for d in await room.executor.undelivered(Source.DEVICE)
         ]
         assert found == [

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from executor_core.executor.repeats import (
+from executor_core.executor.stream import (
     FAST_CALL_S,
     FAST_S,
     MAX_CALLS,
@@ -109,7 +109,7 @@ async def test_the_run_fails_with_a_sentence_and_its_agent_is_stopped(room: Room
     run.say("Too late.")
     run.leave()
     await room.door.until(lambda: bool(room.door.deliveries("run_1")))
-    outcome = room.door.deliveries("run_1")[0].outcome
+    outcome = room.door.deliveries("run_1")[0].end
     assert outcome.error is not None
     assert (outcome.state, outcome.error.code) == (RunState.FAILED, "same_error_again")
     assert str(MANY) in outcome.error.detail
@@ -125,4 +125,4 @@ async def test_a_run_below_the_limit_goes_on(room: Room) -> None:
     assert not run.stop.is_set()
     run.finish("Done.")
     await room.door.until(lambda: bool(room.door.deliveries("run_1")))
-    assert room.door.deliveries("run_1")[0].outcome.state is RunState.COMPLETED
+    assert room.door.deliveries("run_1")[0].end.state is RunState.COMPLETED

@@ -54,6 +54,15 @@ async def test_a_session_that_is_forgotten_leaves_the_other_agents_theirs(room: 
     assert await room.journal.session("talk", "other") == "theirs"
 
 
+async def test_a_request_that_brings_its_own_session_goes_on_with_that_one(room: Room) -> None:
+    await room.journal.save_session("talk", "scripted", "old")
+    await room.submit(request(**TALK, session_id="the server's"))
+    performance = await room.agent.started()
+    assert performance.assignment.session_id == "the server's"
+    performance.finish("Done.")
+    await room.door.outcome()
+
+
 @pytest.mark.parametrize("can_fork", [True, False])
 async def test_an_inherited_session_is_for_an_agent_that_leaves_it_as_it_is(
     room: Room, monkeypatch: pytest.MonkeyPatch, can_fork: bool
@@ -85,7 +94,7 @@ async def test_a_session_that_cannot_be_used_twice_is_the_outcome(room: Room) ->
     (await room.agent.started()).finish(error=LOST)
     outcome = await room.door.outcome()
     assert outcome.error == LOST
-    assert room.door.kinds()[-2:] == ["AgentResult", "Delivery"]
+    assert room.door.kinds()[-2:] == ["AgentResult", "RunRow"]
 
 
 async def test_a_first_turn_that_spoils_its_session_is_not_repeated_and_leaves_none(

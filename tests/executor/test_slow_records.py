@@ -113,7 +113,7 @@ async def test_a_stop_hurries_the_last_look_at_a_run_that_had_ended_and_keeps_it
     await clock.advance(RECORD_AFTER_END_S)
     await stopping
     [delivery] = room.door.deliveries()
-    assert (delivery.outcome.state, delivery.outcome.text) == (state, "So far")
+    assert (delivery.end.state, delivery.end.text) == (state, "So far")
 
 
 @pytest.mark.parametrize("was_cancelled", [False, True])
@@ -162,6 +162,6 @@ async def test_what_misses_the_deadline_of_a_stop_ends_as_was_decided(
     async with opened(tmp_path, clock) as room:
         row = await room.executor.recorded("run_1")
         assert row.outcome == delivery.outcome
-        assert (row.state, row.outcome.text) == (state, "So far")
-        assert (row.outcome.error and row.outcome.error.code) == code
+        assert (row.state, row.end.text) == (state, "So far")
+        assert (row.end.error and row.end.error.code) == code
         assert len(await room.executor.undelivered(row.source)) == 1

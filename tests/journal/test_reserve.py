@@ -12,7 +12,7 @@ import pytest
 from executor_core.errors import ExecutorError
 from executor_core.journal import Journal
 from executor_core.journal import journal as journal_module
-from executor_core.journal.reserve import SIZE_BYTES, Reserve
+from executor_core.journal.journal import RESERVE_BYTES, Reserve
 from tests.journal.test_journal import OUTCOME, request
 from tests.support.clock import JumpingClock
 
@@ -55,7 +55,7 @@ async def test_the_end_of_a_run_gets_the_room_that_was_kept_for_it(
     await journal.open()
     await journal.accept(request())
     reserve, real = tmp_path / "reserve", journal_module._settle
-    assert reserve.stat().st_size == SIZE_BYTES
+    assert reserve.stat().st_size == RESERVE_BYTES
 
     def settle(*wanted: object) -> None:
         if reserve.exists():

@@ -16,13 +16,8 @@ from executor_core.config.redaction import Redactor
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.journal import Journal
-from executor_core.links.device import (
-    Credential,
-    Credentials,
-    DeviceLink,
-    LinkTiming,
-    Registration,
-)
+from executor_core.links.device import DeviceLink, LinkTiming, Registration
+from executor_core.links.login import Credential, Credentials
 from executor_core.model import AgentResult, Availability, LinkState, RunState, TextDelta
 from executor_core.workspace import Workspaces
 from tests.support import canaries

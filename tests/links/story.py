@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-from executor_core.links.device.dialects import Dialect, make_encoder, terminal_frames
 from executor_core.links.device.frames import Frame, encoded_size
+from executor_core.links.device.story import Dialect, make_encoder, terminal_frames
 from executor_core.model import AgentEvent, Outcome, RunState, Timings
 from executor_core.texts import Message
 

@@ -11,8 +11,7 @@ import pytest
 
 from executor_core.errors import ExecutorError
 from executor_core.jobs import Jobs
-from executor_core.links.device import Credential
-from executor_core.links.device.login import ExpiryWatch, next_look_s, warning_h
+from executor_core.links.login import Credential, ExpiryWatch, next_look_s, warning_h
 from executor_core.model import LinkState, RunState
 from tests.links.conftest import TOKEN, Device, MakeDevice, MakeServer, Turn, execute
 from tests.support.clock import JumpingClock

@@ -7,8 +7,8 @@ import string
 
 import pytest
 
-from executor_core.links.device.connection import Connection
-from executor_core.links.device.dialects import Dialect
+from executor_core.links.device.server_socket import ServerSocket
+from executor_core.links.device.story import Dialect
 from executor_core.model import TextDelta
 from tests.links.conftest import TOKEN
 from tests.links.story import outcome, tell, wire_bytes
@@ -35,7 +35,7 @@ async def test_r_carries_little_more_than_the_text_twice_however_slowly_it_is_wr
     sent = tell(R, events, outcome(text))
     server = DeviceServer()
     await server.start()
-    connection = Connection(lambda _event, _data: None)
+    connection = ServerSocket(lambda _event, _data: None)
     try:
         async with lossy_proxy(("127.0.0.1", server.port)) as proxy:
             await connection.open(proxy.url, TOKEN)

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor_core.links.device.dialects import (
+from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, cut_text, encoded_size
+from executor_core.links.device.progress import MAX_VALUE_BYTES, SHORTEST_PAUSE_S
+from executor_core.links.device.responses import MAX_WAITING_CHARS
+from executor_core.links.device.story import (
     Dialect,
     cancelled_unknown,
     choose_dialect,
     make_encoder,
     terminal_frames,
 )
-from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, cut_text, encoded_size
-from executor_core.links.device.progress import MAX_VALUE_BYTES, SHORTEST_PAUSE_S
-from executor_core.links.device.responses import MAX_WAITING_CHARS
 from executor_core.model import (
     AgentEvent,
     Notice,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from executor_core.executor import Executor
+from executor_core.links import outbox
 from executor_core.links.device import LinkTiming, work
 from executor_core.links.device.frames import MAX_PACKET_BYTES, Json
 from executor_core.model import LinkState, ToolFinished, ToolStarted
@@ -380,7 +381,7 @@ async def test_a_result_that_is_not_acknowledged_stays_and_is_sent_again(
     make_server: MakeServer, make_device: MakeDevice, dialect: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work, "TERMINAL_LIMIT_S", 0.05)
-    monkeypatch.setattr(work, "RETRY_S", 0.1)
+    monkeypatch.setattr(outbox, "RETRY_S", 0.1)
     server = await make_server(dialect)
     end = "task:complete" if dialect == "P" else "response.completed"
     server.answers[end] = deque([SILENCE])
@@ -445,14 +446,14 @@ async def test_the_disk_failing_for_a_while_does_not_end_the_deliveries(
     async def failing(executor: Executor, source: Any) -> Any:
         if failures:
             failures.pop()
-            device.link._work._outbox_changed.set()
             raise ExecutorError("journal_failed", path="x", reason="disk")
         return await reads(executor, source)
 
     monkeypatch.setattr(Executor, "undelivered", failing)
+    device.link._work._outbox.look_again()
+    await server.until(lambda: not failures)
     turn.finish(final_text="kept")
     await server.until_ended(2)
-    assert not failures
     assert len(server.events("device:register")) == 1
 
 
@@ -502,3 +503,18 @@ async def test_what_arrives_is_bounded(
     assert answers[999] == {"success": True}
     assert answers[1_000] == {"success": False, "error": "busy"}
     held.set()
+
+
+async def test_the_outbox_is_not_read_for_outcomes_that_are_handed_to_it(
+    make_server: MakeServer, make_device: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await make_server("R")
+    device = await make_device(server.url)
+    turns = [await begin(server, device), await begin(server, device, task_id=3, subtask_id=4)]
+    reads: list[Any] = []
+    monkeypatch.setattr(Executor, "undelivered", lambda *asked: reads.append(asked))
+    for number, turn in zip((2, 4), turns, strict=True):
+        turn.finish(final_text="done")
+        await server.until_ended(number)
+    await until_delivered(server, device)
+    assert not reads

@@ -11,11 +11,11 @@ import engineio
 import pytest
 
 from executor_core.links.device import LinkTiming
-from executor_core.links.device.connection import (
+from executor_core.links.device.server_socket import (
     GOODBYE_LIMIT_S,
     ConnectFailedError,
-    Connection,
     LinkLostError,
+    ServerSocket,
 )
 from executor_core.model import LinkState
 from tests.links.conftest import QUICK, TOKEN, Device, MakeDevice, MakeServer, execute
@@ -158,7 +158,7 @@ async def test_connections_cut_at_any_moment_leave_nothing_behind(proxy: LossyPr
     proxy.delay_s = 0.004
     clients = len(engineio.base_client.connected_clients)
     for moment in range(0, 40, 3):
-        connection = Connection(lambda _event, _data: None)
+        connection = ServerSocket(lambda _event, _data: None)
         loop = asyncio.get_running_loop()
         cut = loop.call_later(moment / 1_000, proxy.cut)
         with contextlib.suppress(ConnectFailedError, LinkLostError, TimeoutError):

@@ -9,7 +9,7 @@ import jwt  # noqa: F401 - the hub imports it late, which would count as a block
 import pytest
 
 from executor_core.hub import Dialect
-from executor_core.links.device import Credential
+from executor_core.links.login import Credential
 from executor_core.model import LinkState, ToolFinished, ToolStarted
 from executor_core.texts import Message
 from tests.links.conftest import Device, MakeDevice

@@ -17,11 +17,11 @@ import pytest
 from executor_core.errors import ExecutorError
 from executor_core.hub import wire
 from executor_core.jobs import Jobs
-from executor_core.links.device import Credential, LinkTiming
-from executor_core.links.device import connection as connection_module
-from executor_core.links.device.connection import ConnectFailedError, Connection, LinkLostError
+from executor_core.links.device import LinkTiming, server_socket
 from executor_core.links.device.link import KEYCHAIN_AGAIN_S
-from executor_core.links.device.supervision import REJECTED_PROBE_S, Failure
+from executor_core.links.device.server_socket import ConnectFailedError, LinkLostError, ServerSocket
+from executor_core.links.login import Credential
+from executor_core.links.supervision import REJECTED_PROBE_S, Failure
 from executor_core.model import KEYCHAIN, TWIN, LinkState
 from tests.links.conftest import QUICK, TOKEN, Device, MakeDevice, MakeServer, execute
 from tests.support.clock import JumpingClock
@@ -420,8 +420,8 @@ async def raw_server(answer: bytes, *, keeps_open: bool = False) -> AsyncIterato
 
 
 @asynccontextmanager
-async def unopened() -> AsyncIterator[Connection]:
-    connection = Connection(lambda _event, _data: None)
+async def unopened() -> AsyncIterator[ServerSocket]:
+    connection = ServerSocket(lambda _event, _data: None)
     try:
         yield connection
     finally:
@@ -473,7 +473,7 @@ async def test_a_peer_that_is_no_such_server_is_unreachable_and_leaves_nothing_o
 async def test_a_peer_that_takes_the_call_and_says_nothing_is_given_up(
     monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
-    monkeypatch.setattr(connection_module, "CONNECT_LIMIT_S", 0.1)
+    monkeypatch.setattr(server_socket, "CONNECT_LIMIT_S", 0.1)
     async with raw_server(answer, keeps_open=True) as url, unopened() as connection:
         with pytest.raises(ConnectFailedError, match=r"0\.1 s"):
             await connection.open(url, TOKEN)

@@ -10,10 +10,9 @@ import pytest
 from packaging.version import InvalidVersion, parse
 
 from executor_core.links.device import LinkTiming, Registration
-from executor_core.links.device.connection import CALL_LIMIT_S, Connection, LinkLostError
-from executor_core.links.device.dialects import Dialect
 from executor_core.links.device.payload import parse_execute
-from executor_core.links.device.stream import RunStream
+from executor_core.links.device.server_socket import CALL_LIMIT_S, LinkLostError, ServerSocket
+from executor_core.links.device.story import Dialect, RunStream
 from executor_core.model import (
     LinkState,
     Notice,
@@ -270,7 +269,7 @@ async def test_a_final_refusal_of_a_result_ends_its_delivery(
 # --- the times of the product ------------------------------------------------------------------
 
 
-class SilentAfterOne(Connection):
+class SilentAfterOne(ServerSocket):
     """The first heartbeat is acknowledged, and nothing ever again."""
 
     def __init__(self, clock: JumpingClock) -> None:
@@ -298,6 +297,38 @@ async def test_a_silent_server_is_given_the_ninety_seconds_that_the_option_says(
             await device.link._heartbeats(connection)
     assert connection.acked_at is not None
     assert 90 <= clock.monotonic() - connection.acked_at <= 90 + CALL_LIMIT_S
+
+
+class NoSecondRegistration(ServerSocket):
+    """Acknowledges heartbeats, but not the first registration that is repeated."""
+
+    def __init__(self, clock: JumpingClock) -> None:
+        super().__init__(lambda _event, _data: None)
+        self._clock = clock
+        self.asked: list[float] = []
+
+    async def call(self, event: str, data: dict[str, Any], limit_s: float = CALL_LIMIT_S) -> Any:
+        if event == "device:register":
+            self.asked.append(self._clock.monotonic())
+            if len(self.asked) == 1:
+                await self._clock.sleep(limit_s)
+                raise TimeoutError
+            raise LinkLostError("seen enough")
+        return {"success": True}
+
+
+async def test_a_registration_that_is_repeated_late_ends_no_link_that_has_its_heartbeats(
+    make_device: MakeDevice,
+) -> None:
+    clock = JumpingClock()
+    device = await make_device("http://127.0.0.1:1", timing=LinkTiming(), with_link=False)
+    device.link._clock = clock
+    device.link._work.dialect = Dialect.PROGRESS
+    connection = NoSecondRegistration(clock)
+    async with clock.jumping():
+        with pytest.raises(LinkLostError, match="seen enough"):
+            await device.link._heartbeats(connection)
+    assert connection.asked[1] - connection.asked[0] <= 2 * CALL_LIMIT_S
 
 
 def test_servers_find_no_update_for_us_whatever_their_own_newest_release_is() -> None:

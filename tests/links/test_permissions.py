@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from executor_core.agents import Agent
-from executor_core.links.device.payload import parse_execute
-from executor_core.links.device.permissions import held_to
+from executor_core.links.device.payload import held_to, parse_execute
 from executor_core.model import LinkState, Permission, RunRequest
 from tests.links.conftest import HeldAgent, MakeDevice, MakeServer, execute
 from tests.links.test_link import begin, until_delivered

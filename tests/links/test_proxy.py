@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from executor_core.links.device.connection import ConnectFailedError, Connection
+from executor_core.links.device.server_socket import ConnectFailedError, ServerSocket
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ async def test_the_link_to_an_https_server_goes_through_the_proxy(
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
         monkeypatch.setenv(name, form.format(f"127.0.0.1:{port}"))
-        connection = Connection(lambda _name, _argument: None)
+        connection = ServerSocket(lambda _name, _argument: None)
         with pytest.raises(ConnectFailedError):
             await connection.open("https://wegent.invalid", "a-token-of-mine")
         await connection.close()
@@ -43,7 +43,7 @@ async def test_a_proxy_that_is_not_spoken_is_the_reason_and_nothing_is_left_open
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://user:word@127.0.0.1:1080")
-    connection = Connection(lambda _name, _argument: None)
+    connection = ServerSocket(lambda _name, _argument: None)
     with pytest.raises(ConnectFailedError, match=r"ALL_PROXY.*socks5") as caught:
         await connection.open("https://wegent.invalid", "a-token-of-mine")
     await connection.close()

@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor_core.links.device.supervision import (
+from executor_core.links.device.server_socket import classify_loss, classify_refusal
+from executor_core.links.supervision import (
     RATE_LIMIT_S,
     REJECTED_PROBE_S,
     STABLE_S,
     Failure,
     Supervision,
     after_failure,
-    classify_loss,
-    classify_refusal,
     next_delay,
 )
 from tests.links.story import PATIENT

@@ -7,7 +7,7 @@ import pytest
 from executor_core.config.accounts import AccountPins
 from executor_core.config.token import TokenSources
 from executor_core.errors import ExecutorError
-from executor_core.links.device import Credential
+from executor_core.links.login import Credential
 from executor_core.services.credentials import HubCredentials, ServerCredentials
 from tests.config.test_accounts import ADA, BOB, jwt
 from tests.services.conftest import Computer

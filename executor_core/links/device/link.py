@@ -1,7 +1,4 @@
-"""Keeps this computer registered with one Wegent server: connect, register, serve, back off.
-
-Every way out of serving ends in the one loop of `_supervise`.
-"""
+"""Keeps this computer registered with one Wegent server: connect, register, serve."""
 
 from __future__ import annotations
 
@@ -19,25 +16,26 @@ from executor_core.clock import Clock, wait_or
 from executor_core.errors import ExecutorError
 from executor_core.executor import Executor
 from executor_core.jobs import Jobs
-from executor_core.links.device.connection import (
+from executor_core.links.device.server_socket import (
     CALL_LIMIT_S,
     ConnectFailedError,
-    Connection,
     LinkLostError,
+    ServerSocket,
+    classify_loss,
 )
-from executor_core.links.device.dialects import Dialect, choose_dialect
-from executor_core.links.device.login import Credential, Credentials, ExpiryWatch
-from executor_core.links.device.supervision import (
+from executor_core.links.device.story import Dialect, choose_dialect
+from executor_core.links.device.work import DeviceWork
+from executor_core.links.login import Credential, Credentials
+from executor_core.links.supervision import (
     REJECTED,
     REJECTED_PROBE_S,
     Failure,
+    SupervisedLink,
     Supervision,
     after_failure,
-    classify_loss,
     next_delay,
 )
-from executor_core.links.device.work import DeviceWork
-from executor_core.model import KEYCHAIN, TWIN, LinkState, LinkStatus, Source
+from executor_core.model import KEYCHAIN, TWIN, LinkState, Source
 from executor_core.outbound import client_session
 from executor_core.texts import text
 
@@ -80,12 +78,15 @@ class LinkTiming(Struct, kw_only=True, frozen=True):
     reconnect_max_delay_s: float = 30.0
 
 
-class DeviceLink:
+class DeviceLink(SupervisedLink):
     """The link to the server at `server` (normalised URL).
 
     `origin` names the server in everything that outlives a connection; it stays the same where the
     address may change. `agent` answers all tasks, whichever one they ask for.
     """
+
+    kind = "device"
+    failure_words = "Failed to connect to Backend WebSocket"
 
     def __init__(
         self,
@@ -100,11 +101,15 @@ class DeviceLink:
         agent: str | None = None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._server = server
+        super().__init__(
+            server=server,
+            clock=clock,
+            changes=executor.changes,
+            max_delay_s=timing.reconnect_max_delay_s,
+        )
         self._credentials = credentials
         self._registration = registration
         self._timing = timing
-        self._clock = clock
         self._jitter = jitter
         self._executor = executor
         self._work = DeviceWork(
@@ -116,29 +121,18 @@ class DeviceLink:
             agent=agent,
             server=server,
         )
-        self._jobs = Jobs("device link")
         self._farewells = Jobs("device link farewells")
         self._farewell: asyncio.Task[None] | None = None
-        self._past = Supervision()
         self._registered_at: float | None = None
-        self._try_now = asyncio.Event()
         self._is_dialect_known = False
-        self._connection: Connection | None = None
+        self._connection: ServerSocket | None = None
         self._credential: Credential | None = None
-        self._expiry = ExpiryWatch(server, clock, executor.changes.tell)
-        self._logged: tuple[str | None, int] = (None, 0)
-        self._state = LinkState.STOPPED
-        self._since = clock.now()
-        self._reason: str | None = None
-        self._code: str | None = None
-        self._next_attempt_at: float | None = None
 
     async def start(self) -> None:
         """Begin; returns at once."""
         self._executor.attach(Source.DEVICE, self._work)
         self._work.start()
-        self._jobs.spawn(self._supervise(), "supervise")
-        self._jobs.spawn(self._expiry.run(), "watch the token")
+        self._begin()
 
     async def stop(self, flush_s: float = 2.0) -> None:
         """Deliver what can be delivered in that time, then leave. Legal in every state."""
@@ -156,7 +150,7 @@ class DeviceLink:
         if self._connection is not None:
             self._jobs.spawn(self._leave_old_login(self._connection), "leave old login")
 
-    async def _leave_old_login(self, connection: Connection) -> None:
+    async def _leave_old_login(self, connection: ServerSocket) -> None:
         try:
             new, old = await self._credentials.current(), self._credential
             is_same = new is not None and old is not None and new.value == old.value
@@ -165,46 +159,11 @@ class DeviceLink:
         if not is_same:
             connection.give_up("another token is used now")
 
-    def try_now(self) -> None:
-        """The network came back, or the computer woke up: do not wait for the back-off."""
-        self._try_now.set()
-
     @property
-    def status(self) -> LinkStatus:
-        """Where the link stands, in words."""
-        wait = self._next_attempt_at
-        left = None if wait is None else max(0.0, wait - self._clock.monotonic())
-        return LinkStatus(
-            kind="device",
-            state=self._state,
-            server=self._server,
-            dialect=self._work.dialect.letter if self._is_dialect_known else None,
-            since=self._since,
-            reason=self._reason,
-            code=self._code,
-            next_attempt_in_s=None if left is None else round(left, 1),
-            token_expires_at=self._expiry.expires_at,
-            token_warning_h=self._expiry.warning_h,
-        )
+    def _dialect_letter(self) -> str | None:
+        return self._work.dialect.letter if self._is_dialect_known else None
 
-    # --- the one loop ----------------------------------------------------------------------
-
-    async def _supervise(self) -> None:
-        while True:
-            self._try_now.clear()
-            if not self._past.is_rejected and self._code != KEYCHAIN:
-                self._become(LinkState.CONNECTING)
-            try:
-                delay = await self._attempt()
-            except Exception as error:
-                # Nothing may end the link for good but `stop`.
-                _log.exception("an attempt to connect failed in an unexpected way")
-                self._become(LinkState.OFFLINE, text("link.unreachable", reason=error))
-                delay = self._timing.reconnect_max_delay_s
-            self._next_attempt_at = self._clock.monotonic() + delay
-            self._executor.changes.tell()
-            await wait_or(self._try_now, self._clock, delay)
-            self._next_attempt_at = None
+    # --- one session -----------------------------------------------------------------------
 
     async def _attempt(self) -> float:
         """One connection from its making to its end; returns the seconds until the next."""
@@ -261,7 +220,7 @@ class DeviceLink:
         return other is not None and other.value != refused.value
 
     async def _session(self, credential: Credential) -> tuple[Failure, str]:
-        connection = self._connection = Connection(self._work.on_server_event)
+        connection = self._connection = ServerSocket(self._work.on_server_event)
         jobs = Jobs("device session")
         self._credential = credential
         self._work.use(credential)
@@ -291,7 +250,7 @@ class DeviceLink:
             self._farewell = farewell
             await asyncio.shield(farewell)
 
-    async def _register(self, connection: Connection) -> None:
+    async def _register(self, connection: ServerSocket) -> None:
         """Introduce this computer: a superset that servers of every generation take."""
         reply = await connection.call(
             "device:register",
@@ -308,7 +267,7 @@ class DeviceLink:
             error = reply.get("error") if isinstance(reply, dict) else reply
             raise LinkLostError(f"registration failed: {error}")
 
-    async def _probe(self, connection: Connection) -> Dialect:
+    async def _probe(self, connection: ServerSocket) -> Dialect:
         """Which result events the server handles."""
         dialect = choose_dialect(
             progress_handled=await _handles(connection, "task:progress"),
@@ -321,7 +280,7 @@ class DeviceLink:
         self._is_dialect_known = True
         return dialect
 
-    async def _heartbeats(self, connection: Connection) -> None:
+    async def _heartbeats(self, connection: ServerSocket) -> None:
         """Alive, running these; at once when the set changes. Raises LinkLostError."""
         limit_s = min(CALL_LIMIT_S, self._timing.heartbeat_timeout_s / 3)
         acked_at = self._clock.monotonic()
@@ -331,22 +290,22 @@ class DeviceLink:
             self._work.active_changed.clear()
             try:
                 reply = await connection.call("device:heartbeat", self._heartbeat(), limit_s)
+                if isinstance(reply, dict) and reply.get("error"):
+                    raise LinkLostError(str(reply["error"]))
+                acked_at = self._clock.monotonic()
+                if acked_at >= register_at and self._work.dialect is not Dialect.RESPONSES:
+                    # P servers may show a device as offline whose heartbeats they acknowledge.
+                    await self._register(connection)
+                    register_at = acked_at + REGISTER_AGAIN_S
+                    told = _ONLINE
             except TimeoutError:
                 if self._clock.monotonic() - acked_at >= self._timing.heartbeat_timeout_s:
                     raise LinkLostError("the server acknowledges no heartbeat") from None
                 continue
-            if isinstance(reply, dict) and reply.get("error"):
-                raise LinkLostError(str(reply["error"]))
-            acked_at = self._clock.monotonic()
-            if acked_at >= register_at and self._work.dialect is not Dialect.RESPONSES:
-                # P servers may show a device as offline whose heartbeats they acknowledge.
-                await self._register(connection)
-                register_at = acked_at + REGISTER_AGAIN_S
-                told = _ONLINE
             told = await self._tell_status(connection, told)
             await wait_or(self._work.active_changed, self._clock, self._timing.heartbeat_interval_s)
 
-    async def _tell_status(self, connection: Connection, told: str) -> str:
+    async def _tell_status(self, connection: ServerSocket, told: str) -> str:
         """Say "busy" while nothing new is begun here, so that people choose another device."""
         table = self._executor.table
         status = _BUSY if table.is_paused or table.is_draining else _ONLINE
@@ -376,33 +335,8 @@ class DeviceLink:
         except (aiohttp.ClientError, OSError, TimeoutError, ExecutorError):
             return False
 
-    def _become(self, state: LinkState, reason: str | None = None, code: str | None = None) -> None:
-        if (state, reason) == (self._state, self._reason):
-            return
-        self._code = code
-        was_online = self._state is LinkState.ONLINE
-        self._state, self._reason = state, reason
-        _log.debug("the link is %s", state)
-        self._since = self._clock.now()
-        self._executor.changes.tell()
-        if was_online and state is LinkState.OFFLINE:
-            _log.warning("%s (%s)", reason, self._server)
-        elif state in (LinkState.OFFLINE, LinkState.REJECTED):
-            self._log_failure(reason)
-        elif state is not LinkState.CONNECTING:
-            self._logged = (None, 0)
-            _log.info("%s: %s", state, self._server)
 
-    def _log_failure(self, reason: str | None) -> None:
-        """A reason that repeats is logged the 1st, 2nd, 4th, 8th … time."""
-        logged, times = self._logged
-        times = times + 1 if reason == logged else 1
-        self._logged = (reason, times)
-        if times.bit_count() == 1:
-            _log.error("Failed to connect to Backend WebSocket: %s (%s)", reason, self._server)
-
-
-async def _handles(connection: Connection, event: str) -> bool:
+async def _handles(connection: ServerSocket, event: str) -> bool:
     """Whether the server knows the event: then there is something wrong with an empty one."""
     try:
         reply = await connection.call(event, {}, PROBE_LIMIT_S)
@@ -411,12 +345,12 @@ async def _handles(connection: Connection, event: str) -> bool:
     return isinstance(reply, dict) and "error" in reply
 
 
-async def _end_session(jobs: Jobs, connection: Connection) -> None:
+async def _end_session(jobs: Jobs, connection: ServerSocket) -> None:
     await jobs.close()
     await connection.close()
 
 
-async def _until_lost(work: Any, connection: Connection) -> None:
+async def _until_lost(work: Any, connection: ServerSocket) -> None:
     """A session one of whose jobs has ended for whatever reason is no session any more."""
     try:
         await work

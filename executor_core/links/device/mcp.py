@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from executor_core.links.device.shapes import Json, fields_of, first_of, items_of, text_of
+from executor_core.links.device.fields import Json, fields_of, first_of, items_of, text_of
 from executor_core.model import Notice, is_secret_name
 from executor_core.texts import text
 

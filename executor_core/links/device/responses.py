@@ -12,19 +12,18 @@ from datetime import datetime
 from typing import Any
 
 from executor_core.links.device.frames import (
+    MAX_NAME,
     MAX_PACKET_BYTES,
+    MAX_TOOL_BYTES,
+    PASSING,
     Frame,
+    NoteBlock,
+    call_id_of,
     cut_text,
     encode,
     encoded_size,
-    json_size,
-)
-from executor_core.links.device.notes import PASSING, NoteBlock
-from executor_core.links.device.parts import (
-    MAX_NAME,
-    MAX_TOOL_BYTES,
-    call_id_of,
     failure_words,
+    json_size,
     short_input,
 )
 from executor_core.model import (

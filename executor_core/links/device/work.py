@@ -11,18 +11,24 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from executor_core.clock import Clock, wait_or
+from executor_core.clock import Clock
 from executor_core.errors import ExecutorError
-from executor_core.executor import Accepted, Delivery, Door, Duplicate, Executor, Refused
+from executor_core.executor import Accepted, Door, Duplicate, Executor, Refused, RunRow
 from executor_core.jobs import Jobs
 from executor_core.links.device import payload
-from executor_core.links.device.calls import Capacity, answer, upgrade_declined, wait_words
-from executor_core.links.device.connection import Connection, LinkLostError
-from executor_core.links.device.dialects import Dialect, cancelled_unknown, terminal_frames
+from executor_core.links.device.answers import Question, RuntimeCapacity, answer, wait_words
 from executor_core.links.device.frames import Frame
-from executor_core.links.device.login import Credential, Credentials
-from executor_core.links.device.permissions import PROFILE, held_to
-from executor_core.links.device.stream import RunStream, steps_in
+from executor_core.links.device.payload import PROFILE, held_to
+from executor_core.links.device.server_socket import LinkLostError, ServerSocket
+from executor_core.links.device.story import (
+    Dialect,
+    RunStream,
+    cancelled_unknown,
+    steps_in,
+    terminal_frames,
+)
+from executor_core.links.login import Credential, Credentials
+from executor_core.links.outbox import Outbox, Postman
 from executor_core.model import AgentEvent, RunRequest, Source
 
 _log = logging.getLogger("executor.links.device")
@@ -33,10 +39,7 @@ MAX_WAITING = 100_000
 """A server that sends even more than this is not kept up with: the link to it ends."""
 EARLY_CANCEL_S = 30.0
 """A cancel may overtake the dispatch it belongs to by this much."""
-RETRY_S = 60.0
 TERMINAL_LIMIT_S = 15.0
-MAX_DELIVERIES = 8
-"""Outcomes on their way at the same time: one that is not acknowledged must not hold up others."""
 _CANDIDATES = {
     Dialect.PROGRESS: (Dialect.PROGRESS, Dialect.RESPONSES),
     Dialect.RESPONSES: (Dialect.RESPONSES, Dialect.PROGRESS),
@@ -53,7 +56,7 @@ _Handler: TypeAlias = Callable[[Any], Awaitable[Any]]
 _SESSION_ERRORS = ("registered", "authenticated", "stale device", "mismatch")
 
 
-class DeviceWork(Door):
+class DeviceWork(Door, Postman):
     """What the server's tasks become here. `serve` is called once per registered connection."""
 
     def __init__(
@@ -84,11 +87,9 @@ class DeviceWork(Door):
         self._inbox: asyncio.Queue[tuple[_Handler, Any]] = asyncio.Queue()
         self._streams: dict[str, RunStream] = {}
         self._pumps: dict[str, asyncio.Task[None]] = {}
-        self._deliveries: set[str] = set()
-        self._delivery_places = asyncio.Semaphore(MAX_DELIVERIES)
         self._early_cancels: dict[str, float] = {}
-        self._outbox_changed = asyncio.Event()
-        self._connection: Connection | None = None
+        self._outbox = Outbox(executor, Source.DEVICE, self, clock)
+        self._connection: ServerSocket | None = None
         self._session_jobs: Jobs | None = None
         self.account: str | None = None
         """The user id that the token in use belongs to, where it is known."""
@@ -100,7 +101,6 @@ class DeviceWork(Door):
             "chat:message": self._execute,
             "task:cancel": self._cancel,
             "task:close-session": self._close_session,
-            "device:upgrade": self._decline_upgrade,
         }
 
     def start(self) -> None:
@@ -134,7 +134,7 @@ class DeviceWork(Door):
         """Why a task is refused for whose it is. The first one tells the account of an API key."""
         if self.account is None:
             await self.settle(_account(request.address))
-            self._outbox_changed.set()
+            self._outbox.look_again()
         return self._login_problem
 
     # --- what arrives ----------------------------------------------------------------------
@@ -142,7 +142,10 @@ class DeviceWork(Door):
     def on_server_event(self, event: str, data: Any) -> Any:
         """Take an event of the server; returns its acknowledgement."""
         if (handle := self._handlers.get(event)) is None:
-            return answer(event, data, self.capacity)
+            reply, later = answer(event, Question(data, self.capacity, self._device_id))
+            if later is not None:
+                self._tell(later.event, later.data)
+            return reply
         if (count := self._inbox.qsize()) < MAX_INBOX:
             self._inbox.put_nowait((handle, data))
             return {"success": True}
@@ -204,7 +207,7 @@ class DeviceWork(Door):
                 _log.info("%s is already there as %s", request.request_key, run_id)
                 if (stream := self._streams.get(run_id)) is not None:
                     stream.announce()
-                self._outbox_changed.set()
+                self._outbox.look_again()
             case Refused(error):
                 await self._executor.refuse(request, error.message)
 
@@ -215,14 +218,14 @@ class DeviceWork(Door):
             return
         if self._cancel_active(ids):
             return
-        self._outbox_changed.set()
+        self._outbox.look_again()
         if ids.subtask_id is None:
             return
         key = payload.request_key(self._origin, ids.task_id, ids.subtask_id)
         if key in self._executor.table.undelivered:
             return
         past = await self._executor.past(key)
-        if past is not None and self._is_ours(past.address):
+        if past is not None and self.is_ours(past.address):
             self._tell_end_again(past)
             return
         now = self._clock.monotonic()
@@ -232,26 +235,21 @@ class DeviceWork(Door):
 
     def _cancel_active(self, ids: payload.TaskIds) -> bool:
         found = [
-            active.request
-            for active in self._executor.active
-            if self._is_mine(active.request)
-            and active.request.task_id == ids.task_id
-            and ids.subtask_id in (None, active.request.subtask_id)
+            row
+            for row in self._mine
+            if row.task_id == ids.task_id and ids.subtask_id in (None, row.subtask_id)
         ]
-        for request in found:
-            _log.info("%s: the server cancels it", request.run_id)
-            if (stream := self._streams.get(request.run_id)) is not None:
+        for row in found:
+            _log.info("%s: the server cancels it", row.run_id)
+            if (stream := self._streams.get(row.run_id)) is not None:
                 stream.mute()
-            self._executor.cancel(request.run_id)
+            self._executor.cancel(row.run_id)
         return bool(found)
 
     async def _close_session(self, data: Any) -> None:
         if (ids := payload.task_ids(data)) is not None:
             self._cancel_active(payload.TaskIds(ids.task_id, None))
         self.active_changed.set()
-
-    async def _decline_upgrade(self, _data: Any) -> None:
-        self._tell("device:upgrade_status", upgrade_declined(self._device_id))
 
     def _answer_unknown(self, ids: payload.TaskIds | None) -> None:
         if ids is not None and ids.subtask_id is not None:
@@ -267,13 +265,13 @@ class DeviceWork(Door):
             tell = self._tell_once(self._connection, Frame(event, data))
             self._session_jobs.spawn(tell, f"tell {event}")
 
-    async def _tell_once(self, connection: Connection, frame: Frame) -> None:
+    async def _tell_once(self, connection: ServerSocket, frame: Frame) -> None:
         try:
             await connection.call(frame.event, frame.data)
         except (LinkLostError, TimeoutError) as error:
             _log.info("%s was not acknowledged: %s", frame.event, error)
 
-    def _tell_end_again(self, past: Delivery) -> None:
+    def _tell_end_again(self, past: RunRow) -> None:
         """A cancel came after the end: the server may not have it."""
         if self._connection is None or self._session_jobs is None:
             return
@@ -282,7 +280,7 @@ class DeviceWork(Door):
         async def tell() -> None:
             dialect = self.dialect
             steps = await self._steps(dialect, past, None)
-            for frame in terminal_frames(dialect, past.reply_to, past.outcome, steps):
+            for frame in terminal_frames(dialect, past.reply_to, past.end, steps):
                 await self._tell_once(connection, frame)
 
         self._session_jobs.spawn(tell(), f"tell the end of {past.run_id} again")
@@ -298,10 +296,10 @@ class DeviceWork(Door):
         if (stream := self._streams.get(request.run_id)) is not None:
             stream.absorb(event)
 
-    def on_outcome(self, delivery: Delivery) -> None:
-        if (stream := self._streams.get(delivery.run_id)) is not None:
+    def on_outcome(self, row: RunRow) -> None:
+        if (stream := self._streams.get(row.run_id)) is not None:
             stream.finish()
-        self._outbox_changed.set()
+        self._outbox.offer(row)
 
     def on_active_changed(self) -> None:
         self._tell_who_waits()
@@ -320,26 +318,29 @@ class DeviceWork(Door):
     @property
     def running_task_ids(self) -> list[int]:
         """The tasks of this server that hold a slot, for the heartbeat."""
-        return sorted(
-            {
-                active.request.task_id
-                for active in self._executor.active
-                if self._is_mine(active.request)
-                and active.request.task_id is not None
-                and self._executor.table.entries[active.request.run_id].holds_slot
-            }
-        )
+        entries = self._executor.table.entries
+        busy = (row.task_id for row in self._mine if entries[row.run_id].holds_slot)
+        return sorted({task_id for task_id in busy if task_id is not None})
 
     @property
-    def capacity(self) -> Capacity:
+    def _mine(self) -> list[RunRow]:
+        """The active runs of this server and account."""
+        return [
+            row
+            for row in self._executor.active
+            if row.source is Source.DEVICE and self.is_ours(row.address)
+        ]
+
+    @property
+    def capacity(self) -> RuntimeCapacity:
         """All slots, whoever uses them."""
         table = self._executor.table
-        names = {a.request.run_id: a.request.task_id for a in self._executor.active}
+        names = {row.run_id: row.task_id for row in self._executor.active}
         busy = (e.run_id for e in table.entries.values() if e.holds_slot)
         ids = tuple(str(names.get(run_id) or run_id) for run_id in busy)
-        return Capacity(limit=table.slots, active_task_ids=ids, queued=len(table.queued))
+        return RuntimeCapacity(limit=table.slots, active_task_ids=ids, queued=len(table.queued))
 
-    async def serve(self, connection: Connection) -> None:
+    async def serve(self, connection: ServerSocket) -> None:
         """Tell all stories and deliver all outcomes over `connection` until it is lost."""
         self._connection = connection
         self._session_jobs = Jobs("device session")
@@ -347,20 +348,16 @@ class DeviceWork(Door):
             for run_id, stream in self._streams.items():
                 stream.resume(self.dialect)
                 self._pump(run_id, stream)
-            while True:
-                self._outbox_changed.clear()
-                await self._deliver_all(connection, self._session_jobs)
-                await wait_or(self._outbox_changed, self._clock, RETRY_S)
+            await self._outbox.serve()
         finally:
             self._connection = None
             self._pumps.clear()
             await self._session_jobs.close()
-            self._deliveries.clear()
 
     def _pump(self, run_id: str, stream: RunStream) -> None:
         if self._connection is None or self._session_jobs is None:
             return
-        if not self._is_ours(stream.address):
+        if not self.is_ours(stream.address):
             return
         connection = self._connection
 
@@ -374,76 +371,53 @@ class DeviceWork(Door):
 
     async def flush(self, deadline_s: float) -> None:
         """Wait until everything is delivered, but not longer; the rest stays on disk."""
-        deadline = self._clock.monotonic() + deadline_s
-        while self._connection is not None and self._clock.monotonic() < deadline:
-            if not any(self._is_ours(one.address) for one in await self._outbox()):
-                return
-            await self._clock.sleep(0.05)
+        await self._outbox.flush(deadline_s)
 
-    async def _outbox(self) -> list[Delivery]:
-        try:
-            return await self._executor.undelivered(Source.DEVICE)
-        except ExecutorError as error:
-            _log.error("the outbox cannot be read now: %s", error)
-            return []
+    # --- Postman ---------------------------------------------------------------------------
 
-    async def _deliver_all(self, connection: Connection, jobs: Jobs) -> None:
-        """One round over the outbox: everything in it is on its way, oldest first."""
-        for delivery in await self._outbox():
-            if not self._is_ours(delivery.address):
-                self._streams.pop(delivery.run_id, None)
-            elif delivery.run_id not in self._deliveries:
-                self._deliveries.add(delivery.run_id)
-                work = self._deliver_in_turn(connection, delivery)
-                jobs.spawn(work, f"deliver {delivery.run_id}")
-
-    async def _deliver_in_turn(self, connection: Connection, delivery: Delivery) -> None:
-        try:
-            async with self._delivery_places:
-                await self._deliver(connection, delivery)
-        except LinkLostError as error:
-            connection.give_up(str(error))
-        finally:
-            self._deliveries.discard(delivery.run_id)
-
-    def _is_mine(self, request: RunRequest) -> bool:
-        return request.source is Source.DEVICE and self._is_ours(request.address)
-
-    def _is_ours(self, address: str | None) -> bool:
+    def is_ours(self, address: str | None) -> bool:
         """Nothing of another server or account is ever sent here, nor while ours is not known."""
         origin, account = (address or "").partition("#")[0], _account(address)
         return origin == self._origin and account in (None, self.account)
 
-    async def _deliver(self, connection: Connection, delivery: Delivery) -> None:
+    async def deliver(self, row: RunRow) -> None:
         """Tell the rest of the story and its end; what the server does not take stays."""
-        if (stream := self._streams.get(delivery.run_id)) is not None:
+        if (connection := self._connection) is None:
+            return
+        try:
+            await self._deliver(connection, row)
+        except LinkLostError as error:
+            connection.give_up(str(error))
+
+    async def _deliver(self, connection: ServerSocket, row: RunRow) -> None:
+        if (stream := self._streams.get(row.run_id)) is not None:
             stream.finish()
-            if (pump := self._pumps.get(delivery.run_id)) is not None:
+            if (pump := self._pumps.get(row.run_id)) is not None:
                 await asyncio.wait({pump})
         try:
-            reply = await self._call_terminal(connection, delivery, stream)
+            reply = await self._call_terminal(connection, row, stream)
         except TimeoutError:
-            _log.warning("%s: the outcome was not acknowledged and stays", delivery.run_id)
+            _log.warning("%s: the outcome was not acknowledged and stays", row.run_id)
             return
         error = reply.get("error") if isinstance(reply, dict) else None
         if isinstance(reply, dict) and reply.get("success") is True:
-            _log.info("%s delivered", delivery.run_id)
-            await self._close(delivery, None)
+            _log.info("%s delivered", row.run_id)
+            await self._outbox.close(row)
         elif error and _FINAL.match(str(error)):
-            _log.error("%s will not be taken by the server: %s", delivery.run_id, error)
-            await self._close(delivery, str(error))
+            _log.error("%s will not be taken by the server: %s", row.run_id, error)
+            await self._outbox.close(row, str(error))
         elif error and any(word in str(error).lower() for word in _SESSION_ERRORS):
             raise LinkLostError(str(error))
         else:
-            _log.warning("%s stays undelivered for now: %s", delivery.run_id, error or "no answer")
+            _log.warning("%s stays undelivered for now: %s", row.run_id, error or "no answer")
 
     async def _call_terminal(
-        self, connection: Connection, delivery: Delivery, stream: RunStream | None
+        self, connection: ServerSocket, row: RunRow, stream: RunStream | None
     ) -> Any:
         """Send the last frame; an empty acknowledgement disproves the dialect, so try the other."""
         for dialect in _CANDIDATES[self.dialect]:
-            steps = await self._steps(dialect, delivery, stream)
-            for frame in terminal_frames(dialect, delivery.reply_to, delivery.outcome, steps):
+            steps = await self._steps(dialect, row, stream)
+            for frame in terminal_frames(dialect, row.reply_to, row.end, steps):
                 reply = await connection.call(frame.event, frame.data, TERMINAL_LIMIT_S)
                 if isinstance(reply, dict):
                     self._use(dialect)
@@ -451,7 +425,7 @@ class DeviceWork(Door):
         return None
 
     async def _steps(
-        self, dialect: Dialect, delivery: Delivery, stream: RunStream | None
+        self, dialect: Dialect, row: RunRow, stream: RunStream | None
     ) -> list[dict[str, Any]]:
         """What dialect P repeats at the end; after a restart, from the (bounded) event file."""
         if dialect is Dialect.RESPONSES:
@@ -459,9 +433,9 @@ class DeviceWork(Door):
         if stream is not None and (steps := stream.steps) is not None:
             return steps
         try:
-            return await steps_in(self._executor.follow(delivery.run_id), delivery.reply_to)
+            return await steps_in(self._executor.follow(row.run_id), row.reply_to)
         except ExecutorError as error:
-            _log.warning("%s is told without its steps: %s", delivery.run_id, error)
+            _log.warning("%s is told without its steps: %s", row.run_id, error)
             return []
 
     def _use(self, dialect: Dialect) -> None:
@@ -472,10 +446,9 @@ class DeviceWork(Door):
             for stream in self._streams.values():
                 stream.use(dialect)
 
-    async def _close(self, delivery: Delivery, error: str | None) -> None:
-        self._streams.pop(delivery.run_id, None)
-        self._pumps.pop(delivery.run_id, None)
-        await self._executor.delivered(delivery, error)
+    def forget(self, run_id: str) -> None:
+        self._streams.pop(run_id, None)
+        self._pumps.pop(run_id, None)
 
 
 def _account(address: str | None) -> str | None:

@@ -7,11 +7,12 @@ changes this computer; what is not supported is refused in a form the server's p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
 from executor_core.executor import Waiting
+from executor_core.links.device.frames import Frame
 from executor_core.texts import text
 
 _Json = dict[str, Any]
@@ -20,7 +21,7 @@ MAX_CAPACITY = 20
 """Servers refuse a heartbeat that offers more."""
 
 
-class Capacity(Struct, kw_only=True, frozen=True):
+class RuntimeCapacity(Struct, kw_only=True, frozen=True):
     """Slots as the newest servers want to hear of them."""
 
     limit: int
@@ -38,16 +39,40 @@ class Capacity(Struct, kw_only=True, frozen=True):
         }
 
 
-def answer(event: str, data: object, capacity: Capacity) -> _Json:
-    """The acknowledgement of a call from the server; unknown ones are refused like the rest."""
-    body = data if isinstance(data, dict) else {}
-    make = _ANSWERS.get(event, _unknown)
-    return make(body, capacity)
+class Question(Struct, frozen=True):
+    """What a server asks, and what an answer may need: nothing else is told."""
+
+    data: object
+    capacity: RuntimeCapacity
+    device_id: str
+
+    @property
+    def body(self) -> _Json:
+        return self.data if isinstance(self.data, dict) else {}
 
 
-def upgrade_declined(device_id: str) -> _Json:
-    """The `device:upgrade_status` that answers `device:upgrade` (servers from v1.6.5)."""
-    return {"device_id": device_id, "status": "skipped", "message": text("link.upgrade_declined")}
+_Answer: TypeAlias = Callable[[Question], _Json | tuple[_Json, Frame]]
+"""The acknowledgement, and a frame to send behind it where the server waits for one."""
+_ANSWERS: dict[str, _Answer] = {}
+
+
+def _answers(*events: str) -> Callable[[_Answer], _Answer]:
+    """The function answers these events. To answer another one, write its function: no more."""
+
+    def register(make: _Answer) -> _Answer:
+        _ANSWERS.update(dict.fromkeys(events, make))
+        return make
+
+    return register
+
+
+def answer(event: str, question: Question) -> tuple[_Json, Frame | None]:
+    """The acknowledgement of a call from the server, and what is sent then, if anything is."""
+    if (make := _ANSWERS.get(event)) is None:
+        # For programs: no person waits for the answer to a call that we have never heard of.
+        return {"success": False, "error": "unsupported"}, None
+    found = make(question)
+    return found if isinstance(found, tuple) else (found, None)
 
 
 def wait_words(wait: Waiting, slots: int) -> str:
@@ -55,20 +80,30 @@ def wait_words(wait: Waiting, slots: int) -> str:
     return text(f"link.waiting_{wait.reason}", ahead=wait.ahead, slots=slots)
 
 
-def _unknown(_body: _Json, _capacity: Capacity) -> _Json:
-    """For programs: no person waits for the answer to a call that we have never heard of."""
-    return {"success": False, "error": "unsupported"}
+@_answers("device:upgrade")
+def _upgrade(question: Question) -> tuple[_Json, Frame]:
+    """It is taken, and declined in a message of its own (servers from v1.6.5)."""
+    words = text("link.upgrade_declined")
+    said = {"device_id": question.device_id, "status": "skipped", "message": words}
+    return {"success": True}, Frame("device:upgrade_status", said)
 
 
-def _refused(_body: _Json, _capacity: Capacity) -> _Json:
+@_answers(
+    "device:start_terminal_session",
+    "device:start_code_server_session",
+    "device:run_extension",
+    "terminal:attach",
+)
+def _refused(_question: Question) -> _Json:
     """In words: the server shows them to the person who pressed the button."""
     return {"success": False, "code": "unsupported", "error": text("link.call_unsupported")}
 
 
-def _sync_capabilities(body: _Json, _capacity: Capacity) -> _Json:
+@_answers("device:sync_capabilities")
+def _sync_capabilities(question: Question) -> _Json:
     """Nothing asked is done; anything asked cannot be (servers from v1.7.13)."""
     kinds = ("skills", "plugins", "mcps")
-    asked = [kind for kind in kinds if body.get(kind)]
+    asked = [kind for kind in kinds if question.body.get(kind)]
     answer_: _Json = {kind: list[_Json]() for kind in kinds}
     if not asked:
         return {"success": True, **answer_, "errors": []}
@@ -76,7 +111,8 @@ def _sync_capabilities(body: _Json, _capacity: Capacity) -> _Json:
     return {"success": False, "error": words, **answer_, "errors": [words]}
 
 
-def _command(_body: _Json, _capacity: Capacity) -> _Json:
+@_answers("device:execute_command")
+def _command(_question: Question) -> _Json:
     """The full shape of a command's result, with the refusal as its error (from v1.7.13)."""
     return {
         "success": False,
@@ -91,24 +127,14 @@ def _command(_body: _Json, _capacity: Capacity) -> _Json:
     }
 
 
-def _rpc(body: _Json, capacity: Capacity) -> _Json:
+@_answers("runtime:rpc")
+def _rpc(question: Question) -> _Json:
     """`runtime:rpc` (from v2.0.1): what we know is answered, the rest by the agreed code."""
-    match body.get("method"):
+    match question.body.get("method"):
         case "runtime.capacity.get":
-            return capacity.as_heartbeat()
+            return question.capacity.as_heartbeat()
         case "runtime.settings.get":
-            return {"maxConcurrentTasks": capacity.limit}
+            return {"maxConcurrentTasks": question.capacity.limit}
         case method:
             words = text("link.rpc_unsupported", method=str(method)[:100])
             return {"success": False, "code": "unsupported_method", "error": words}
-
-
-_ANSWERS: dict[str, Callable[[_Json, Capacity], _Json]] = {
-    "device:sync_capabilities": _sync_capabilities,
-    "device:execute_command": _command,
-    "device:start_terminal_session": _refused,
-    "device:start_code_server_session": _refused,
-    "device:run_extension": _refused,
-    "terminal:attach": _refused,
-    "runtime:rpc": _rpc,
-}

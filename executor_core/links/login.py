@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from executor_core.clock import Clock, wait_or
 
-_log = logging.getLogger("executor.links.device")
+_log = logging.getLogger("executor.links")
 
 WARN_BEFORE_H = (48, 24, 1, 0)
 """So many hours before a token ends, and when it has ended, it is said."""

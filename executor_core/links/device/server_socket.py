@@ -13,11 +13,19 @@ from typing import Any
 
 import aiohttp
 import engineio
+import msgspec
 import socketio
 
 from executor_core.errors import ExecutorError
-from executor_core.links.device.frames import MAX_PACKET_BYTES, Frame, Json, encoded_size
-from executor_core.links.device.supervision import Failure, classify_refusal
+from executor_core.links.device.frames import (
+    MAX_PACKET_BYTES,
+    Frame,
+    Json,
+    encode,
+    encoded_size,
+    packet_size,
+)
+from executor_core.links.supervision import Failure
 from executor_core.outbound import client_session
 from executor_core.proxies import proxy_for
 from executor_core.texts import text
@@ -35,6 +43,10 @@ MAX_INBOUND_BYTES = 32 * 2**20
 """The library's default of 4 MiB drops the link on a task with pictures in its prompt."""
 COMPRESSION_WINDOW_BITS = 15
 """Offered to the server: envelopes repeat each other, and an answer's end repeats its deltas."""
+
+
+_AUTH_REFUSALS = ("authentication token", "expired token", "expired api key")
+_BARE_REFUSALS = ("refused by server", "rejected by server")
 
 OnEvent = Callable[[str, Any], Any]
 
@@ -57,7 +69,7 @@ class ConnectFailedError(Exception):
         return self.failure is Failure.REFUSED
 
 
-class Connection:
+class ServerSocket:
     """A connected namespace. `on_event(name, argument)` is called in order of arrival and returns
     the acknowledgement, for events that want one."""
 
@@ -152,8 +164,9 @@ class Connection:
             answer.cancel()
 
     async def emit(self, frame: Frame, on_ack: Callable[..., None] | None = None) -> None:
-        """Hand a measured frame to the socket. Raises LinkLostError."""
-        if (size := encoded_size(frame)) > MAX_PACKET_BYTES + 1_000:
+        """Hand a frame to the socket, encoded and measured once. Raises LinkLostError."""
+        encoded = encode(frame.data)
+        if (size := packet_size(frame.event, encoded)) > MAX_PACKET_BYTES + 1_000:
             # Everything is cut before it comes here; this would end all runs of the device.
             raise ExecutorError("packet_too_large", event=frame.event, size=size)
         if self.lost.is_set():
@@ -161,7 +174,7 @@ class Connection:
         _log.debug("sends %s, %d bytes", frame.event, size)
         try:
             await self._client.emit(
-                frame.event, frame.data, namespace=self._namespace, callback=on_ack
+                frame.event, msgspec.Raw(encoded), namespace=self._namespace, callback=on_ack
             )
         except socketio.exceptions.SocketIOError as error:
             raise LinkLostError(str(error)) from error
@@ -215,6 +228,28 @@ class Connection:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("gets %s, %d bytes", event[:MAX_NAME], _size_of(event, *args))
         return self._on_event(event, args[0] if args else None)
+
+
+def classify_refusal(message: str) -> Failure:
+    """What the text of a refused connect means.
+
+    Servers from v2 say why; the five-slot servers say "Connection refused by server" for every
+    reason, so that text counts as a refusal too (the caller checks that the server answers at all).
+    """
+    words = message.lower()
+    if "too many" in words:
+        return Failure.BUSY
+    if "shutting down" in words or "unavailable" in words:
+        return Failure.UNREACHABLE
+    if any(reason in words for reason in (*_AUTH_REFUSALS, *_BARE_REFUSALS)):
+        return Failure.REFUSED
+    return Failure.UNREACHABLE
+
+
+def classify_loss(reason: str) -> Failure:
+    """Why a connection was lost. Servers from v1.5 tell the older of two sockets with one id so."""
+    is_stale = "stale device connection" in reason.lower()
+    return Failure.PUSHED_OUT if is_stale else Failure.LOST
 
 
 def _size_of(event: str, *args: Any) -> int:

@@ -6,24 +6,28 @@ import base64
 from collections.abc import Iterable
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from executor_core.config.redaction import Redactor
-from executor_core.executor.veil import Veil
+from executor_core.executor.stream import EventRedactor
 from executor_core.model import (
     AgentEvent,
     AgentResult,
     ModelConfig,
     ReasoningDelta,
     RunRequest,
+    RunStarted,
     Source,
     TaskFolder,
     TextDelta,
     ToolFinished,
     ToolStarted,
+    Usage,
+    UsageReported,
     secret_values,
 )
 from executor_core.texts import Message
@@ -46,9 +50,9 @@ def secrets() -> Redactor:
 
 
 def passed(events: Iterable[AgentEvent]) -> list[AgentEvent]:
-    veil = Veil(secrets())
-    found = [visible for event in events for visible in veil.through(event)]
-    return [*found, *veil.rest()]
+    redacting = EventRedactor(secrets())
+    found = [visible for event in events for visible in redacting.through(event)]
+    return [*found, *redacting.rest()]
 
 
 def text_of(events: Iterable[AgentEvent]) -> str:
@@ -104,14 +108,42 @@ def test_every_field_of_every_event_is_covered(event: AgentEvent) -> None:
     assert "***" in repr(covered)
 
 
+@pytest.mark.parametrize(
+    "secret", ["tool_finished", "reasoning_delta", '","call_id":"', "987654321098"]
+)
+def test_a_secret_that_is_a_word_of_our_own_files_spoils_no_event(secret: str) -> None:
+    """Or a number: what is hidden are values, and kinds, names of fields and states stay."""
+    redactor = Redactor()
+    redactor.hold([secret])
+    redacting = EventRedactor(redactor)
+    given: list[AgentEvent] = [
+        RunStarted(agent="a", folder=f"/f/{secret}"),
+        ToolStarted(call_id="1", name="Bash", input={secret: [secret, 987654321098, 1, True]}),
+        ToolFinished(call_id="1", output=secret, is_error=True),
+        UsageReported(usage=Usage(input_tokens=987654321098)),
+    ]
+    passed = [visible for event in given for visible in redacting.through(event)]
+    assert [type(event) for event in passed] == [type(event) for event in given]
+    for event in passed:
+        assert msgspec.json.decode(msgspec.json.encode(event), type=AgentEvent) == event
+    assert passed[0] == RunStarted(agent="a", folder="/f/***")
+    assert passed[3] == given[3]
+
+
+def test_half_a_character_is_mended_before_anything_is_written() -> None:
+    (told,) = passed([ToolStarted(call_id="1", name="Bash", input={"a\ud83d": ["b\ud83d"]})])
+    assert told == ToolStarted(call_id="1", name="Bash", input={"a?": ["b?"]})
+    assert passed([TextDelta(text="c\ud83d")]) == [TextDelta(text="c?")]
+
+
 def test_a_secret_that_is_longer_than_what_is_held_back_is_hidden_in_pieces() -> None:
     redactor = Redactor()
     letters = "".join(str(number) for number in range(3000))
     redactor.hold([letters])
-    veil = Veil(redactor)
+    redacting = EventRedactor(redactor)
     deltas = [TextDelta(text=letters[at : at + 700]) for at in range(0, len(letters), 700)]
-    said = [visible for delta in deltas for visible in veil.through(delta)]
-    assert text_of([*said, *veil.rest()]).replace("***", "") == ""
+    said = [visible for delta in deltas for visible in redacting.through(delta)]
+    assert text_of([*said, *redacting.rest()]).replace("***", "") == ""
 
 
 @given(st.lists(st.text(alphabet="ancry/of+the=tsk-0123456789 .", max_size=12)))
