@@ -11,7 +11,7 @@ from tests.policy.code import ROOT, python_files, tree
 PAGE = ROOT / "executor_core" / "ARCHITECTURE.md"
 PATH = re.compile(r"`((?:desktop|executor_core|packaging|resources|tests)/[\w./-]*)`")
 MOST_LINES = 200
-MOST_IMPORTS = 0.117
+MOST_IMPORTS = 0.111
 """The share of import lines in executor_core that was reached; it may only fall."""
 
 
