@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ _FLAGS = (
     "--remote-debugging-port=0",
 )
 _LIMIT_S = 20.0
+_PAGE_LEFT = -32000
+"""The protocol's code for what was asked of a page that made room for another meanwhile."""
 # The middle of an element that lay still for two frames and that a click there would reach; null
 # while it does not.
 _RESTING_PLACE = """async (selector) => {
@@ -56,6 +58,10 @@ def chromium() -> str | None:
     """The browser of this machine."""
     path = outer_environment().get("PATH")
     return next((found for name in PROGRAMS if (found := shutil.which(name, path=path))), None)
+
+
+class PageLeftError(AssertionError):
+    """The browser went to another page before it answered."""
 
 
 class Page:
@@ -85,6 +91,8 @@ class Page:
         await self._socket.send_json({"id": number, "method": method, "params": params})
         async with asyncio.timeout(_LIMIT_S):
             found = await answer
+        if found.get("error", {}).get("code") == _PAGE_LEFT:
+            raise PageLeftError(found["error"]["message"])
         assert "error" not in found, found
         result: dict[str, Any] = found["result"]
         return result
@@ -105,12 +113,18 @@ class Page:
     async def until(self, expression: str) -> Any:
         """Wait until the expression holds; its value."""
         deadline = time.monotonic() + _LIMIT_S
-        while not (found := await self.value(expression)):
+        while not (found := await self._value_now(expression)):
             if time.monotonic() > deadline:
                 shown = await self.value("document.body.innerText")
                 raise AssertionError(f"never: {expression}\n{shown}")
             await asyncio.sleep(0.02)
         return found
+
+    async def _value_now(self, expression: str) -> Any:
+        """Its value; None while the browser is just going to another page."""
+        with suppress(PageLeftError):
+            return await self.value(expression)
+        return None
 
     async def until_shown(self, words: str) -> None:
         """Wait until these words can be read on the page."""

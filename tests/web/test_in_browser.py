@@ -113,7 +113,10 @@ async def test_a_foreign_page_gets_nothing_with_fetch_form_stream_or_image(
         f"(() => {{ const f = document.createElement('form'); f.action = '{base}/noted';"
         " f.method = 'post'; document.body.append(f); f.submit() })()"
     )
-    await page.until(f"location.href.startsWith({base!r}) || document.body.innerText !== 'Hello'")
+    await page.until(
+        f"document.body && (location.href.startsWith({base!r})"
+        " || document.body.innerText !== 'Hello')"
+    )
     assert "secret" not in await page.value("document.body.innerText")
     assert seen == []
 
