@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import hashlib
 import logging
 from collections import deque
@@ -581,4 +580,3 @@ async def test_a_stop_in_the_middle_of_a_farewell_leaves_no_socket_open(
         await device.link.stop(0)
         assert connection._http is not None
         assert connection._http.closed
-    gc.collect()
