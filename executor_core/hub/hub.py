@@ -131,10 +131,6 @@ class Hub:
         """A token for a device of the owner's, good for seven days."""
         return self._accounts.token(OWNER)
 
-    def use_default_agent(self, agent: str) -> None:
-        """The agent of tasks that name none; `claude_code` unless this is called."""
-        self._tasks.default_agent = agent
-
     async def add_user(self, name: str) -> str:
         """Add a user, who sees nothing of the others; a token for them."""
         await self._accounts.add(name)

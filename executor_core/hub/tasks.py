@@ -41,6 +41,7 @@ _MAX_EXTRAS = 200
 _MAX_SEARCH = 200
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 200
+_DEFAULT_AGENT = "claude_code"
 _AGENT = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 _TASK = r"/api/tasks/{task_id:\d{1,15}}"
 _MESSAGES = f"{SUBTASKS} WHERE s.task_id = ? ORDER BY s.id"
@@ -85,7 +86,6 @@ class Tasks:
         self._extras: OrderedDict[int, Json] = OrderedDict()
         self.backend_url: Callable[[], str] = str
         """Our own address, for the tasks that are sent."""
-        self.default_agent = "claude_code"
         self.routes: Routes = [
             ("GET", "/api/tasks", self._list),
             ("POST", "/api/tasks", self._create),
@@ -110,7 +110,7 @@ class Tasks:
         body = await call.body()
         prompt = _prompt(body)
         title = _field(body, "title", _MAX_TITLE) or " ".join(prompt.split())[:_SHOWN_TITLE]
-        agent = _field(body, "agent", 50) or self.default_agent
+        agent = _field(body, "agent", 50) or _DEFAULT_AGENT
         if not _AGENT.fullmatch(agent):
             raise ExecutorError("bad_field", name="agent")
         extra = _extra(call.user, body)

@@ -23,12 +23,15 @@ def sibling(name: str) -> Path:
 
 
 def _script_folders() -> Iterator[Path]:
-    """Where installers put scripts, nearest first. `pip install --user` has folders of its own."""
-    yield Path(sys.argv[0]).absolute().parent
+    """Where installers put scripts, nearest first. `pip install --user` has folders of its own.
+
+    Nothing relative: a task's folder must not decide what we start.
+    """
+    if os.path.isabs(sys.argv[0]):
+        yield Path(sys.argv[0]).parent
     preferred = [sysconfig.get_preferred_scheme(key) for key in ("prefix", "user")]
     for scheme in dict.fromkeys((*preferred, *sysconfig.get_scheme_names())):
         yield Path(sysconfig.get_path("scripts", scheme))
-    # Nothing relative: a task's folder must not decide what we start.
     yield from (Path(folder) for folder in os.get_exec_path() if os.path.isabs(folder))
 
 

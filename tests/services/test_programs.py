@@ -50,3 +50,14 @@ def test_a_frozen_program_has_its_siblings_beside_it(
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     (places[3] / programs.sibling("tool").name).touch()
     assert programs.sibling("tool").parent == places[0]
+
+
+def test_the_folder_that_we_stand_in_is_no_place_of_programs(
+    places: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nearest = places[0] / programs.sibling("tool").name
+    (tmp_path / nearest.name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    monkeypatch.setenv("PATH", ".")
+    assert programs.sibling("tool") == nearest
